@@ -1,0 +1,267 @@
+"""The attribute registry: label sets, their spellings, and which label set maps onto which."""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facevlm.errors import InputError, TaxonomyError, lookup
+from facevlm.types import Attribute
+
+SHIPPED = Path(__file__).parent / "assets" / "attributes.yaml"
+YEARS = "years"
+KINDS = ("nominal", "ordinal")
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A total many-to-one map from the labels of ``source`` to those of ``target``."""
+
+    source: str
+    target: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Attributes by name, the declared maps between them, and the year edges of age groups."""
+
+    attributes: Mapping[str, Attribute]
+    maps: Mapping[tuple[str, str], LabelMap]
+    years: Mapping[str, tuple[float, ...]]
+
+    def get(self, name: str) -> Attribute:
+        """The attribute, or an :class:`~facevlm.errors.UnknownName` that lists all."""
+        return lookup("attribute", self.attributes, name)
+
+    def with_file(self, path: str | Path) -> Registry:
+        """This registry plus the attributes and maps of a YAML file."""
+        return _parse(path, self)
+
+    def family(self, name: str) -> list[Attribute]:
+        """The label sets of one concept."""
+        return [a for a in self.attributes.values() if a.family == name]
+
+
+def _parse(path: str | Path, base: Registry | None = None) -> Registry:
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"Cannot read the attribute file {path}: {error}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict):
+        raise InputError(f"{path}: expected a mapping with the key 'attributes'; see facevlm/assets/attributes.yaml")
+    attributes = dict(base.attributes) if base else {}
+    attributes.update({str(name): _attribute(str(name), raw) for name, raw in data["attributes"].items()})
+    maps = dict(base.maps) if base else {}
+    for raw in data.get("maps") or ():
+        label_map = _map(raw, attributes)
+        maps[label_map.source, label_map.target] = label_map
+    years = dict(base.years) if base else {}
+    years.update({str(k): tuple(float(v) for v in edges) for k, edges in (data.get("years") or {}).items()})
+    return Registry(attributes, maps, years)
+
+
+def _attribute(name: str, raw: Any) -> Attribute:
+    if not isinstance(raw, dict):
+        raise InputError(f"Attribute '{name}': got {raw!r}, expected a mapping with labels and question")
+    return define(
+        name,
+        raw.get("labels") or (),
+        raw.get("question") or "",
+        kind=raw.get("kind", "nominal"),
+        family=raw.get("family", name),
+        title=raw.get("title", name),
+        aliases=raw.get("aliases") or {},
+    )
+
+
+def define(
+    name: str,
+    labels: Iterable[str],
+    question: str,
+    *,
+    kind: str = "nominal",
+    family: str = "",
+    title: str = "",
+    aliases: Mapping[str, Iterable[str]] | None = None,
+) -> Attribute:
+    """A checked :class:`~facevlm.types.Attribute`.
+
+    Raises :class:`~facevlm.errors.InputError` for a name that is no identifier, fewer than two labels,
+    repeated labels, no question, an unknown kind, or a spelling that stands for two labels.
+    """
+    labels = tuple(str(label).strip() for label in labels)
+    problem = None
+    if not name.isidentifier():
+        problem = f"got the name {name!r}, expected letters, digits and underscores, because it becomes a field name"
+    elif len(labels) < 2 or len(set(labels)) < len(labels) or "" in labels:
+        problem = f"got the labels {list(labels)}, expected at least two different ones"
+    elif not question.strip():
+        problem = "got no question, expected the sentence to ask the model"
+    elif kind not in KINDS:
+        problem = f"got kind {kind!r}, expected one of {', '.join(KINDS)}"
+    if problem:
+        raise InputError(f"Attribute '{name}': {problem}.")
+    kept = {k: tuple(str(s) for s in v) for k, v in (aliases or {}).items() if k in labels}
+    attribute = Attribute(
+        name=name,
+        labels=labels,
+        question=question.strip(),
+        kind="ordinal" if kind == "ordinal" else "nominal",
+        family=family or name,
+        title=title or name,
+        aliases=kept,
+    )
+    spelling_table(attribute)
+    return attribute
+
+
+@functools.lru_cache(maxsize=256)
+def _spelling_table(labels: tuple[str, ...], aliases: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[str, str]:
+    table: dict[str, str] = {}
+    spelled = dict(aliases)
+    for label in labels:
+        for spelling in (label, *spelled.get(label, ())):
+            if table.setdefault(fold(spelling), label) != label:
+                raise InputError(f"The spelling '{spelling}' stands for both '{table[fold(spelling)]}' and '{label}'.")
+    return table
+
+
+def spelling_table(attribute: Attribute) -> dict[str, str]:
+    """Folded spelling -> label."""
+    return _spelling_table(attribute.labels, tuple(sorted(attribute.aliases.items())))
+
+
+def fold(text: str) -> str:
+    """Lower case, underscores and runs of blanks as one blank, outer blanks and full stops removed."""
+    return " ".join(text.replace("_", " ").lower().split()).strip(" .")
+
+
+def canonical(attribute: Attribute, value: object) -> str | None:
+    """The label that ``value`` spells, or None."""
+    return spelling_table(attribute).get(fold(value)) if isinstance(value, str) else None
+
+
+def _map(raw: Any, attributes: Mapping[str, Attribute]) -> LabelMap:
+    source, target = lookup("attribute", attributes, raw["source"]), lookup("attribute", attributes, raw["target"])
+    changed = {str(k): str(v) for k, v in (raw.get("labels") or {}).items()}
+    labels = {label: changed.get(label, label) for label in source.labels}
+    strange = (set(changed) - set(source.labels)) | (set(labels.values()) - set(target.labels))
+    if strange:
+        raise TaxonomyError(
+            f"Map {source.name} -> {target.name}: got {', '.join(sorted(strange))}, which is in neither label set; "
+            f"expected every label of {source.name} to lead to one of {', '.join(target.labels)}."
+        )
+    return LabelMap(source.name, target.name, labels)
+
+
+@functools.cache
+def shipped() -> Registry:
+    """The attributes that come with facevlm."""
+    return _parse(SHIPPED)
+
+
+def load(path: str | Path) -> Registry:
+    """The shipped registry plus the attributes of a YAML file of the same form."""
+    return shipped().with_file(path)
+
+
+def get(name: str) -> Attribute:
+    """A shipped attribute by name."""
+    return shipped().get(name)
+
+
+def label_map(source: Attribute, target: Attribute, registry: Registry) -> dict[str, str] | None:
+    """Labels of ``source`` -> labels of ``target``: the identity, a declared map, or None."""
+    if source.labels == target.labels:
+        return {label: label for label in source.labels}
+    declared = registry.maps.get((source.name, target.name))
+    return dict(declared.labels) if declared else None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How predictions and ground truth meet: both are brought onto ``common``."""
+
+    common: Attribute
+    predicted: Mapping[str, str]
+    truth_attribute: str
+    to_truth: Callable[[object], str | None]
+
+    def describe(self, predicted: str) -> str:
+        """One line for forms and reports, such as ``race7 -> race5``."""
+        parts = [f"{name} -> {self.common.name}" for name in (self.truth_attribute, predicted) if name != self.common.name]
+        return "; ".join(parts) or f"{self.common.name}, no map needed"
+
+
+def recognise(values: Iterable[object], wanted: Attribute, registry: Registry) -> Attribute | str:
+    """The label set that ground-truth values belong to: an attribute of the family, or ``"years"``.
+
+    The wanted label set itself is preferred. Raises :class:`~facevlm.errors.TaxonomyError` where no label
+    set of the family holds all values.
+    """
+    seen = {v for v in values if v is not None and v != ""}
+    if seen and wanted.name in registry.years and all(_is_age(v) for v in seen):
+        return YEARS
+    family = [a for a in registry.family(wanted.family) if a.name != wanted.name]
+    for attribute in (wanted, *family):
+        if all(canonical(attribute, v) is not None for v in seen):
+            return attribute
+    strange = sorted(str(v) for v in seen if canonical(wanted, v) is None)
+    names = ", ".join(a.name for a in (wanted, *family))
+    raise TaxonomyError(
+        f"Ground truth holds {_some(strange)}, which no label set of '{wanted.family}' ({names}) knows. "
+        f"Expected labels such as {_some(wanted.labels)}. Map the field first, or define an attribute with these labels."
+    )
+
+
+def align(predicted: Attribute, values: Iterable[object], registry: Registry) -> Alignment:
+    """Bring predictions of an attribute and ground-truth values onto one label set.
+
+    Raises :class:`~facevlm.errors.TaxonomyError`, naming both, where no map is declared.
+    """
+    truth = recognise(values, predicted, registry)
+    if isinstance(truth, str):
+        edges = registry.years[predicted.name]
+        return Alignment(
+            predicted, {v: v for v in predicted.labels}, YEARS, functools.partial(_group, predicted.labels, edges)
+        )
+    down = label_map(truth, predicted, registry)
+    if down is not None:
+        identity = {v: v for v in predicted.labels}
+        return Alignment(predicted, identity, truth.name, functools.partial(_mapped, truth, down))
+    up = label_map(predicted, truth, registry)
+    if up is not None:
+        identity = {v: v for v in truth.labels}
+        return Alignment(truth, up, truth.name, functools.partial(_mapped, truth, identity))
+    raise TaxonomyError(
+        f"No map is declared between {predicted.name} ({_some(predicted.labels)}) and {truth.name} "
+        f"({_some(truth.labels)}), in either direction. Predict {truth.name} instead, or declare a map in an attribute file."
+    )
+
+
+def _mapped(attribute: Attribute, labels: Mapping[str, str], value: object) -> str | None:
+    label = canonical(attribute, value)
+    return None if label is None else labels[label]
+
+
+def _group(labels: tuple[str, ...], edges: tuple[float, ...], value: object) -> str | None:
+    if not _is_age(value):
+        return None
+    return labels[bisect.bisect_right(edges, float(str(value))) - 1]
+
+
+def _is_age(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+
+
+def _some(values: Iterable[str], most: int = 8) -> str:
+    listed = [f"'{v}'" for v in values]
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")

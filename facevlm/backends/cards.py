@@ -1,0 +1,145 @@
+"""Model cards as data: which checkpoint answers which attribute, in which words."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facevlm.errors import InputError, ModelError, UnknownName
+from facevlm.types import Attribute, Question
+
+ASSETS = Path(__file__).parents[1] / "assets"
+ANY = "*"
+PACKAGE = "package:"
+HUB = "hf:"
+CARD_FILE = "facevlm.json"
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One prompt for several attributes; each attribute's answer follows its cue."""
+
+    context: str
+    cues: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model by name. ``checkpoints`` maps attribute names, or ``*`` for all, to hub ids or folders.
+
+    ``questions`` maps the attributes that the model answers to its prompts; empty means any attribute, asked
+    in the attribute's own words. ``forms`` gives the exact answer strings per attribute and label.
+    """
+
+    name: str
+    checkpoints: Mapping[str, str]
+    title: str = ""
+    processor: str | None = None
+    questions: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    joint: Joint | None = None
+    licence: str = "see the checkpoint's page"
+    gated: bool = False
+    parameters: str = ""
+    download: str = ""
+    source: str = ""
+
+    def checkpoint(self, attribute: str) -> str:
+        """Hub id or folder of the checkpoint that answers an attribute."""
+        return self.checkpoints.get(attribute) or self.checkpoints[ANY]
+
+    def answers(self, attribute: str) -> bool:
+        return not self.questions or attribute in self.questions
+
+
+def location(checkpoint: str) -> str:
+    """A checkpoint of this package as its folder; any other as it is."""
+    return str(ASSETS / checkpoint.removeprefix(PACKAGE)) if checkpoint.startswith(PACKAGE) else checkpoint
+
+
+@functools.cache
+def shipped() -> dict[str, Card]:
+    """The cards of ``assets/models.yaml``, completed by the ``facevlm.json`` in the folders that have one."""
+    raw = yaml.safe_load((ASSETS / "models.yaml").read_text(encoding="utf-8"))
+    return {name: _completed(_card(name, data)) for name, data in raw.items()}
+
+
+def find(name: str) -> Card:
+    """The card of ``demo``, ``facescan``, or ``hf:ID-or-folder``.
+
+    Raises :class:`~facevlm.errors.UnknownName` that lists what there is.
+    """
+    if name.startswith(HUB):
+        checkpoint = name.removeprefix(HUB).strip()
+        if not checkpoint:
+            raise InputError(f"Got the model '{name}', expected hf:ORGANISATION/NAME or hf:/path/to/folder.")
+        return _completed(Card(name=name, checkpoints={ANY: checkpoint}, title=checkpoint))
+    if name not in shipped():
+        raise UnknownName("model", name, [*shipped(), "hf:ID-or-folder"])
+    return shipped()[name]
+
+
+def _card(name: str, raw: Mapping[str, Any]) -> Card:
+    known = {k: v for k, v in raw.items() if k in Card.__dataclass_fields__}
+    if set(raw) - set(known):
+        raise ModelError(f"Model card '{name}': unknown keys {', '.join(sorted(set(raw) - set(known)))}")
+    return replace(Card(name=name, checkpoints=known.pop("checkpoints")), **known)
+
+
+def _completed(card: Card) -> Card:
+    """Add what the ``facevlm.json`` of the checkpoint folder says."""
+    path = Path(location(card.checkpoints.get(ANY, ""))) / CARD_FILE
+    if ANY not in card.checkpoints or not path.is_file():
+        return card
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        forms = {a: {k: tuple(v) for k, v in labels.items()} for a, labels in data.get("forms", {}).items()}
+        joint = Joint(data["joint"]["context"], data["joint"]["cues"]) if data.get("joint") else None
+        return replace(card, questions=data.get("questions", {}), forms=forms, joint=joint)
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{path} is not a model card: {error!r}. Expected questions, forms and joint.") from error
+
+
+def questions_for(
+    card: Card,
+    attributes: list[Attribute],
+    prompts: Mapping[str, str] | None = None,
+    *,
+    joint: bool = True,
+) -> list[Question]:
+    """The questions that put ``attributes`` to a model, in its words or in ``prompts`` (by attribute name).
+
+    With ``joint``, a model that was tuned for one shared prompt gets it, for every attribute whose wording was
+    not changed, also when it is asked alone: so an answer never depends on what else is asked.
+    """
+    prompts = prompts or {}
+    strange = sorted(set(prompts) - {a.name for a in attributes})
+    if strange:
+        asked = ", ".join(a.name for a in attributes)
+        raise InputError(f"Got prompts for {', '.join(strange)}, expected only attributes that are asked: {asked}.")
+    return [_question(card, attribute, prompts.get(attribute.name), joint) for attribute in attributes]
+
+
+def _question(card: Card, attribute: Attribute, prompt: str | None, joint: bool) -> Question:
+    if not card.answers(attribute.name):
+        raise InputError(
+            f"Model '{card.name}' answers {', '.join(card.questions)}; got '{attribute.name}'. "
+            "Choose one of these attributes, or another model."
+        )
+    known = card.forms.get(attribute.name, {})
+    forms = tuple(known.get(label) or _spellings(attribute, label) for label in attribute.labels)
+    shared = card.joint if joint and prompt is None and card.joint else None
+    if shared and attribute.name in shared.cues:
+        return Question(attribute, attribute.question, forms, shared.context, shared.cues[attribute.name])
+    return Question(attribute, prompt or card.questions.get(attribute.name) or attribute.question, forms)
+
+
+def _spellings(attribute: Attribute, label: str) -> tuple[str, ...]:
+    spelled = attribute.spellings(label)
+    return tuple(dict.fromkeys((*spelled, *(s.lower() for s in spelled))))

@@ -1,0 +1,70 @@
+"""The exception tree. Every message says what was got, what was expected, and what to do.
+
+    FacevlmError
+    ├── InputError           something the caller gave
+    │   ├── UnknownName      a name that is not in a registry
+    │   ├── FieldError       a dataset field of the wrong kind, or none
+    │   ├── TargetError      nothing to work on, or of the wrong media type
+    │   └── TaxonomyError    two label sets without a map between them
+    ├── ImageError           a picture that cannot be read
+    ├── ModelError           a model that cannot be loaded or run
+    └── DatabaseError        FiftyOne's MongoDB is missing or out of reach
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class FacevlmError(Exception):
+    """Base of all errors raised on purpose; safe to show to a user as it is."""
+
+
+class InputError(FacevlmError):
+    """The caller gave something that cannot be used."""
+
+
+class UnknownName(InputError):
+    """A name that is not in a registry."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        super().__init__(f"Unknown {kind} '{name}'. Known: {', '.join(names) or 'none'}.{hint}")
+        self.kind, self.name = kind, name
+
+
+class FieldError(InputError):
+    """A dataset field that is missing, of the wrong kind, or in the way."""
+
+
+class TargetError(InputError):
+    """There is nothing to label or evaluate, or it is not pictures."""
+
+
+class TaxonomyError(InputError):
+    """Two label sets between which no map is declared."""
+
+
+class ImageError(FacevlmError):
+    """A picture that cannot be read; the face ends as ``failed`` with this text as the reason."""
+
+
+class ModelError(FacevlmError):
+    """A model that cannot be loaded or run."""
+
+
+class DatabaseError(FacevlmError):
+    """FiftyOne's database is missing or out of reach."""
+
+
+def lookup(kind: str, table: Mapping[str, T], name: str) -> T:
+    """``table[name]``, or an :class:`UnknownName` that lists the valid names."""
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]

@@ -1,0 +1,1 @@
+"""How the shipped demo model was trained: data, teacher, distillation, answers."""

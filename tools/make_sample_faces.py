@@ -1,0 +1,244 @@
+"""Make the sample faces: averages of 3 or 4 consenting volunteers, photo-like and of nobody.
+
+    python -m tools.make_sample_faces [--source ../shared/data/london] [--out facevlm/assets/faces]
+
+People of the same gender and self-reported ethnicity are warped to their mean shape (piecewise affine over 189
+landmarks and the frame) and averaged. Smiling photographs carry no landmarks; dense optical
+flow moves the neutral ones of the same person there. Needs scikit-image, scipy, opencv, pandas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.interpolate import LinearNDInterpolator
+from scipy.ndimage import map_coordinates
+from skimage.registration import optical_flow_tvl1
+
+Array = NDArray[np.float64]
+
+SIDE = 640
+FLOW_SIDE = 320
+OUT_SIDE = 224
+MARGIN = 0.25
+SEED = 7
+AGE_GROUPS = ((10, "0-9"), (20, "10-19"), (40, "20-39"), (60, "40-59"), (200, "More than 60"))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Who is averaged with whom, what the averages are labelled, and how many are made."""
+
+    gender: str
+    ethnicity: str
+    race: str
+    count: int
+    without: tuple[str, ...] = ()
+
+
+# west_asian is the source's word for people of two different looks. The five women average to faces
+# that look South Asian (Indian); four of the five men to faces that look Middle Eastern; the fifth,
+# 008, looks South Asian and is left out.
+POOLS = (
+    Pool("Female", "white", "White", 15),
+    Pool("Male", "white", "White", 15),
+    Pool("Female", "black", "Black", 14),
+    Pool("Male", "black", "Black", 15),
+    Pool("Female", "east_asian", "East Asian", 5),
+    Pool("Male", "east_asian", "East Asian", 14),
+    Pool("Female", "west_asian", "Indian", 13),
+    Pool("Male", "west_asian", "Middle Eastern", 5, without=("london_008",)),
+)
+# Landmark numbers: 115-124 are the ears, 134-157 the hairline and the hair.
+FACE_POINTS = ((0, 115), (125, 134), (158, 189))
+HAIRLINE = 139
+GROUP_SIZES = (2, 3, 4, 5, 2, 3, 4, 5)
+
+
+class Volunteers:
+    """The photographs and landmarks of the source set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        table = pd.read_csv(folder / "labels.csv")
+        self.table = table[table["emotion"] == "neutral"].set_index("subject")
+
+    def pool(self, pool: Pool) -> list[str]:
+        rows = self.table[(self.table.gender == pool.gender) & (self.table.race == pool.ethnicity)]
+        return sorted(set(rows.index) - set(pool.without))
+
+    @functools.lru_cache(maxsize=240)
+    def picture(self, subject: str, emotion: str) -> NDArray[np.uint8]:
+        """RGB picture of shape (640, 640, 3)."""
+        name = {"neutral": "neutral", "happy": "smiling"}[emotion]
+        picture = cv2.imread(str(self.folder / "images" / f"{subject}_{name}.jpg"))
+        if picture is None or picture.shape != (SIDE, SIDE, 3):
+            raise ValueError(f"{subject} {name}: expected a {SIDE} px square picture")
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+    @functools.lru_cache(maxsize=240)
+    def landmarks(self, subject: str, emotion: str) -> Array:
+        """Points (189, 2), x and y in pixels of the 640 px picture."""
+        points = pd.read_csv(self.folder / "landmarks" / f"{subject}_neutral.csv")[["x", "y"]].to_numpy(float)
+        if emotion == "neutral":
+            return points
+        grey = [
+            cv2.resize(cv2.cvtColor(self.picture(subject, e), cv2.COLOR_RGB2GRAY), (FLOW_SIDE,) * 2) / 255.0
+            for e in ("neutral", emotion)
+        ]
+        flow = optical_flow_tvl1(grey[0], grey[1], attachment=8)
+        at = points[:, ::-1].T * FLOW_SIDE / SIDE
+        moved = [map_coordinates(flow[axis], at, order=1, mode="nearest") for axis in (1, 0)]
+        return points + np.stack(moved, 1) * SIDE / FLOW_SIDE
+
+
+def with_frame(points: Array) -> Array:
+    """Landmarks plus the frame's corners and edge midpoints, which stay where they are."""
+    line = (0.0, (SIDE - 1) / 2, SIDE - 1.0)
+    frame = [(x, y) for x in line for y in line if (x, y) != (line[1], line[1])]
+    return np.concatenate([points, np.array(frame)])
+
+
+def warp(picture: NDArray[np.uint8], source: Array, target: Array) -> Array:
+    """Move ``source`` points of the picture onto ``target``, piecewise affine; float RGB."""
+    inverse = LinearNDInterpolator(with_frame(target), with_frame(source))
+    ys, xs = np.mgrid[0:SIDE, 0:SIDE]
+    grid = inverse(np.stack([xs, ys], -1)).astype(np.float32)
+    return cv2.remap(picture, grid[..., 0], grid[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(
+        float
+    )
+
+
+def composite(people: Volunteers, subjects: Sequence[str], emotion: str) -> tuple[NDArray[np.uint8], Array]:
+    """The average face (640 px RGB) and its mean shape (189, 2)."""
+    shapes = [people.landmarks(s, emotion) for s in subjects]
+    mean = np.mean(shapes, axis=0)
+    layers = [warp(people.picture(s, emotion), shape, mean) for s, shape in zip(subjects, shapes, strict=True)]
+    return np.clip(np.mean(layers, axis=0).round(), 0, 255).astype(np.uint8), mean
+
+
+def face_box(shape: Array) -> tuple[float, float, float, float]:
+    """x, y, width, height in pixels, as detectors draw it: jaw to jaw, chin to half way up the forehead."""
+    face = np.concatenate([shape[a:b] for a, b in FACE_POINTS])
+    low, high = face.min(0), face.max(0)
+    low[1] = (low[1] + shape[HAIRLINE, 1]) / 2
+    return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
+
+
+def crop(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> tuple[NDArray[np.uint8], list[float]]:
+    """Square crop with the margin, 224 px, and the face box in it as shares of its side."""
+    x, y, w, h = box
+    side = max(w, h) * (1 + 2 * MARGIN)
+    left, top = x + w / 2 - side / 2, y + h / 2 - side / 2
+    scale = OUT_SIDE / side
+    big = cv2.GaussianBlur(picture, (0, 0), max(0.01, 0.5 / scale * 0.7)) if scale < 1 else picture
+    move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    small = cv2.warpAffine(big, move, (OUT_SIDE, OUT_SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    return small, [(x - left) / side, (y - top) / side, w / side, h / side]
+
+
+def subject_sets(pool: Pool, names: Sequence[str], rng: random.Random) -> list[tuple[str, ...]]:
+    """``count`` different sets of 3 or 4 people that use everybody about equally often."""
+    every = [c for size in (3, 4) for c in itertools.combinations(names, size)]
+    if len(every) > 4000:
+        every = rng.sample(every, 4000)
+    rng.shuffle(every)
+    used = dict.fromkeys(names, 0)
+    chosen: list[tuple[str, ...]] = []
+    for _ in range(pool.count):
+        best = min(every, key=lambda c: sum(used[n] for n in c) / len(c))
+        every.remove(best)
+        chosen.append(best)
+        for name in best:
+            used[name] += 1
+    return chosen
+
+
+def age_group(age: float) -> str:
+    return next(label for edge, label in AGE_GROUPS if age < edge)
+
+
+def make_singles(people: Volunteers, out: Path, rng: random.Random) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for pool in POOLS:
+        for subjects in subject_sets(pool, people.pool(pool), rng):
+            emotion = ("neutral", "happy")[len(rows) % 2]
+            picture, shape = composite(people, subjects, emotion)
+            small, box = crop(picture, face_box(shape))
+            file = f"single/face_{len(rows):03d}.jpg"
+            save(out / file, small)
+            age = float(people.table.loc[list(subjects), "age"].mean())
+            rows.append(
+                dict(zip("xywh", (round(v, 4) for v in box), strict=True))
+                | {
+                    "file": file,
+                    "gender": pool.gender,
+                    "race": pool.race,
+                    "emotion": emotion,
+                    "age": round(age, 1),
+                    "age_group": age_group(age),
+                    "source_ethnicity": pool.ethnicity,
+                    "source": "+".join(s.removeprefix("london_") for s in subjects),
+                }
+            )
+            print(file, pool.race, pool.gender, emotion, flush=True)
+    return rows
+
+
+def make_groups(singles: list[dict[str, object]], out: Path, rng: random.Random) -> list[dict[str, object]]:
+    """Composites side by side at different sizes on a plain wall; one row per face."""
+    rows: list[dict[str, object]] = []
+    deck = rng.sample(singles, sum(GROUP_SIZES))
+    for number, size in enumerate(GROUP_SIZES):
+        file = f"group/group_{number:02d}.jpg"
+        width, height = size * 240 + 40, 360
+        canvas = np.full((height, width, 3), (196, 200, 201), np.uint8)
+        for slot in range(size):
+            face = deck.pop()
+            side = rng.randrange(150, 225)
+            left = 40 + slot * 240 + rng.randrange(0, 241 - side - 15)
+            top = rng.randrange(20, height - side - 19)
+            tile = cv2.cvtColor(cv2.imread(str(out / str(face["file"]))), cv2.COLOR_BGR2RGB)
+            canvas[top : top + side, left : left + side] = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
+            x, y, w, h = (float(str(face[k])) * side for k in "xywh")
+            box = ((left + x) / width, (top + y) / height, w / width, h / height)
+            rows.append(face | {"file": file} | dict(zip("xywh", (round(v, 4) for v in box), strict=True)))
+        save(out / file, canvas)
+    return rows
+
+
+def save(path: Path, picture: NDArray[np.uint8]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def main() -> None:
+    root = Path(__file__).resolve().parents[1]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, default=root.parent / "shared" / "data" / "london")
+    parser.add_argument("--out", type=Path, default=root / "facevlm" / "assets" / "faces")
+    args = parser.parse_args()
+    rng = random.Random(SEED)
+    singles = make_singles(Volunteers(args.source), args.out, rng)
+    rows = singles + make_groups(singles, args.out, rng)
+    columns = ["file", *"xywh", "gender", "race", "emotion", "age", "age_group", "source_ethnicity", "source"]
+    with open(args.out / "labels.csv", "w", newline="") as handle:
+        writer = csv.DictWriter(handle, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(singles)} faces, {len(rows) - len(singles)} faces in {len(GROUP_SIZES)} group pictures")
+
+
+if __name__ == "__main__":
+    main()
