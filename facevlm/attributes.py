@@ -197,7 +197,9 @@ class Alignment:
 
     def describe(self, predicted: str) -> str:
         """One line for forms and reports, such as ``race7 -> race5``."""
-        parts = [f"{name} -> {self.common.name}" for name in (self.truth_attribute, predicted) if name != self.common.name]
+        parts = [
+            f"{name} -> {self.common.name}" for name in (self.truth_attribute, predicted) if name != self.common.name
+        ]
         return "; ".join(parts) or f"{self.common.name}, no map needed"
 
 
@@ -218,7 +220,7 @@ def recognise(values: Iterable[object], wanted: Attribute, registry: Registry) -
     names = ", ".join(a.name for a in (wanted, *family))
     raise TaxonomyError(
         f"Ground truth holds {_some(strange)}, which no label set of '{wanted.family}' ({names}) knows. "
-        f"Expected labels such as {_some(wanted.labels)}. Map the field first, or define an attribute with these labels."
+        f"Expected labels such as {_some(wanted.labels)}. Map the field, or define an attribute with these labels."
     )
 
 
@@ -243,7 +245,7 @@ def align(predicted: Attribute, values: Iterable[object], registry: Registry) ->
         return Alignment(truth, up, truth.name, functools.partial(_mapped, truth, identity))
     raise TaxonomyError(
         f"No map is declared between {predicted.name} ({_some(predicted.labels)}) and {truth.name} "
-        f"({_some(truth.labels)}), in either direction. Predict {truth.name} instead, or declare a map in an attribute file."
+        f"({_some(truth.labels)}), in either direction. Predict {truth.name}, or declare a map in an attribute file."
     )
 
 

@@ -1,14 +1,14 @@
 """The exception tree. Every message says what was got, what was expected, and what to do.
 
-    FacevlmError
-    ├── InputError           something the caller gave
-    │   ├── UnknownName      a name that is not in a registry
-    │   ├── FieldError       a dataset field of the wrong kind, or none
-    │   ├── TargetError      nothing to work on, or of the wrong media type
-    │   └── TaxonomyError    two label sets without a map between them
-    ├── ImageError           a picture that cannot be read
-    ├── ModelError           a model that cannot be loaded or run
-    └── DatabaseError        FiftyOne's MongoDB is missing or out of reach
+FacevlmError
+├── InputError           something the caller gave
+│   ├── UnknownName      a name that is not in a registry
+│   ├── FieldError       a dataset field of the wrong kind, or none
+│   ├── TargetError      nothing to work on, or of the wrong media type
+│   └── TaxonomyError    two label sets without a map between them
+├── ImageError           a picture that cannot be read
+├── ModelError           a model that cannot be loaded or run
+└── DatabaseError        FiftyOne's MongoDB is missing or out of reach
 """
 
 from __future__ import annotations

@@ -73,13 +73,14 @@ class Volunteers:
         self.folder = folder
         table = pd.read_csv(folder / "labels.csv")
         self.table = table[table["emotion"] == "neutral"].set_index("subject")
+        self.picture = functools.cache(self._read_picture)
+        self.landmarks = functools.cache(self._find_landmarks)
 
     def pool(self, pool: Pool) -> list[str]:
         rows = self.table[(self.table.gender == pool.gender) & (self.table.race == pool.ethnicity)]
         return sorted(set(rows.index) - set(pool.without))
 
-    @functools.lru_cache(maxsize=240)
-    def picture(self, subject: str, emotion: str) -> NDArray[np.uint8]:
+    def _read_picture(self, subject: str, emotion: str) -> NDArray[np.uint8]:
         """RGB picture of shape (640, 640, 3)."""
         name = {"neutral": "neutral", "happy": "smiling"}[emotion]
         picture = cv2.imread(str(self.folder / "images" / f"{subject}_{name}.jpg"))
@@ -87,8 +88,7 @@ class Volunteers:
             raise ValueError(f"{subject} {name}: expected a {SIDE} px square picture")
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
-    @functools.lru_cache(maxsize=240)
-    def landmarks(self, subject: str, emotion: str) -> Array:
+    def _find_landmarks(self, subject: str, emotion: str) -> Array:
         """Points (189, 2), x and y in pixels of the 640 px picture."""
         points = pd.read_csv(self.folder / "landmarks" / f"{subject}_neutral.csv")[["x", "y"]].to_numpy(float)
         if emotion == "neutral":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import try_to_load_from_cache
 
 from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.types import Attribute, Question
@@ -61,6 +62,12 @@ class Card:
 def location(checkpoint: str) -> str:
     """A checkpoint of this package as its folder; any other as it is."""
     return str(ASSETS / checkpoint.removeprefix(PACKAGE)) if checkpoint.startswith(PACKAGE) else checkpoint
+
+
+def is_here(checkpoint: str) -> bool:
+    """Whether the checkpoint is a folder on this machine or lies in the hub's cache."""
+    path = location(checkpoint)
+    return Path(path).is_dir() or isinstance(try_to_load_from_cache(path, "config.json"), str)
 
 
 @functools.cache

@@ -7,19 +7,23 @@ import functools
 import gc
 import hashlib
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 import torch
+from huggingface_hub.constants import ENDPOINT
 from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from facevlm.backends import BackendInfo, Options, PictureSpec
-from facevlm.backends.cards import Card, location
+from facevlm.backends.cards import Card, is_here, location
 from facevlm.backends.paligemma import PaliGemma
 from facevlm.backends.trie import Branch, LabelTrie
 from facevlm.errors import ModelError, lookup
@@ -36,7 +40,9 @@ def pick_device(wanted: str | None) -> torch.device:
         try:
             return torch.empty(0, device=wanted).device
         except (RuntimeError, AssertionError) as error:
-            raise ModelError(f"Got device '{wanted}', which cannot be used here: {str(error).splitlines()[0]}") from None
+            raise ModelError(
+                f"Got device '{wanted}', which cannot be used here: {str(error).splitlines()[0]}"
+            ) from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -50,6 +56,7 @@ class Checkpoint:
         default = "float32" if self.device.type == "cpu" else "bfloat16"
         self.dtype = lookup("dtype", DTYPES, options.dtype or default)
         path = location(checkpoint)
+        check_reachable(card, path)
         with _load_errors(card, path):
             self.family, self.revision = _load(card, path, options, self.dtype)
         self.family.model.to(self.device).eval()
@@ -59,14 +66,15 @@ class Checkpoint:
         mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
         self._scale = (processor.rescale_factor / std)[:, None, None].to(self.device)
         self._shift = (mean / std)[:, None, None].to(self.device)
-        self._tries: dict[tuple[Question, ...], LabelTrie] = {}
+        self._tries: dict[tuple[str, ...], LabelTrie] = {}
 
     def pixels(self, images: Sequence[Image]) -> Tensor:
         """Normalised pictures (batch, 3, height, width) on the device; bytes travel, not floats."""
         size = (self.picture.width, self.picture.height)
         rows = [np.asarray(i if i.size == size else i.resize(size, self.picture.resample)) for i in images]
         raw = torch.from_numpy(np.stack(rows)).to(self.device).permute(0, 3, 1, 2)
-        return (raw * self._scale - self._shift).to(self.dtype).contiguous()
+        pixels: Tensor = (raw * self._scale - self._shift).to(self.dtype)
+        return pixels.contiguous()
 
     def score(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
         """Exact log-probabilities of every label; questions with one prompt share one pass."""
@@ -147,6 +155,17 @@ def _load(card: Card, path: str, options: Options, dtype: torch.dtype) -> tuple[
     return family(model, processor), revision
 
 
+def check_reachable(card: Card, checkpoint: str) -> None:
+    """Fail at once, not after the hub client's retries, where a checkpoint is not here and the hub is out of reach."""
+    if is_here(checkpoint) or getproxies():
+        return
+    hub = urlsplit(ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname or "", hub.port or 443), timeout=5).close()
+    except OSError as error:
+        raise ModelError(_gated(card, checkpoint, "it is not on this machine and the hub cannot be reached")) from error
+
+
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
     """No progress bar of the loader between ours."""
@@ -195,7 +214,7 @@ def _load_errors(card: Card, path: str) -> Iterator[None]:
 
 
 def _gated(card: Card, path: str, what: str) -> str:
-    accept = f"Accept its licence ({card.licence}) and run 'hf auth login'" if card.gated else "Check the name"
+    accept = f"Licence: {card.licence}. Then run 'hf auth login'" if card.gated else "Check the name"
     return (
         f"Cannot load model '{card.name}': {path}: {what}. {accept}, "
         "or give a folder that holds the checkpoint as hf:/path/to/folder."

@@ -73,7 +73,8 @@ class PaliGemma:
         spread = logits.logsumexp(-1)
         at = torch.from_numpy(trie.edge_position).to(device)
         picked = logits[:, at, torch.from_numpy(trie.edge_token).to(device)]
-        return picked - spread[:, at]
+        scored: Tensor = picked - spread[:, at]
+        return scored
 
     @staticmethod
     def _mask(prefix: int, trie: LabelTrie, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -125,7 +125,7 @@ class LabelTrie:
         while pending:
             at, rows = pending.pop()
             edges = [edge for edge, _ in out_edges[at]]
-            taken = table[np.ix_(rows, edges)].argmax(1)
+            taken = table[rows][:, edges].argmax(1)
             for k, (edge, child) in enumerate(out_edges[at]):
                 chosen = rows[taken == k]
                 if len(chosen) and self.edge_token[edge] == self._end_token:

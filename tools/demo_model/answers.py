@@ -41,7 +41,9 @@ class Asker:
 
     def alone(self, features: Tensor, attribute: int) -> Tensor:
         prompt = self.family.prompt_ids(QUESTIONS[list(ATTRIBUTES)[attribute]])
-        return self._labels(self.family.edge_log_probs(features, prompt, self.single[attribute]), self.single[attribute], 0)
+        return self._labels(
+            self.family.edge_log_probs(features, prompt, self.single[attribute]), self.single[attribute], 0
+        )
 
     @staticmethod
     def _labels(edges: Tensor, trie: LabelTrie, branch: int) -> Tensor:
@@ -106,7 +108,8 @@ def main() -> None:
     tower = model.model.vision_tower
     rest = torch.nn.ModuleList([model.model.multi_modal_projector, model.model.language_model])
     optimizer = torch.optim.AdamW(
-        [g | {"base": args.tower_lr} for g in groups_of(tower, 0.05)] + [g | {"base": args.lr} for g in groups_of(rest, 0.05)],
+        [g | {"base": args.tower_lr} for g in groups_of(tower, 0.05)]
+        + [g | {"base": args.lr} for g in groups_of(rest, 0.05)],
         betas=(0.9, 0.98),
     )
     batches = Batches({k: v["train"] for k, v in sets.items()}, args.batch, seed=4)
@@ -126,7 +129,9 @@ def main() -> None:
             said = asker.together(features)
             k = step % len(ATTRIBUTES)
             own = asker.alone(features, k)
-        loss = answer_loss(said, taught, labels, hard=0.35) + answer_loss([own], [taught[k]], labels[:, k : k + 1], 0.35)
+        loss = answer_loss(said, taught, labels, hard=0.35) + answer_loss(
+            [own], [taught[k]], labels[:, k : k + 1], 0.35
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -44,9 +44,7 @@ class Faces:
         return len(self.files)
 
     def take(self, index: Tensor) -> Faces:
-        return Faces(
-            self.pictures[index], self.labels[index], tuple(self.files[i] for i in index.tolist())
-        )
+        return Faces(self.pictures[index], self.labels[index], tuple(self.files[i] for i in index.tolist()))
 
 
 def held_out(sha256: str) -> bool:
@@ -78,9 +76,7 @@ def read(name: str, *, side: int | None = None) -> dict[str, Faces]:
         for member in archive:
             handle = archive.extractfile(member) if member.isfile() else None
             if handle is not None:
-                blobs[member.name.split("/", 1)[-1] if "/" in member.name else member.name] = (
-                    handle.read()
-                )
+                blobs[member.name.split("/", 1)[-1] if "/" in member.name else member.name] = handle.read()
     table = _usable(name, pd.read_csv(io.BytesIO(blobs["labels.csv"])))
     parts: dict[str, list[tuple[np.ndarray, list[int], str]]] = {"train": [], "held_out": []}
     for _, row in table.iterrows():
@@ -95,9 +91,7 @@ def read(name: str, *, side: int | None = None) -> dict[str, Faces]:
 def _stack(rows: list[tuple[np.ndarray, list[int], str]]) -> Faces:
     pictures = torch.from_numpy(np.stack([r[0] for r in rows]))
     pictures = pictures[:, None] if pictures.dim() == 3 else pictures.permute(0, 3, 1, 2)
-    return Faces(
-        pictures.contiguous(), torch.tensor([r[1] for r in rows]), tuple(r[2] for r in rows)
-    )
+    return Faces(pictures.contiguous(), torch.tensor([r[1] for r in rows]), tuple(r[2] for r in rows))
 
 
 def plain(pictures: Tensor) -> Tensor:
@@ -131,9 +125,9 @@ def augment(pictures: Tensor, generator: torch.Generator, *, strength: float = 1
         1,
     )
     grid = F.affine_grid(theta, [n, 3, SIZE, SIZE], align_corners=False)
-    x = F.grid_sample(
-        pictures.float() / 255, grid, mode="bilinear", padding_mode="border", align_corners=False
-    ).expand(-1, 3, -1, -1)
+    x = F.grid_sample(pictures.float() / 255, grid, mode="bilinear", padding_mode="border", align_corners=False).expand(
+        -1, 3, -1, -1
+    )
     small = F.interpolate(x, (40, 40), mode="bilinear", antialias=True, align_corners=False)
     blurred = F.interpolate(small, (SIZE, SIZE), mode="bilinear", align_corners=False)
     x = torch.where(chance(0.2 * s), blurred, x)

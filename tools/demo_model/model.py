@@ -38,7 +38,10 @@ def tokenizer() -> GemmaTokenizer:
     bpe.normalizer = normalizers.Replace(" ", "▁")
     bpe.pre_tokenizer = pre_tokenizers.Split("▁", behavior="merged_with_previous")
     trainer = trainers.BpeTrainer(
-        vocab_size=600, min_frequency=1, initial_alphabet=[chr(c) for c in range(33, 127)] + ["▁", "\n"], show_progress=False
+        vocab_size=600,
+        min_frequency=1,
+        initial_alphabet=[chr(c) for c in range(33, 127)] + ["▁", "\n"],
+        show_progress=False,
     )
     bpe.train_from_iterator(corpus * 4, trainer)
     learned = json.loads(bpe.to_str())["model"]
@@ -56,8 +59,10 @@ def processor() -> PaliGemmaProcessor:
     return PaliGemmaProcessor(pictures, tokenizer())
 
 
-def build(vision: SiglipVisionConfig, layers: int, width: int, mlp: int, proc: PaliGemmaProcessor) -> PaliGemmaForConditionalGeneration:
-    """A fresh model; the vocabulary is cut to what prompts and answers need (the processor adds 1,152 tokens it never uses)."""
+def build(
+    vision: SiglipVisionConfig, layers: int, width: int, mlp: int, proc: PaliGemmaProcessor
+) -> PaliGemmaForConditionalGeneration:
+    """A fresh model; its vocabulary leaves out the 1,152 location tokens that the processor adds and never uses."""
     words = proc.tokenizer
     image_token = words.convert_tokens_to_ids("<image>")
     text = GemmaConfig(

@@ -78,10 +78,10 @@ class Teacher(nn.Module):
 
 def loss_of(logits: list[Tensor], labels: Tensor) -> Tensor:
     """Sum over attributes of the label-smoothed cross-entropy over labelled pictures."""
-    return sum(
-        F.cross_entropy(scores, labels[:, k], ignore_index=-1, label_smoothing=0.05)
-        for k, scores in enumerate(logits)
-    )
+    losses = [
+        F.cross_entropy(scores, labels[:, k], ignore_index=-1, label_smoothing=0.05) for k, scores in enumerate(logits)
+    ]
+    return torch.stack(losses).sum()
 
 
 @torch.no_grad()
@@ -143,7 +143,9 @@ def main() -> None:
                 mean.lerp_(now, 1 - keep) if mean.is_floating_point() else mean.copy_(now)
         if step % 400 == 0:
             scores = {k: round(v, 3) for k, v in evaluate(average, held).items()}
-            print(step, seen, f"{seen / (time.time() - start):.0f}/s", round(float(loss.detach()), 3), scores, flush=True)
+            print(
+                step, seen, f"{seen / (time.time() - start):.0f}/s", round(float(loss.detach()), 3), scores, flush=True
+            )
             torch.save(average.state_dict(), args.work / "teacher.pt")
     torch.save(average.state_dict(), args.work / "teacher.pt")
     print("teacher", seen, {k: round(v, 4) for k, v in evaluate(average, held).items()}, flush=True)

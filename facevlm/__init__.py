@@ -1,0 +1,37 @@
+"""facevlm: perceived face attributes by vision-language models, in FiftyOne, checked against ground truth.
+
+import facevlm
+facevlm.apply(dataset, model="demo", attributes=["gender", "age5"])
+print(facevlm.evaluate(dataset, prefix="demo")["gender"].overall)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facevlm import sources as sources
+    from facevlm.api import apply as apply
+    from facevlm.api import evaluate as evaluate
+    from facevlm.backends import open_backend as open_backend
+    from facevlm.types import Attribute as Attribute
+
+__version__ = "0.1.0"
+__all__ = ["Attribute", "apply", "evaluate", "open_backend", "sources"]
+
+_LAZY = {
+    "apply": "facevlm.api",
+    "evaluate": "facevlm.api",
+    "open_backend": "facevlm.backends",
+    "Attribute": "facevlm.types",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are loaded when they are first asked for: importing facevlm stays light."""
+    if name == "sources":
+        return importlib.import_module("facevlm.sources")
+    if name not in _LAZY:
+        raise AttributeError(f"module 'facevlm' has no attribute '{name}'")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,366 @@
+"""The two functions that everything else calls: apply a model to faces, evaluate its answers."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from facevlm import attributes as registry_module
+from facevlm import pipeline
+from facevlm.attributes import Registry
+from facevlm.backends import Backend, BackendInfo, Options, open_backend
+from facevlm.backends.cards import ANY, Card, find, questions_for
+from facevlm.errors import FieldError, InputError
+from facevlm.evaluation import AttributeEvaluation
+from facevlm.evaluation import evaluate as evaluate_records
+from facevlm.store import evaluations, predictions, runs, targets
+from facevlm.types import Attribute, Question, digest
+
+
+@dataclass(frozen=True)
+class ApplyResult:
+    """What a run did. ``fields`` maps attributes to dataset fields; ``skipped`` faces had all their answers before."""
+
+    run_key: str
+    fields: Mapping[str, str]
+    asked: int
+    skipped: int
+    tally: pipeline.Tally
+
+    @property
+    def outcomes(self) -> dict[str, dict[str, int]]:
+        """Counts per attribute and outcome of the faces that were asked."""
+        return {name: dict(counts) for name, counts in self.tally.outcomes.items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.tally.warnings()
+
+
+class Application:
+    """A checked and loaded run that has not begun: iterate :meth:`steps`, then read :meth:`result`.
+
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments.
+    """
+
+    def __init__(
+        self,
+        target: targets.Collection,
+        model: str | Backend,
+        attributes: Sequence[str | Attribute],
+        *,
+        prefix: str | None = None,
+        prompts: Mapping[str, str] | None = None,
+        batch_size: int = 32,
+        chunk_size: int = 512,
+        threads: int | None = None,
+        overwrite: bool = False,
+        joint: bool = True,
+        options: Options | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._options = options or Options()
+        self._sizes = {"batch_size": batch_size, "chunk_size": chunk_size, "threads": threads}
+        pipeline.check_sizes(**self._sizes)
+        targets.check(target)
+        card = find(model) if isinstance(model, str) else Card(model.info.model, {ANY: model.info.model})
+        chosen = resolve_attributes(attributes, card, registry)
+        shared = joint and self._options.decode == "score"
+        self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=shared)}
+        self.prefix = prefix if prefix is not None else default_prefix(card.name)
+        self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
+        predictions.check_fields(target, list(self.fields.values()))
+        self.backend = open_backend(model, self._options) if isinstance(model, str) else model
+        self.run_key = runs.run_key(self.prefix)
+        self._dataset, self._target = target._dataset, target
+        info = self.backend.info
+        self._marks = {name: fingerprint(info, card, question) for name, question in self.questions.items()}
+        if not overwrite:
+            runs.check_unchanged(self._dataset, self.run_key, self._marks, self.prefix)
+        self._stamps = {name: runs.stamp(self.run_key, mark) for name, mark in self._marks.items()}
+        self._faces = targets.faces(target)
+        self._work = (
+            {tuple(self.questions): self._faces}
+            if overwrite
+            else predictions.pending(target, self._faces, self.fields, self._stamps)
+        )
+        self.total = sum(len(faces) for faces in self._work.values())
+        self.tally = pipeline.Tally()
+
+    def steps(self) -> Generator[pipeline.Progress, None, None]:
+        """Do the work; yields after every batch. Closing it keeps what was answered."""
+        if not self.total:
+            return
+        predictions.declare(self._dataset, self.fields, self._stamps)
+        self._record("running")
+        writer = predictions.Writer(self._dataset, self.fields, self._stamps)
+        done, status = 0, "stopped"
+        try:
+            for names, faces in self._work.items():
+                questions = [self.questions[name] for name in names]
+                loop = pipeline.run(faces, self.backend, questions, writer, tally=self.tally, **self._sizes)  # type: ignore[arg-type]
+                with closing(loop) as progress:
+                    for step in progress:
+                        yield pipeline.Progress(done + step.done, self.total, self.tally)
+                done += len(faces)
+            status = "done"
+        finally:
+            self._record(status)
+
+    def result(self) -> ApplyResult:
+        return ApplyResult(self.run_key, self.fields, self.tally.faces, len(self._faces) - self.total, self.tally)
+
+    def _record(self, status: str) -> None:
+        info = asdict(self.backend.info)
+        identity = [{"checkpoint": k, "revision": v} for k, v in sorted(info.pop("identity").items())]
+        runs.write(
+            self._dataset,
+            self.run_key,
+            {
+                "status": status,
+                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                "prefix": self.prefix,
+                "fingerprints": self._marks,
+                "questions": {name: _public(question) for name, question in self.questions.items()},
+                "outcomes": predictions.outcome_counts(self._target, self.fields),
+                "coverage": self.tally.coverage(),
+                "faces": len(self._faces),
+                "asked": self.tally.faces,
+                "seconds": round(self.tally.seconds, 3),
+                "model_seconds": round(self.tally.model_seconds, 3),
+                "view": [stage._serialize() for stage in getattr(self._target, "_stages", ())],
+                "identity": identity,
+                "backend": info,
+                **self._sizes,
+            },
+        )
+
+
+def _public(question: Question) -> dict[str, Any]:
+    return {
+        "text": question.text,
+        "context": question.context,
+        "labels": list(question.attribute.labels),
+        "fingerprint": question.fingerprint(),
+    }
+
+
+def fingerprint(info: BackendInfo, card: Card, question: Question) -> str:
+    """Eight hex digits of all that decides an answer: checkpoint, its revision, the question, the way of decoding."""
+    checkpoint = card.checkpoint(question.attribute.name)
+    return digest([checkpoint, info.identity.get(checkpoint), question.fingerprint(), info.decode])
+
+
+def default_prefix(model: str) -> str:
+    """``demo`` for demo, ``my_model`` for hf:org/My-Model."""
+    name = re.sub(r"\W+", "_", model.rstrip("/").split("/")[-1].removeprefix("hf:").lower()).strip("_")
+    return name if name.isidentifier() else f"vlm_{name}"
+
+
+def resolve_attributes(
+    wanted: Sequence[str | Attribute], card: Card | None = None, registry: Registry | None = None
+) -> list[Attribute]:
+    """Attributes by name or as they are, each once.
+
+    Raises :class:`~facevlm.errors.InputError` for none and :class:`~facevlm.errors.UnknownName` for an unknown one.
+    """
+    known = registry or registry_module.shipped()
+    if isinstance(wanted, str):
+        raise InputError(f"Got attributes='{wanted}', expected a list such as ['{wanted}'].")
+    if not wanted:
+        names = card.questions if card and card.questions else known.attributes
+        raise InputError(f"Got no attribute, expected at least one of {', '.join(names)}.")
+    chosen = [known.get(a) if isinstance(a, str) else a for a in wanted]
+    return list({a.name: a for a in chosen}.values())
+
+
+def apply(
+    target: targets.Collection,
+    model: str | Backend = "demo",
+    attributes: Sequence[str | Attribute] = (),
+    *,
+    prefix: str | None = None,
+    prompts: Mapping[str, str] | None = None,
+    batch_size: int = 32,
+    chunk_size: int = 512,
+    threads: int | None = None,
+    overwrite: bool = False,
+    joint: bool = True,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    decode: str = "score",
+    trust_remote_code: bool = False,
+    registry: Registry | None = None,
+    progress: bool = True,
+) -> ApplyResult:
+    """Predict perceived attributes of the face in every picture and store them as label fields.
+
+    Args:
+        target: a FiftyOne dataset, view, or ``view.select(ids)``.
+        model: ``demo``, ``facescan``, ``hf:ID-or-folder``, or a loaded :class:`~facevlm.backends.Backend`.
+        attributes: names such as ``gender`` or ``age5``, or :class:`~facevlm.types.Attribute`; at least one.
+        prefix: predictions go to ``<prefix>_<attribute>``; by default the model's short name.
+        prompts: other wordings by attribute name.
+        batch_size: pictures per forward pass; halved where memory runs out.
+        chunk_size: faces per database write.
+        threads: decoding threads, by default one per core.
+        overwrite: ask every face again; else faces with an ``ok`` answer of the same model and prompt are skipped.
+        joint: use the model's shared prompt where it has one.
+        device, dtype, revision: as in transformers; by default CUDA with bfloat16, else CPU with float32.
+        decode: ``score`` (exact closed-set probabilities) or ``generate`` (free text, parsed).
+        trust_remote_code: run code that comes with the checkpoint.
+        registry: attributes of your own, from :func:`facevlm.attributes.load`.
+        progress: show a progress bar.
+
+    Raises:
+        FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
+    """
+    options = Options(device, dtype, revision, decode, trust_remote_code)
+    application = Application(
+        target,
+        model,
+        attributes,
+        prefix=prefix,
+        prompts=prompts,
+        batch_size=batch_size,
+        chunk_size=chunk_size,
+        threads=threads,
+        overwrite=overwrite,
+        joint=joint,
+        options=options,
+        registry=registry,
+    )
+    with (
+        closing(application.steps()) as steps,
+        tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,
+    ):
+        for step in steps:
+            bar.update(step.done - bar.n)
+    return application.result()
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Figures per attribute, and what was left in the dataset: evaluation keys and saved views of errors."""
+
+    eval_key: str
+    evaluations: tuple[AttributeEvaluation, ...]
+    ground_truth: Mapping[str, str]
+    views: Mapping[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, attribute: str) -> AttributeEvaluation:
+        for evaluation in self.evaluations:
+            if attribute in (evaluation.predicted_attribute, evaluation.attribute):
+                return evaluation
+        raise KeyError(attribute)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data."""
+        return {
+            "eval_key": self.eval_key,
+            "ground_truth": dict(self.ground_truth),
+            "views": dict(self.views),
+            "evaluations": [e.to_dict() for e in self.evaluations],
+        }
+
+
+def predicted_attributes(target: targets.Collection, prefix: str, registry: Registry) -> list[str]:
+    """Names of the attributes that have predictions under a prefix."""
+    schema = target.get_field_schema()
+    names = [n for n in registry.attributes if f"{prefix}_{n}" in schema]
+    return [n for n in names if target.get_field(f"{prefix}_{n}.outcome") is not None]
+
+
+def evaluate(
+    target: targets.Collection,
+    attributes: Sequence[str | Attribute] | None = None,
+    *,
+    prefix: str = "demo",
+    ground_truth: Mapping[str, str] | None = None,
+    groups: Sequence[str] | None = None,
+    eval_key: str | None = None,
+    registry: Registry | None = None,
+) -> EvaluationResult:
+    """Compare predictions with ground truth, overall, per class, per group and per pair of groups.
+
+    Args:
+        target: a FiftyOne dataset or view.
+        attributes: by default all that have predictions under the prefix and a ground-truth field.
+        prefix: the field prefix of the predictions.
+        ground_truth: attribute name -> field of labels, strings, or ages in years; by default found by name.
+        groups: fields to group by; by default the ground truth of the evaluated attributes.
+        eval_key: FiftyOne evaluations are stored as ``<eval_key>_<attribute>``; by default ``<prefix>_eval``.
+        registry: attributes of your own, from :func:`facevlm.attributes.load`.
+
+    Raises:
+        FacevlmError: for missing fields and label sets that do not map, saying what to do.
+    """
+    known = registry or registry_module.shipped()
+    targets.check(target)
+    key = predictions.field_name(eval_key, "x")[:-2] if eval_key else f"{prefix}_eval"
+    chosen = _evaluated(target, attributes, prefix, ground_truth or {}, known)
+    truths = {a.name: evaluations.read_truth(target, f, a, known) for a, f in chosen}
+    by = _groups(target, groups, truths)
+    results, views = [], {}
+    for attribute, _ in chosen:
+        truth = truths[attribute.name]
+        records = evaluations.read_records(target, prefix, attribute, truth, by)
+        common = truth.alignment.common
+        note = truth.alignment.describe(attribute.name)
+        results.append(evaluate_records(common, records, predicted_attribute=attribute.name, alignment=note))
+        views[attribute.name] = evaluations.save_native(target, prefix, attribute, truth, key, results[-1])
+    result = EvaluationResult(key, tuple(results), {a.name: f for a, f in chosen}, views)
+    evaluations.save_results(target._dataset, f"facevlm_{key}", result.to_dict())
+    return result
+
+
+def _evaluated(
+    target: targets.Collection,
+    attributes: Sequence[str | Attribute] | None,
+    prefix: str,
+    ground_truth: Mapping[str, str],
+    registry: Registry,
+) -> list[tuple[Attribute, str]]:
+    """Attributes with their ground-truth fields."""
+    there = predicted_attributes(target, prefix, registry)
+    wanted = (
+        [registry.get(name) for name in there]
+        if attributes is None
+        else resolve_attributes(attributes, registry=registry)
+    )
+    strange = sorted(set(ground_truth) - {a.name for a in wanted})
+    if strange:
+        raise InputError(
+            f"Got ground truth for {', '.join(strange)}, expected only {', '.join(a.name for a in wanted)}."
+        )
+    if not wanted:
+        names = ", ".join(runs.prefixes(target._dataset)) or "none; apply a model first"
+        raise FieldError(f"There are no predictions under the prefix '{prefix}'. Prefixes with predictions: {names}.")
+    for attribute in wanted:
+        targets.require_classification(target, predictions.field_name(prefix, attribute.name))
+    pairs = [(a, ground_truth.get(a.name) or evaluations.guess_truth(target, a, registry)) for a in wanted]
+    found = [(a, f) for a, f in pairs if f is not None]
+    missing = [a.name for a, f in pairs if f is None]
+    if not found or (attributes is not None and missing):
+        fields = ", ".join(evaluations.truth_fields(target)) or "none"
+        raise FieldError(
+            f"No ground-truth field is known for {', '.join(missing)}. Fields that could be ground truth: {fields}. "
+            f"Name one as {missing[0]}=FIELD."
+        )
+    return found
+
+
+def _groups(
+    target: targets.Collection, fields: Sequence[str] | None, truths: Mapping[str, evaluations.Truth]
+) -> dict[str, Sequence[str | None]]:
+    """Group values per sample: the mapped labels where a field is ground truth, else the field's own."""
+    mapped = {truth.field: truth.labels() for truth in truths.values()}
+    names = list(fields) if fields is not None else list(mapped)
+    return {name: mapped.get(name) or evaluations.group_values(target, name) for name in dict.fromkeys(names)}

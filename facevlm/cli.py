@@ -1,0 +1,264 @@
+"""The command line: facevlm demo | predict | evaluate | models | attributes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+import facevlm
+from facevlm import attributes as attribute_registry
+from facevlm import report
+from facevlm.backends import DECODES, cards
+from facevlm.errors import FacevlmError, InputError
+from facevlm.types import OUTCOMES
+
+if TYPE_CHECKING:
+    from facevlm.api import ApplyResult, EvaluationResult
+
+DEMO_ATTRIBUTES = ("gender", "age5", "race5", "emotion7")
+OPEN_APP = "Open the App on it with 'make app', or: fiftyone app launch {}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for a failure, 2 for bad input, 130 when stopped."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except InputError as error:
+        print(f"facevlm: {error}", file=sys.stderr)
+        return 2
+    except FacevlmError as error:
+        print(f"facevlm: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("facevlm: stopped. What was answered is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="facevlm",
+        description="Perceived face attributes by vision-language models, in FiftyOne, evaluated against ground truth.",
+        epilog="Labels say what a model perceives in a picture, not what a person is.",
+    )
+    top.add_argument("--version", action="version", version=f"facevlm {facevlm.__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
+    models = commands.add_parser("models", help="list the models that can be asked for by name")
+    models.set_defaults(run=_models)
+    listing = commands.add_parser("attributes", help="list attributes, their labels, and the maps between label sets")
+    listing.add_argument("--attributes-file", type=Path, metavar="YAML", help="add attributes of your own")
+    listing.set_defaults(run=_attributes)
+    return top
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="label the shipped sample faces with the shipped model and evaluate",
+        description="Builds a FiftyOne dataset of the shipped sample faces, labels them with the shipped demo model, "
+        "and evaluates against ground truth. With --images it labels your own pictures instead; there is then nothing "
+        "to evaluate.",
+    )
+    demo.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="label the pictures in this folder and below instead"
+    )
+    demo.set_defaults(run=_demo)
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="apply a model to a FiftyOne dataset",
+        description="Predicts perceived attributes of the face in every picture and stores them as label fields "
+        "PREFIX_ATTRIBUTE. Run again, it asks only what has no answer yet.",
+    )
+    predict.add_argument("dataset", help="name of a FiftyOne dataset; with --images, of the dataset to make")
+    predict.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
+    )
+    predict.add_argument("--view", help="only the samples of this saved view")
+    predict.add_argument("--model", default="demo", help="demo, facescan, or hf:ID-or-folder (default: demo)")
+    predict.add_argument(
+        "--attributes", type=_names, default=[], help="comma-separated, such as gender,age5; see 'facevlm attributes'"
+    )
+    predict.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
+    predict.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    predict.add_argument(
+        "--prompt", type=_pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
+    )
+    predict.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass (default: 32)")
+    predict.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
+    predict.add_argument("--overwrite", action="store_true", help="ask every face again")
+    predict.add_argument(
+        "--separate", action="store_true", help="one prompt per attribute even if the model has a shared one"
+    )
+    predict.add_argument(
+        "--decode", default="score", choices=DECODES, help="exact label probabilities, or free text (default: score)"
+    )
+    predict.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
+    predict.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 on CPU, else bfloat16)")
+    predict.add_argument("--revision", help="revision of the checkpoint on the hub")
+    predict.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the checkpoint")
+    predict.set_defaults(run=_predict)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare predictions with ground truth",
+        description="Prints accuracy, macro precision, recall and F1 with n, coverage and 95 % intervals, overall, "
+        "per class and per group, and stores each attribute as a FiftyOne evaluation with a saved view of its errors.",
+    )
+    evaluate.add_argument("dataset", help="name of a FiftyOne dataset")
+    evaluate.add_argument("--view", help="only the samples of this saved view")
+    evaluate.add_argument("--prefix", default="demo", help="field prefix of the predictions (default: demo)")
+    evaluate.add_argument(
+        "--attributes", type=_names, default=None, help="comma-separated (default: all that can be evaluated)"
+    )
+    evaluate.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
+    evaluate.add_argument(
+        "--truth", type=_pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
+    )
+    evaluate.add_argument(
+        "--groups", type=_names, default=None, help="fields to group by (default: the ground-truth fields)"
+    )
+    evaluate.add_argument("--pairs", action="store_true", help="print every pair of groups, too")
+    evaluate.add_argument("--eval-key", help="FiftyOne evaluation key (default: PREFIX_eval)")
+    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise argparse.ArgumentTypeError(f"got '{text}', expected NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _registry(path: Path | None) -> attribute_registry.Registry:
+    return attribute_registry.load(path) if path else attribute_registry.shipped()
+
+
+def _demo(args: argparse.Namespace) -> None:
+    if args.images:
+        dataset = facevlm.sources.folder(args.images)
+    else:
+        dataset = facevlm.sources.sample_faces()
+        facevlm.sources.sample_groups()
+    print(f"Dataset '{dataset.name}': {len(dataset)} pictures. Labels are perceived or apparent, not facts.\n")
+    result = facevlm.apply(dataset, "demo", DEMO_ATTRIBUTES, overwrite=True)
+    _print_applied(result)
+    if not args.images:
+        _print_evaluated(facevlm.evaluate(dataset, DEMO_ATTRIBUTES, prefix="demo"), pairs=False)
+    print(f"\n{OPEN_APP.format(dataset.name)}")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    if args.images:
+        facevlm.sources.folder(args.images, args.dataset)
+    result = facevlm.apply(
+        facevlm.sources.load(args.dataset, args.view),
+        args.model,
+        args.attributes,
+        prefix=args.prefix,
+        prompts=dict(args.prompt),
+        batch_size=args.batch_size,
+        threads=args.threads,
+        overwrite=args.overwrite,
+        joint=not args.separate,
+        device=args.device,
+        dtype=args.dtype,
+        revision=args.revision,
+        decode=args.decode,
+        trust_remote_code=args.trust_remote_code,
+        registry=_registry(args.attributes_file),
+    )
+    _print_applied(result)
+
+
+def _print_applied(result: ApplyResult) -> None:
+    tally = result.tally
+    if not result.asked:
+        print(f"Nothing to ask: all {result.skipped} faces have their answers. --overwrite asks again.")
+        return
+    rows = [
+        [
+            name,
+            result.fields[name],
+            *(counts.get(o, 0) for o in OUTCOMES),
+            f"{tally.coverage().get(name, float('nan')):.3f}",
+        ]
+        for name, counts in result.outcomes.items()
+    ]
+    print(tabulate(rows, ["attribute", "field", *OUTCOMES, "probability on labels"], disable_numparse=True))
+    rate = result.asked / tally.seconds if tally.seconds else float("inf")
+    print(f"{result.asked} faces asked, {result.skipped} skipped, {tally.seconds:.1f} s, {rate:.1f} faces/s")
+    for reason, count in tally.reasons.most_common(5):
+        print(f"  {count} x {reason}")
+    for warning in result.warnings:
+        print(f"Warning: {warning}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    result = facevlm.evaluate(
+        facevlm.sources.load(args.dataset, args.view),
+        args.attributes,
+        prefix=args.prefix,
+        ground_truth=dict(args.truth),
+        groups=args.groups,
+        eval_key=args.eval_key,
+        registry=_registry(args.attributes_file),
+    )
+    _print_evaluated(result, pairs=args.pairs)
+    if args.json:
+        args.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def _print_evaluated(result: EvaluationResult, *, pairs: bool) -> None:
+    print("\n" + report.text(result.evaluations, pairs=pairs))
+    keys = ", ".join(f"{result.eval_key}_{name}" for name in result.views)
+    print(f"In the App's Model Evaluation panel: {keys}")
+    print(f"Saved views of the errors, the most confident first: {', '.join(result.views.values())}")
+
+
+def _models(args: argparse.Namespace) -> None:
+    rows = []
+    for card in cards.shipped().values():
+        there = all(cards.is_here(c) for c in card.checkpoints.values())
+        state = "here" if there else "not downloaded"
+        rows.append([card.name, card.title, ", ".join(card.questions), card.parameters, card.licence, state])
+    rows.append(
+        ["hf:ID-or-folder", "any checkpoint of a supported family: PaliGemma", "any", "", "the checkpoint's", ""]
+    )
+    header = ["model", "what it is", "attributes", "parameters", "licence", "weights"]
+    print(tabulate(rows, header, maxcolwidths=[18, 30, 26, 12, 34, 14]))
+
+
+def _attributes(args: argparse.Namespace) -> None:
+    registry = _registry(args.attributes_file)
+    rows = [[a.name, a.title, a.kind, ", ".join(a.labels), a.question] for a in registry.attributes.values()]
+    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[10, 24, 8, 44, 30]))
+    print("\nMaps between label sets (finer -> coarser):")
+    for label_map in registry.maps.values():
+        changed = ", ".join(f"{k} -> {v}" for k, v in label_map.labels.items() if k != v) or "every label as it is"
+        print(f"  {label_map.source} -> {label_map.target}: {changed}")
+    for name, edges in registry.years.items():
+        print(f"  age in years -> {name}: groups begin at {', '.join(f'{e:g}' for e in edges)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Readers of data sets: folders and files into plain records, without FiftyOne."""

@@ -1,0 +1,82 @@
+"""Replies into predictions: pure functions, no model, no picture. Nothing is guessed."""
+
+from __future__ import annotations
+
+import math
+
+from facevlm.attributes import fold
+from facevlm.errors import InputError
+from facevlm.types import Face, Prediction, Question, Reply, logsumexp
+
+SHOWN = 80
+
+
+def predict(face: Face, question: Question, reply: Reply) -> Prediction:
+    """The one prediction that a reply amounts to.
+
+    Scored replies are decided by constrained greedy decoding (``choice``) or else by the likeliest label.
+    Free text counts only when the whole of it spells a label.
+    """
+    name = question.attribute.name
+    if reply.refused:
+        return Prediction(face, name, "refused", reason=reply.error or "the model declined to answer", text=reply.text)
+    if reply.error is not None:
+        return Prediction(face, name, "failed", reason=reply.error, text=reply.text)
+    if reply.log_probs is not None:
+        return _scored(face, question, reply)
+    if reply.text is not None:
+        return _read(face, question, reply.text)
+    return Prediction(face, name, "failed", reason="the backend gave neither scores nor text")
+
+
+def failed(face: Face, question: Question, reason: str) -> Prediction:
+    """A face that never reached the model."""
+    return Prediction(face, question.attribute.name, "failed", reason=reason)
+
+
+def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
+    name, labels = question.attribute.name, question.attribute.labels
+    log_probs = reply.log_probs or ()
+    if len(log_probs) != len(labels):
+        reason = f"got {len(log_probs)} scores, expected {len(labels)}, one per label"
+        return Prediction(face, name, "failed", reason=reason)
+    total = logsumexp(log_probs)
+    if not math.isfinite(total):
+        return Prediction(face, name, "failed", reason=f"the scores are not finite: {list(log_probs)}")
+    shares = tuple(value - total for value in log_probs)
+    best = max(range(len(labels)), key=shares.__getitem__) if reply.choice is None else reply.choice
+    return Prediction(
+        face,
+        name,
+        "ok",
+        label=labels[best],
+        confidence=math.exp(shares[best]),
+        log_probs=shares,
+        coverage=min(1.0, math.exp(total)),
+        text=reply.text,
+    )
+
+
+def answer_table(question: Question) -> dict[str, str]:
+    """Folded answer string -> label, from the surface forms and the attribute's spellings.
+
+    Raises :class:`~facevlm.errors.InputError` where a string would stand for two labels.
+    """
+    table: dict[str, str] = {}
+    for label, forms in zip(question.attribute.labels, question.surface_forms, strict=True):
+        for form in (*forms, *question.attribute.spellings(label)):
+            if table.setdefault(fold(form), label) != label:
+                raise InputError(
+                    f"{question.attribute.name}: the answer '{form}' stands for '{table[fold(form)]}' and '{label}'."
+                )
+    return table
+
+
+def _read(face: Face, question: Question, text: str) -> Prediction:
+    label = answer_table(question).get(fold(text))
+    if label is not None:
+        return Prediction(face, question.attribute.name, "ok", label=label, text=text)
+    shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    expected = ", ".join(question.attribute.labels)
+    reason = f"the answer '{shown}' is none of: {expected}" if text.strip() else "the answer is empty"
+    return Prediction(face, question.attribute.name, "unparsed", reason=reason, text=text)

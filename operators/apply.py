@@ -1,0 +1,184 @@
+"""Apply VLM face attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from facevlm import api
+from facevlm import attributes as registry
+from facevlm.backends import DECODES, Options, cards
+from facevlm.store import predictions, targets
+from facevlm.types import OUTCOMES, Attribute
+
+from . import _forms
+
+NAME = "apply_vlm_face_attributes"
+LABEL = "Apply VLM face attributes"
+OTHER = "other"
+ASK = "ask_"
+RESUME, OVERWRITE = "resume", "overwrite"
+
+
+class ApplyVlmFaceAttributes(foo.Operator):
+    """Predicts perceived attributes of the face in every picture and stores them as label fields."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return foo.OperatorConfig(
+            name=NAME,
+            label=LABEL,
+            description="Predict perceived race, gender, age group, emotion with a vision-language model",
+            icon=_forms.ICON,
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
+        return _forms.placement(LABEL)
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
+        inputs = types.Object()
+        _forms.notice(inputs, "perceived", _forms.PERCEIVED)
+        card = _model_inputs(ctx, inputs)
+        if card is not None:
+            _attribute_inputs(ctx, inputs, card)
+            _storage_inputs(ctx, inputs, card)
+        return types.Property(inputs, view=types.View(label=LABEL))
+
+    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+        yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
+        application = api.Application(
+            ctx.target_view(),
+            _model_name(ctx),
+            _asked(ctx),
+            prefix=ctx.params.get("prefix") or None,
+            batch_size=int(ctx.params.get("batch_size") or 32),
+            overwrite=ctx.params.get("mode") == OVERWRITE,
+            options=Options(
+                device=ctx.params.get("device") or None,
+                decode=ctx.params.get("decode") or DECODES[0],
+                trust_remote_code=bool(ctx.params.get("trust_remote_code")),
+            ),
+        )
+        steps = application.steps()
+        try:
+            for step in steps:
+                yield from _forms.progress(ctx, step.done, step.total, "faces")
+        finally:
+            steps.close()
+        yield ctx.ops.reload_dataset()
+        active = [*ctx.active_fields, *application.fields.values()]
+        yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
+        yield ctx.ops.show_output(_outputs(), {"summary": _summary(application.result())})
+
+
+def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
+    options = {name: card.title for name, card in cards.shipped().items()} | {OTHER: "Another checkpoint"}
+    model = _forms.dropdown(inputs, "model", options, label="Model", default="demo", required=True)
+    if ctx.params.get("model") == OTHER:
+        model = inputs.str(
+            "checkpoint",
+            label="Checkpoint",
+            description="Hugging Face id or folder on the App's machine",
+            required=True,
+        )
+        inputs.bool("trust_remote_code", label="Run code that comes with the checkpoint", default=False)
+        if not ctx.params.get("checkpoint"):
+            return None
+    card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
+    if card is not None:
+        _forms.notice(inputs, "licence", f"Licence: {card.licence}")
+    return card
+
+
+def _model_name(ctx: foo.ExecutionContext) -> str:
+    model = ctx.params.get("model") or "demo"
+    return f"{cards.HUB}{ctx.params.get('checkpoint') or ''}" if model == OTHER else str(model)
+
+
+def _attribute_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
+    inputs.view(
+        "attributes", types.Header(label="Attributes", description="What to ask about every face", divider=True)
+    )
+    for attribute in registry.shipped().attributes.values():
+        if card.answers(attribute.name):
+            labels = ", ".join(attribute.labels)
+            inputs.bool(ASK + attribute.name, label=attribute.title, description=labels, default=False)
+    if not card.questions:
+        _own_inputs(ctx, inputs)
+    if not _ticked(ctx) and not ctx.params.get("own"):
+        _forms.notice(inputs, "none_ticked", "Tick at least one attribute.", types.Warning)
+
+
+def _own_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    inputs.bool("own", label="An attribute of your own", default=False)
+    if ctx.params.get("own"):
+        inputs.str("own_name", label="Name", description="Becomes part of the field's name", required=True)
+        labels = inputs.list("own_labels", types.String(), label="Labels", view=types.AutocompleteView(), required=True)
+        inputs.str("own_question", label="Question", required=True)
+        if all(ctx.params.get(k) for k in ("own_name", "own_labels", "own_question")):
+            _forms.attempt(labels, lambda: _own(ctx))
+
+
+def _own(ctx: foo.ExecutionContext) -> Attribute:
+    labels = ctx.params.get("own_labels") or []
+    return registry.define(ctx.params.get("own_name") or "", labels, ctx.params.get("own_question") or "")
+
+
+def _ticked(ctx: foo.ExecutionContext) -> list[str]:
+    return [name for name in registry.shipped().attributes if ctx.params.get(ASK + name)]
+
+
+def _asked(ctx: foo.ExecutionContext) -> list[str | Attribute]:
+    own: list[str | Attribute] = [_own(ctx)] if ctx.params.get("own") else []
+    return [*_ticked(ctx), *own]
+
+
+def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
+    inputs.view("storage", types.Header(label="Storage", divider=True))
+    default = api.default_prefix(card.name)
+    prefix = inputs.str(
+        "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default, required=True
+    )
+    target = ctx.target_view()
+    _forms.attempt(prefix, lambda: _check_storage(ctx, target, ctx.params.get("prefix") or default))
+    size = inputs.int("batch_size", label="Batch size", description="Pictures per forward pass", default=32, min=1)
+    if isinstance(ctx.params.get("batch_size"), int) and ctx.params["batch_size"] < 1:
+        size.invalid, size.error_message = True, "Expected a whole number from 1 on."
+    modes = {RESUME: "Ask only what has no answer yet", OVERWRITE: "Ask every face again and overwrite"}
+    view = _forms.choices(types.RadioGroup(), modes)
+    inputs.enum("mode", list(modes), view=view, label="Existing predictions", default=RESUME)
+
+
+def _check_storage(ctx: foo.ExecutionContext, target: targets.Collection, prefix: str) -> None:
+    targets.check(target)
+    names = [a if isinstance(a, str) else a.name for a in _ticked(ctx)] or ["attribute"]
+    predictions.check_fields(target, [predictions.field_name(prefix, name) for name in names])
+
+
+def _outputs() -> Any:
+    outputs = types.Object()
+    outputs.str("summary", view=types.MarkdownView(read_only=True))
+    return types.Property(outputs, view=types.View(label="Predictions are stored"))
+
+
+def _summary(result: api.ApplyResult) -> str:
+    if not result.asked:
+        return f"Nothing to ask: all {result.skipped:,} faces have their answers."
+    rows = [
+        [name, f"`{result.fields[name]}`", *(str(counts.get(o, 0)) for o in OUTCOMES)]
+        for name, counts in result.outcomes.items()
+    ]
+    lines = [
+        f"{result.asked:,} faces asked, {result.skipped:,} had their answers, {result.tally.seconds:.1f} s.",
+        _forms.markdown_table(["attribute", "field", *OUTCOMES], rows),
+        *(f"- {count} x {reason}" for reason, count in result.tally.reasons.most_common(5)),
+        *(f"**Warning:** {warning}" for warning in result.warnings),
+    ]
+    return "\n\n".join(lines)

@@ -1,0 +1,178 @@
+"""Evaluate face attributes against ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from facevlm import api, report
+from facevlm import attributes as registry
+from facevlm.errors import FacevlmError, FieldError
+from facevlm.store import evaluations, runs, targets
+from facevlm.types import Attribute
+
+from . import _forms
+
+NAME = "evaluate_face_attributes"
+LABEL = "Evaluate face attributes against ground truth"
+TRUTH = "truth_"
+SKIP = "(do not evaluate)"
+
+
+class EvaluateFaceAttributes(foo.Operator):
+    """Compares predictions with ground truth and leaves the result in the Model Evaluation panel."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return foo.OperatorConfig(
+            name=NAME,
+            label=LABEL,
+            description="Accuracy, macro F1 and confusion of predicted face attributes, overall and per group",
+            icon=_forms.ICON,
+            dynamic=True,
+            execute_as_generator=True,
+            allow_immediate_execution=True,
+            allow_delegated_execution=True,
+        )
+
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
+        return _forms.placement(LABEL)
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
+        inputs = types.Object()
+        _forms.notice(inputs, "perceived", _forms.PERCEIVED)
+        prefixes = runs.prefixes(ctx.dataset)
+        if not prefixes:
+            text = f"This dataset holds no predictions. Run '{'Apply VLM face attributes'}' first."
+            prop = inputs.view("nothing", types.Error(label=text))
+            prop.invalid, prop.error_message = True, text
+            return types.Property(inputs, view=types.View(label=LABEL))
+        options = {p: p for p in prefixes}
+        _forms.dropdown(inputs, "prefix", options, label="Predictions", default=prefixes[-1], required=True)
+        target = ctx.target_view()
+        prefix = ctx.params.get("prefix") or prefixes[-1]
+        truths = _truth_inputs(ctx, inputs, target, prefix)
+        _group_inputs(ctx, inputs, target, truths)
+        inputs.str(
+            "eval_key",
+            label="Evaluation key",
+            description="Evaluations are named KEY_ATTRIBUTE",
+            default=f"{prefix}_eval",
+        )
+        return types.Property(inputs, view=types.View(label=LABEL))
+
+    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+        yield ctx.ops.set_progress(progress=0.0, label="Evaluating")
+        prefixes = runs.prefixes(ctx.dataset)
+        if not prefixes:
+            raise FieldError(f"Dataset '{ctx.dataset.name}' holds no predictions of facevlm. Apply a model first.")
+        target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
+        truths = _chosen(ctx, target, prefix)
+        result = api.evaluate(
+            target,
+            list(truths),
+            prefix=prefix,
+            ground_truth=truths,
+            groups=ctx.params.get("groups") or None,
+            eval_key=ctx.params.get("eval_key") or None,
+        )
+        yield from _forms.progress(ctx, 1, 1, "evaluations")
+        yield ctx.ops.reload_dataset()
+        yield ctx.ops.open_panel("model_evaluation_panel_builtin", layout="horizontal", is_active=True)
+        yield ctx.ops.show_output(_outputs(), {"summary": _summary(result)})
+
+
+def _predicted(target: targets.Collection, prefix: str) -> list[Attribute]:
+    known = registry.shipped()
+    return [known.get(name) for name in api.predicted_attributes(target, prefix, known)]
+
+
+def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, prefix: str) -> dict[str, str]:
+    """A ground-truth field for every predicted attribute, only fields that fit offered; returns the choice."""
+    inputs.view("truth", types.Header(label="Ground truth", divider=True))
+    known, chosen = registry.shipped(), {}
+    for attribute in _predicted(target, prefix):
+        fitting = _fitting(target, attribute)
+        guess = evaluations.guess_truth(target, attribute, known)
+        default = guess if guess in fitting else SKIP
+        options = {SKIP: SKIP} | {name: f"{name}  ({how})" for name, how in fitting.items()}
+        field = ctx.params.get(TRUTH + attribute.name) or default
+        if field not in options:
+            options[field] = field
+        prop = _forms.dropdown(
+            inputs,
+            TRUTH + attribute.name,
+            options,
+            label=attribute.title,
+            description=fitting.get(field),
+            default=default,
+        )
+        if field != SKIP:
+            chosen[attribute.name] = field
+            _forms.attempt(prop, partial(evaluations.alignment_of, target, field, attribute, known))
+    if not chosen:
+        _forms.notice(inputs, "none", "No attribute has ground truth: choose at least one field.", types.Warning)
+    return chosen
+
+
+def _fitting(target: targets.Collection, attribute: Attribute) -> dict[str, str]:
+    """Fields whose values fit the attribute, with the map that would be used."""
+    found = {}
+    for name in evaluations.truth_fields(target):
+        try:
+            alignment = evaluations.alignment_of(target, name, attribute, registry.shipped())
+        except FacevlmError:
+            continue
+        found[name] = alignment.describe(attribute.name)
+    return found
+
+
+def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, truths: dict[str, str]) -> None:
+    names = dict.fromkeys([*truths.values(), *evaluations.truth_fields(target)])
+    groups = inputs.list(
+        "groups",
+        types.String(),
+        label="Groups",
+        description="Fields to compare groups by; empty: the ground-truth fields above",
+        view=_forms.choices(types.DropdownView(multiple=True), {n: n for n in names}),
+        required=False,
+    )
+    for name in ctx.params.get("groups") or []:
+        if name not in truths.values():
+            _forms.attempt(groups, partial(evaluations.group_values, target, name))
+
+
+def _chosen(ctx: foo.ExecutionContext, target: targets.Collection, prefix: str) -> dict[str, str]:
+    """Attribute -> field from the form; what the form was not sent is guessed as the form would."""
+    chosen = {}
+    for attribute in _predicted(target, prefix):
+        guess = evaluations.guess_truth(target, attribute, registry.shipped())
+        field = ctx.params.get(TRUTH + attribute.name) or guess or SKIP
+        if field != SKIP:
+            chosen[attribute.name] = field
+    if not chosen:
+        fields = ", ".join(evaluations.truth_fields(target)) or "none"
+        raise FieldError(f"No attribute has a ground-truth field. Fields that could be ground truth: {fields}.")
+    return chosen
+
+
+def _outputs() -> Any:
+    outputs = types.Object()
+    outputs.str("summary", view=types.MarkdownView(read_only=True))
+    return types.Property(outputs, view=types.View(label="Evaluation"))
+
+
+def _summary(result: api.EvaluationResult) -> str:
+    rows = []
+    for evaluation in result.evaluations:
+        cell = evaluation.overall
+        interval = f"{report.share(cell.low)} - {report.share(cell.high)}"
+        figures = [report.share(v) for v in (cell.coverage, cell.accuracy)]
+        rows.append([evaluation.attribute, str(cell.n), *figures, interval, report.share(cell.f1)])
+    header = ["attribute", "n", "answered %", "accuracy %", report.INTERVAL, "macro F1 %"]
+    views = "\n".join(f"- {name}" for name in result.views.values())
+    return f"{_forms.markdown_table(header, rows)}\n\nSaved views of the errors, the most confident first:\n\n{views}"
