@@ -134,7 +134,7 @@ class Application:
                 "asked": self.tally.faces,
                 "seconds": round(self.tally.seconds, 3),
                 "model_seconds": round(self.tally.model_seconds, 3),
-                "view": [stage._serialize() for stage in getattr(self._target, "_stages", ())],
+                "view": targets.describe(self._target),
                 "identity": identity,
                 "backend": info,
                 **self._sizes,

@@ -53,10 +53,14 @@ class Registry:
 def _parse(path: str | Path, base: Registry | None = None) -> Registry:
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"Cannot read the attribute file {path}: {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict):
         raise InputError(f"{path}: expected a mapping with the key 'attributes'; see facevlm/assets/attributes.yaml")
+    if not isinstance(data.get("maps") or [], list) or not isinstance(data.get("years") or {}, dict):
+        raise InputError(
+            f"{path}: expected 'maps' to be a list and 'years' a mapping; see facevlm/assets/attributes.yaml"
+        )
     attributes = dict(base.attributes) if base else {}
     attributes.update({str(name): _attribute(str(name), raw) for name, raw in data["attributes"].items()})
     maps = dict(base.maps) if base else {}
@@ -64,22 +68,36 @@ def _parse(path: str | Path, base: Registry | None = None) -> Registry:
         label_map = _map(raw, attributes)
         maps[label_map.source, label_map.target] = label_map
     years = dict(base.years) if base else {}
-    years.update({str(k): tuple(float(v) for v in edges) for k, edges in (data.get("years") or {}).items()})
+    years.update({str(k): _edges(str(k), edges, attributes) for k, edges in (data.get("years") or {}).items()})
     return Registry(attributes, maps, years)
 
 
 def _attribute(name: str, raw: Any) -> Attribute:
     if not isinstance(raw, dict):
         raise InputError(f"Attribute '{name}': got {raw!r}, expected a mapping with labels and question")
+    aliases = raw.get("aliases") or {}
+    lists = [raw.get("labels"), *(aliases.values() if isinstance(aliases, dict) else [None])]
+    if not all(isinstance(part, list) for part in lists):
+        raise InputError(f"Attribute '{name}': expected 'labels' to be a list and 'aliases' to map labels to lists.")
     return define(
         name,
-        raw.get("labels") or (),
-        raw.get("question") or "",
-        kind=raw.get("kind", "nominal"),
-        family=raw.get("family", name),
-        title=raw.get("title", name),
-        aliases=raw.get("aliases") or {},
+        raw["labels"],
+        str(raw.get("question") or ""),
+        kind=str(raw.get("kind", "nominal")),
+        family=str(raw.get("family", name)),
+        title=str(raw.get("title", name)),
+        aliases=aliases,
     )
+
+
+def _edges(name: str, raw: Any, attributes: Mapping[str, Attribute]) -> tuple[float, ...]:
+    attribute = lookup("attribute", attributes, name)
+    numbers = isinstance(raw, list) and all(_is_age(v) for v in raw)
+    if not numbers or raw != sorted(set(raw)) or len(raw) != len(attribute.labels):
+        raise InputError(
+            f"Years of '{name}': got {raw!r}, expected {len(attribute.labels)} ascending ages, one per label."
+        )
+    return tuple(float(v) for v in raw)
 
 
 def define(
@@ -150,7 +168,13 @@ def canonical(attribute: Attribute, value: object) -> str | None:
 
 
 def _map(raw: Any, attributes: Mapping[str, Attribute]) -> LabelMap:
-    source, target = lookup("attribute", attributes, raw["source"]), lookup("attribute", attributes, raw["target"])
+    if (
+        not isinstance(raw, dict)
+        or not {"source", "target"} <= set(raw)
+        or not isinstance(raw.get("labels") or {}, dict)
+    ):
+        raise InputError(f"Map: got {raw!r}, expected source, target, and labels as a mapping.")
+    source, target = (lookup("attribute", attributes, str(raw[end])) for end in ("source", "target"))
     changed = {str(k): str(v) for k, v in (raw.get("labels") or {}).items()}
     labels = {label: changed.get(label, label) for label in source.labels}
     strange = (set(changed) - set(source.labels)) | (set(labels.values()) - set(target.labels))
@@ -240,12 +264,12 @@ def align(predicted: Attribute, values: Iterable[object], registry: Registry) ->
         identity = {v: v for v in predicted.labels}
         return Alignment(predicted, identity, truth.name, functools.partial(_mapped, truth, down))
     up = label_map(predicted, truth, registry)
-    if up is not None:
+    if up is not None and set(up.values()) == set(truth.labels):
         identity = {v: v for v in truth.labels}
         return Alignment(truth, up, truth.name, functools.partial(_mapped, truth, identity))
     raise TaxonomyError(
-        f"No map is declared between {predicted.name} ({_some(predicted.labels)}) and {truth.name} "
-        f"({_some(truth.labels)}), in either direction. Predict {truth.name}, or declare a map in an attribute file."
+        f"No map that reaches every label is declared between {predicted.name} ({_some(predicted.labels)}) "
+        f"and {truth.name} ({_some(truth.labels)}), in either direction. Predict {truth.name}, or declare a map."
     )
 
 
@@ -257,7 +281,8 @@ def _mapped(attribute: Attribute, labels: Mapping[str, str], value: object) -> s
 def _group(labels: tuple[str, ...], edges: tuple[float, ...], value: object) -> str | None:
     if not _is_age(value):
         return None
-    return labels[bisect.bisect_right(edges, float(str(value))) - 1]
+    at = bisect.bisect_right(edges, float(str(value))) - 1
+    return labels[at] if at >= 0 else None
 
 
 def _is_age(value: object) -> bool:

@@ -6,13 +6,23 @@ import os
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from facevlm.errors import ImageError
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded, in pixels: Pillow's own line for a decompression bomb."""
 
+BITS_PER_SAMPLE, PHOTOMETRIC, ZERO_IS_WHITE = 258, 262, 0
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 BACKGROUND = (255, 255, 255)
 BOX = tuple[float, float, float, float]
 
@@ -35,7 +45,7 @@ def load(
         with Image.open(filepath) as opened:
             _check_size(opened, max_pixels)
             opened.load()
-            picture = to_rgb(ImageOps.exif_transpose(opened))
+            picture = to_rgb(upright(opened))
     except ImageError:
         raise
     except FileNotFoundError:
@@ -44,7 +54,7 @@ def load(
         raise ImageError(f"not a picture, or of an unknown format: {os.path.basename(filepath)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"too large: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as error:
+    except Exception as error:
         raise ImageError(f"cannot read {os.path.basename(filepath)}: {str(error) or type(error).__name__}") from error
     if box_xywh_rel is not None:
         picture = crop(picture, box_xywh_rel)
@@ -63,18 +73,29 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
         raise ImageError("the picture has no pixels")
 
 
+def upright(picture: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says; damaged EXIF counts as none, as in browsers."""
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001  as above: damaged tags must not cost the picture
+        orientation = None
+    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
+    return picture if turn is None else picture.transpose(turn)
+
+
 def to_rgb(picture: Image.Image) -> Image.Image:
     """RGB with 8 bits a channel: 16-bit grey is scaled, transparency laid on white, CMYK and palettes converted.
 
     Raises :class:`~facevlm.errors.ImageError` for 32-bit and float pictures, whose white is not defined.
     """
-    if picture.mode == "RGB":
+    see_through = "transparency" in picture.info
+    if picture.mode == "RGB" and not see_through:
         return picture
-    if picture.mode.startswith("I;16"):
+    if picture.mode.startswith("I;16") and not see_through:
         return Image.fromarray(_sixteen_to_eight(picture)).convert("RGB")
-    if picture.mode in ("I", "F"):
-        raise ImageError(f"pixels of mode '{picture.mode}' (32 bits) have no defined white; save it with 8 or 16 bits")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
+        raise ImageError(f"pixels of mode '{picture.mode}' have no defined white here; save it as an 8-bit picture")
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or see_through:
         layer = picture.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (*BACKGROUND, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
@@ -82,8 +103,14 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _sixteen_to_eight(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    values = np.asarray(picture).astype(np.uint32)
-    return ((values * 255 + 32767) // 65535).astype(np.uint8)
+    """TIFF says how many bits are used, and whether zero is white."""
+    tags = getattr(picture, "tag_v2", {})
+    white = 2 ** int(tags.get(BITS_PER_SAMPLE, (16,))[0]) - 1
+    values = np.minimum(np.asarray(picture).astype(np.uint32), white)
+    if tags.get(PHOTOMETRIC) == ZERO_IS_WHITE:
+        values = white - values
+    eight: np.ndarray[Any, np.dtype[np.uint8]] = ((values * 255 + white // 2) // white).astype(np.uint8)
+    return eight
 
 
 def crop(picture: Image.Image, box_xywh_rel: BOX) -> Image.Image:

@@ -9,6 +9,8 @@ from facevlm.errors import InputError
 from facevlm.types import Face, Prediction, Question, Reply, logsumexp
 
 SHOWN = 80
+TOO_MUCH = 0.05
+"""Log of the largest total probability that rounding explains."""
 
 
 def predict(face: Face, question: Question, reply: Reply) -> Prediction:
@@ -43,6 +45,10 @@ def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
     total = logsumexp(log_probs)
     if not math.isfinite(total):
         return Prediction(face, name, "failed", reason=f"the scores are not finite: {list(log_probs)}")
+    if total > TOO_MUCH:
+        return Prediction(
+            face, name, "failed", reason=f"the scores are no log-probabilities: their total is {total:.3g}"
+        )
     shares = tuple(value - total for value in log_probs)
     best = max(range(len(labels)), key=shares.__getitem__) if reply.choice is None else reply.choice
     return Prediction(
@@ -52,7 +58,7 @@ def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
         label=labels[best],
         confidence=math.exp(shares[best]),
         log_probs=shares,
-        coverage=min(1.0, math.exp(total)),
+        coverage=math.exp(min(0.0, total)),
         text=reply.text,
     )
 

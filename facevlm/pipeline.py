@@ -18,7 +18,7 @@ from PIL.Image import Image, Resampling
 
 from facevlm import images, parsing
 from facevlm.backends import Backend, PictureSpec
-from facevlm.errors import ImageError, InputError
+from facevlm.errors import ImageError, InputError, ModelError
 from facevlm.types import Face, Prediction, Question
 
 Write = Callable[[Sequence[Prediction]], None]
@@ -70,7 +70,7 @@ class Progress:
 def check_sizes(**sizes: int | None) -> None:
     """Raise :class:`~facevlm.errors.InputError` unless every size is a whole number from 1 on, or None."""
     for name, size in sizes.items():
-        if size is not None and (not isinstance(size, int) or size < 1):
+        if size is not None and (type(size) is not int or size < 1):
             raise InputError(f"Got {name}={size!r}, expected a whole number from 1 on.")
 
 
@@ -114,8 +114,10 @@ Loaded = tuple[Face, "Image | ImageError"]
 def _answer(backend: Backend, questions: Sequence[Question], batch: Sequence[Loaded]) -> list[list[Prediction]]:
     """One row of predictions per face, in order."""
     pictures = [picture for _, picture in batch if not isinstance(picture, ImageError)]
-    replies = iter(backend.answer(pictures, questions) if pictures else [])
-    rows = []
+    answers = backend.answer(pictures, questions) if pictures else []
+    if len(answers) != len(pictures):
+        raise ModelError(f"The backend gave {len(answers)} rows of replies, expected {len(pictures)}, one per picture.")
+    replies, rows = iter(answers), []
     for face, picture in batch:
         if isinstance(picture, ImageError):
             rows.append([parsing.failed(face, question, str(picture)) for question in questions])

@@ -65,10 +65,11 @@ def _heading(evaluation: AttributeEvaluation) -> str:
     line = f"{evaluation.attribute}"
     if evaluation.alignment:
         line += f"  ({evaluation.alignment})"
+    line += f"\n{'=' * len(line)}"
     cell = evaluation.overall
     if cell.off_by_one is not None and cell.mean_bin_error is not None:
-        line += f"\noff by one at most: {share(cell.off_by_one)}, mean error: {cell.mean_bin_error:.2f} groups"
-    return f"{line}\n{'=' * len(line.splitlines()[0])}"
+        line += f"\n\nOff by one at most: {share(cell.off_by_one)}, mean error: {number(cell.mean_bin_error)} groups"
+    return line
 
 
 def _classes(evaluation: AttributeEvaluation) -> str:
@@ -84,6 +85,11 @@ def _groups(table: GroupTable) -> str:
     rows = [[*row.values, *_figures(row.cell)[:5], share(row.cell.f1)] for row in table.rows]
     header = [*table.by, "n", "answered", "accuracy", INTERVAL, "balanced", "macro F1"]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
+
+
+def number(value: float) -> str:
+    """A number with two decimals, or a dash where it is undefined."""
+    return f"{value:.2f}" if math.isfinite(value) else "-"
 
 
 def share(value: float) -> str:

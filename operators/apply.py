@@ -75,12 +75,12 @@ class ApplyVlmFaceAttributes(foo.Operator):
         yield ctx.ops.reload_dataset()
         active = [*ctx.active_fields, *application.fields.values()]
         yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
-        yield ctx.ops.show_output(_outputs(), {"summary": _summary(application.result())})
+        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(application.result())})
 
 
 def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
     options = {name: card.title for name, card in cards.shipped().items()} | {OTHER: "Another checkpoint"}
-    model = _forms.dropdown(inputs, "model", options, label="Model", default="demo", required=True)
+    model = _forms.dropdown(inputs, "model", options, label="Model", default="demo")
     if ctx.params.get("model") == OTHER:
         model = inputs.str(
             "checkpoint",
@@ -144,7 +144,7 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     inputs.view("storage", types.Header(label="Storage", divider=True))
     default = api.default_prefix(card.name)
     prefix = inputs.str(
-        "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default, required=True
+        "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default
     )
     target = ctx.target_view()
     _forms.attempt(prefix, lambda: _check_storage(ctx, target, ctx.params.get("prefix") or default))

@@ -52,7 +52,7 @@ class EvaluateFaceAttributes(foo.Operator):
             prop.invalid, prop.error_message = True, text
             return types.Property(inputs, view=types.View(label=LABEL))
         options = {p: p for p in prefixes}
-        _forms.dropdown(inputs, "prefix", options, label="Predictions", default=prefixes[-1], required=True)
+        _forms.dropdown(inputs, "prefix", options, label="Predictions", default=prefixes[-1])
         target = ctx.target_view()
         prefix = ctx.params.get("prefix") or prefixes[-1]
         truths = _truth_inputs(ctx, inputs, target, prefix)
@@ -83,7 +83,7 @@ class EvaluateFaceAttributes(foo.Operator):
         yield from _forms.progress(ctx, 1, 1, "evaluations")
         yield ctx.ops.reload_dataset()
         yield ctx.ops.open_panel("model_evaluation_panel_builtin", layout="horizontal", is_active=True)
-        yield ctx.ops.show_output(_outputs(), {"summary": _summary(result)})
+        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(result)})
 
 
 def _predicted(target: targets.Collection, prefix: str) -> list[Attribute]:

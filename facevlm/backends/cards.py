@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.types import Attribute, Question
@@ -67,7 +68,12 @@ def location(checkpoint: str) -> str:
 def is_here(checkpoint: str) -> bool:
     """Whether the checkpoint is a folder on this machine or lies in the hub's cache."""
     path = location(checkpoint)
-    return Path(path).is_dir() or isinstance(try_to_load_from_cache(path, "config.json"), str)
+    if Path(path).is_dir():
+        return True
+    try:
+        return isinstance(try_to_load_from_cache(path, "config.json"), str)
+    except HFValidationError:
+        return False
 
 
 @functools.cache
@@ -106,11 +112,17 @@ def _completed(card: Card) -> Card:
         return card
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        forms = {a: {k: tuple(v) for k, v in labels.items()} for a, labels in data.get("forms", {}).items()}
-        joint = Joint(data["joint"]["context"], data["joint"]["cues"]) if data.get("joint") else None
-        return replace(card, questions=data.get("questions", {}), forms=forms, joint=joint)
+        forms = {a: {k: _strings(v) for k, v in labels.items()} for a, labels in data.get("forms", {}).items()}
+        joint = Joint(data["joint"]["context"], dict(data["joint"]["cues"].items())) if data.get("joint") else None
+        return replace(card, questions=dict(data.get("questions", {}).items()), forms=forms, joint=joint)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{path} is not a model card: {error!r}. Expected questions, forms and joint.") from error
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise TypeError(f"{value!r} is not a list of strings")
+    return tuple(value)
 
 
 def questions_for(
@@ -140,6 +152,9 @@ def _question(card: Card, attribute: Attribute, prompt: str | None, joint: bool)
             "Choose one of these attributes, or another model."
         )
     known = card.forms.get(attribute.name, {})
+    if set(known) - set(attribute.labels):
+        strange = ", ".join(sorted(set(known) - set(attribute.labels)))
+        raise ModelError(f"Model '{card.name}' has answer strings for {strange}, no label of {attribute.name}.")
     forms = tuple(known.get(label) or _spellings(attribute, label) for label in attribute.labels)
     shared = card.joint if joint and prompt is None and card.joint else None
     if shared and attribute.name in shared.cues:

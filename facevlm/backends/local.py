@@ -157,7 +157,11 @@ def _load(card: Card, path: str, options: Options, dtype: torch.dtype) -> tuple[
 
 def check_reachable(card: Card, checkpoint: str) -> None:
     """Fail at once, not after the hub client's retries, where a checkpoint is not here and the hub is out of reach."""
-    if is_here(checkpoint) or getproxies():
+    if is_here(checkpoint):
+        return
+    if checkpoint.count("/") != 1 or checkpoint[0] in "./~":
+        raise ModelError(_gated(card, checkpoint, "there is no such folder"))
+    if getproxies():
         return
     hub = urlsplit(ENDPOINT)
     try:

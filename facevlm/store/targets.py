@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
 from typing import TypeAlias
 
 import fiftyone as fo
@@ -41,17 +41,16 @@ def check(target: Collection) -> None:
         )
 
 
+def describe(target: Collection) -> str:
+    """The stages of a view as JSON text for a run record: MongoDB's mapper would take their class names for its own."""
+    return json.dumps([stage._serialize() for stage in getattr(target, "_stages", ())], default=str)
+
+
 def faces(target: Collection) -> list[Face]:
     """One face per sample: the whole picture."""
     check(target)
     ids, paths = target.values(["id", "filepath"])
     return [Face(sample_id, path) for sample_id, path in zip(ids, paths, strict=True)]
-
-
-def select(target: Collection, ids: Iterable[str] | None) -> Collection:
-    """The target, or only the samples with these ids."""
-    wanted = list(ids) if ids is not None else None
-    return target if wanted is None else target.select(wanted, ordered=False)
 
 
 def field_names(target: Collection, kinds: tuple[type, ...] = (), *, labels: bool = False) -> list[str]:

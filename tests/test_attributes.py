@@ -1,0 +1,377 @@
+"""The attribute registry: definitions, files, spellings, maps, and how predictions meet ground truth."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facevlm import attributes
+from facevlm.attributes import YEARS, Registry, align, canonical, define, fold, label_map, recognise
+from facevlm.errors import FacevlmError, InputError, TaxonomyError, UnknownName
+from facevlm.types import Attribute
+
+SHIPPED = attributes.shipped()
+NAMES = sorted(SHIPPED.attributes)
+MAPS = sorted(SHIPPED.maps)
+FAMILY_PAIRS = [(a, b) for a, b in itertools.product(NAMES, NAMES) if SHIPPED.get(a).family == SHIPPED.get(b).family]
+
+MOODS = """
+attributes:
+  mood2:
+    family: mood
+    question: how does the person seem?
+    labels: [calm, lively]
+  mood3:
+    family: mood
+    question: how does the person seem?
+    labels: [bright, dull, mixed]
+  stage:
+    title: Apparent stage of life
+    kind: ordinal
+    question: at what stage of life does the person seem to be?
+    labels: [child, adult]
+    aliases: {child: [kid, young one]}
+maps:
+  - {source: age5, target: stage, labels: {0-9: child, 10-19: child, 20-39: adult, 40-59: adult, More than 60: adult}}
+years:
+  stage: [0, 20]
+"""
+
+
+@pytest.fixture
+def moods(tmp_path: Path) -> Registry:
+    path = tmp_path / "moods.yaml"
+    path.write_text(MOODS, encoding="utf-8")
+    return attributes.load(path)
+
+
+# What ships
+
+
+def test_the_label_sets_of_the_task_ship() -> None:
+    assert {"race7", "race6", "race5", "gender", "age5", "age9", "emotion8", "emotion7"} <= set(NAMES)
+    assert attributes.get("race5").labels == ("White", "Black", "Asian", "Indian", "Others")
+    assert attributes.get("age5").labels == ("0-9", "10-19", "20-39", "40-59", "More than 60")
+    assert {n for n in NAMES if SHIPPED.get(n).kind == "ordinal"} == {"age5", "age9"}
+    assert {a.name for a in SHIPPED.family("race")} == {"race5", "race6", "race7"}
+
+
+def test_an_unknown_attribute_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match=r"Unknown attribute 'rase7'.*Did you mean 'race7'"):
+        attributes.get("rase7")
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED.years))
+def test_year_edges_start_at_birth_and_fit_the_labels(name: str) -> None:
+    edges = SHIPPED.years[name]
+    assert edges[0] == 0
+    assert list(edges) == sorted(set(edges))
+    assert len(edges) == len(SHIPPED.get(name).labels)
+
+
+# define()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "my attribute"}, "expected letters, digits and underscores"),
+        ({"name": "a.b"}, "expected letters, digits and underscores"),
+        ({"name": ""}, "expected letters, digits and underscores"),
+        ({"labels": ["yes"]}, "at least two different ones"),
+        ({"labels": []}, "at least two different ones"),
+        ({"labels": ["yes", "yes"]}, "at least two different ones"),
+        ({"labels": ["yes", " yes "]}, "at least two different ones"),
+        ({"labels": ["yes", "  "]}, "at least two different ones"),
+        ({"question": "  "}, "got no question"),
+        ({"kind": "interval"}, "got kind 'interval', expected one of nominal, ordinal"),
+        ({"labels": ["Yes", "yes"]}, "stands for both 'Yes' and 'yes'"),
+        ({"aliases": {"yes": ["Sure"], "no": ["sure."]}}, "'sure.' stands for both 'yes' and 'no'"),
+        ({"aliases": {"yes": ["no"]}}, "stands for both 'yes' and 'no'"),
+    ],
+)
+def test_define_says_what_is_wrong(change: dict[str, object], message: str) -> None:
+    good = {"name": "glasses", "labels": ["yes", "no"], "question": "does the person wear glasses?"}
+    with pytest.raises(InputError, match=message):
+        define(**{**good, **change})
+
+
+def test_define_trims_and_fills_in() -> None:
+    made = define("glasses", [" yes", "no "], " glasses? ", aliases={"yes": ["sure"], "maybe": ["perhaps"]})
+    assert made == Attribute("glasses", ("yes", "no"), "glasses?", "nominal", "glasses", "glasses", {"yes": ("sure",)})
+
+
+# Spellings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "label"),
+    [
+        ("race7", "Latino_Hispanic", "Latinx or Hispanic"),
+        ("race7", "Southeast_Asian", "Southeast Asian"),
+        ("race7", "EAST  asian.", "East Asian"),
+        ("race5", "others", "Others"),
+        ("gender", "woman", "Female"),
+        ("age5", "60+", "More than 60"),
+        ("age9", "More than 70", "more than 70"),
+        ("emotion8", "Angry", "anger"),
+        ("emotion7", "contempt", None),
+        ("race6", "East Asian", None),
+        ("gender", "a man", None),
+        ("gender", "", None),
+        ("gender", None, None),
+        ("age5", 3, None),
+    ],
+)
+def test_canonical(name: str, value: object, label: str | None) -> None:
+    assert canonical(SHIPPED.get(name), value) == label
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_label_and_alias_spells_its_label(name: str) -> None:
+    attribute = SHIPPED.get(name)
+    for label in attribute.labels:
+        assert {canonical(attribute, s) for s in attribute.spellings(label)} == {label}
+
+
+@given(st.text(alphabet=st.sampled_from("aBÉßİΣ_ .\t\n-+1"), max_size=12) | st.text(max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_folding_twice_changes_nothing(text: str) -> None:
+    assert fold(fold(text)) == fold(text)
+
+
+# Maps
+
+
+@pytest.mark.parametrize(("source", "target"), MAPS)
+def test_maps_are_total_and_stay_in_the_target(source: str, target: str) -> None:
+    labels = SHIPPED.maps[source, target].labels
+    assert set(labels) == set(SHIPPED.get(source).labels)
+    assert set(labels.values()) <= set(SHIPPED.get(target).labels)
+
+
+@pytest.mark.parametrize(("source", "target"), MAPS)
+def test_a_label_of_both_sets_is_never_moved(source: str, target: str) -> None:
+    labels = SHIPPED.maps[source, target].labels
+    shared = set(SHIPPED.get(source).labels) & set(SHIPPED.get(target).labels)
+    assert {label: labels[label] for label in shared} == {label: label for label in shared}
+
+
+@pytest.mark.parametrize(("source", "target"), [pair for pair in MAPS if pair != ("emotion7", "emotion8")])
+def test_a_coarser_set_is_fully_reached(source: str, target: str) -> None:
+    assert set(SHIPPED.maps[source, target].labels.values()) == set(SHIPPED.get(target).labels)
+
+
+def test_two_steps_lead_where_one_leads() -> None:
+    first, second, direct = (
+        SHIPPED.maps[k].labels for k in (("race7", "race6"), ("race6", "race5"), ("race7", "race5"))
+    )
+    assert {label: second[middle] for label, middle in first.items()} == direct
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_label_set_maps_onto_itself_by_identity(name: str) -> None:
+    attribute = SHIPPED.get(name)
+    assert label_map(attribute, attribute, SHIPPED) == {label: label for label in attribute.labels}
+
+
+@pytest.mark.parametrize(("source", "target"), [("emotion8", "emotion7"), ("race5", "race7"), ("gender", "race5")])
+def test_there_is_no_map_that_would_split_or_drop_a_label(source: str, target: str) -> None:
+    assert label_map(SHIPPED.get(source), SHIPPED.get(target), SHIPPED) is None
+
+
+# recognise()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "values", "found"),
+    [
+        ("race7", ["White", "Latino_Hispanic", None, ""], "race7"),
+        ("race7", ["White", "Asian"], "race6"),
+        ("race7", ["Others", "Asian"], "race5"),
+        ("race5", ["East Asian", "White"], "race7"),
+        ("race5", ["White", "Black"], "race5"),
+        ("age5", ["0-2", "10-19"], "age9"),
+        ("emotion8", ["happiness", "neutral"], "emotion8"),
+        ("gender", [], "gender"),
+        ("age5", [None, ""], "age5"),
+    ],
+)
+def test_the_label_set_of_ground_truth_is_recognised(wanted: str, values: list[object], found: str) -> None:
+    attribute = recognise(values, SHIPPED.get(wanted), SHIPPED)
+    assert isinstance(attribute, Attribute)
+    assert attribute.name == found
+
+
+def test_numbers_are_years_where_the_attribute_has_year_edges() -> None:
+    assert recognise([0, 23, 61.5, None], SHIPPED.get("age5"), SHIPPED) == YEARS
+    with pytest.raises(TaxonomyError, match="'23'"):
+        recognise([23], SHIPPED.get("gender"), SHIPPED)
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, True, "23"])
+def test_what_cannot_be_an_age_in_years_is_refused(value: object) -> None:
+    with pytest.raises(TaxonomyError, match="no label set of 'age'"):
+        recognise([23, value], SHIPPED.get("age5"), SHIPPED)
+
+
+def test_strange_values_are_listed_with_what_was_expected() -> None:
+    with pytest.raises(TaxonomyError) as caught:
+        recognise(["White", "Martian"], SHIPPED.get("race7"), SHIPPED)
+    message = str(caught.value)
+    assert "Ground truth holds 'Martian', which no label set of 'race'" in message
+    assert all(name in message for name in ("race7", "race6", "race5", "'Middle Eastern'"))
+
+
+def test_a_long_list_of_strange_values_is_cut() -> None:
+    strange = [f"s{k}" for k in range(8)] + [f"t{k}" for k in range(12)]
+    with pytest.raises(TaxonomyError, match=r"'s0', .*'s7' and 12 more,"):
+        recognise(strange, SHIPPED.get("gender"), SHIPPED)
+
+
+# align()
+
+
+@pytest.mark.parametrize(("predicted", "truth"), FAMILY_PAIRS)
+def test_alignment_brings_both_onto_one_label_set(predicted: str, truth: str) -> None:
+    asked, values = SHIPPED.get(predicted), SHIPPED.get(truth).labels
+    alignment = align(asked, values, SHIPPED)
+    common = set(alignment.common.labels)
+    assert set(alignment.predicted) == set(asked.labels)
+    assert set(alignment.predicted.values()) <= common
+    assert {alignment.to_truth(value) for value in values} <= common
+
+
+@pytest.mark.parametrize(
+    ("predicted", "values", "common", "line"),
+    [
+        ("race7", ["Latino_Hispanic", "White"], "race7", "race7, no map needed"),
+        ("race5", ["East Asian", "Latino_Hispanic"], "race5", "race7 -> race5"),
+        ("race7", ["Asian", "Others"], "race5", "race7 -> race5"),
+        ("age5", ["0-2", "more than 70"], "age5", "age9 -> age5"),
+        ("age5", [1, 70], "age5", "years -> age5"),
+    ],
+)
+def test_alignment_is_described_in_a_line(predicted: str, values: list[object], common: str, line: str) -> None:
+    alignment = align(SHIPPED.get(predicted), values, SHIPPED)
+    assert alignment.common.name == common
+    assert alignment.describe(predicted) == line
+
+
+def test_finer_ground_truth_is_mapped_through_its_aliases() -> None:
+    to_truth = align(SHIPPED.get("race5"), ["Latino_Hispanic", "East Asian"], SHIPPED).to_truth
+    assert [to_truth(v) for v in ("Latino_Hispanic", "East Asian", "black", None, 7)] == [
+        "Others",
+        "Asian",
+        "Black",
+        None,
+        None,
+    ]
+
+
+def test_finer_predictions_are_mapped_onto_coarser_ground_truth() -> None:
+    alignment = align(SHIPPED.get("race7"), ["Asian", "Others"], SHIPPED)
+    assert alignment.predicted["Middle Eastern"] == "Others"
+    assert alignment.predicted["Southeast Asian"] == "Asian"
+    assert alignment.to_truth("others") == "Others"
+
+
+@pytest.mark.parametrize(
+    ("years", "label"),
+    [(0, "0-9"), (9, "0-9"), (9.9, "0-9"), (10, "10-19"), (20, "20-39"), (59, "40-59"), (60, "More than 60")],
+)
+def test_years_fall_into_their_group(years: float, label: str) -> None:
+    assert align(SHIPPED.get("age5"), [years], SHIPPED).to_truth(years) == label
+
+
+@pytest.mark.parametrize("value", [None, "young", True, -3, math.nan])
+def test_what_is_no_age_has_no_group(value: object) -> None:
+    assert align(SHIPPED.get("age5"), [1, 70], SHIPPED).to_truth(value) is None
+
+
+@given(st.integers(0, 120) | st.floats(0, 1e6))
+@settings(deadline=None, max_examples=60)
+def test_grouping_years_finely_then_coarsely_is_grouping_them_coarsely(years: float) -> None:
+    fine = align(SHIPPED.get("age9"), [years], SHIPPED).to_truth(years)
+    assert SHIPPED.maps["age9", "age5"].labels[str(fine)] == align(SHIPPED.get("age5"), [years], SHIPPED).to_truth(
+        years
+    )
+
+
+def test_without_a_map_both_label_sets_are_named(moods: Registry) -> None:
+    with pytest.raises(TaxonomyError) as caught:
+        align(moods.get("mood2"), ["dull", "mixed"], moods)
+    message = str(caught.value)
+    assert "No map is declared between mood2 ('calm', 'lively') and mood3 ('bright', 'dull', 'mixed')" in message
+    assert "Predict mood3, or declare a map" in message
+
+
+def test_ground_truth_of_another_family_is_refused() -> None:
+    with pytest.raises(TaxonomyError, match="'Female', 'Male', which no label set of 'race'"):
+        align(SHIPPED.get("race7"), ["Male", "Female"], SHIPPED)
+
+
+# Files
+
+
+def test_a_file_adds_to_what_ships_and_leaves_it_as_it_was(moods: Registry) -> None:
+    assert moods.get("race7") == SHIPPED.get("race7")
+    assert moods.get("stage").kind == "ordinal"
+    assert moods.get("stage").family == "stage"
+    assert canonical(moods.get("stage"), "Young_one") == "child"
+    assert label_map(moods.get("age5"), moods.get("stage"), moods) == {
+        "0-9": "child",
+        "10-19": "child",
+        "20-39": "adult",
+        "40-59": "adult",
+        "More than 60": "adult",
+    }
+    assert align(moods.get("stage"), [19, 20], moods).to_truth(19.5) == "child"
+    assert "stage" not in attributes.shipped().attributes
+
+
+def test_files_stack(moods: Registry, tmp_path: Path) -> None:
+    path = tmp_path / "more.yaml"
+    path.write_text(
+        "attributes: {}\nmaps: [{source: mood3, target: mood2, labels: {bright: lively, dull: calm, mixed: calm}}]",
+        encoding="utf-8",
+    )
+    both = moods.with_file(path)
+    alignment = align(both.get("mood2"), ["dull", "bright"], both)
+    assert [alignment.to_truth(v) for v in ("dull", "bright", "mixed")] == ["calm", "lively", "calm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping with the key 'attributes'"),
+        ("- a\n- b\n", "expected a mapping with the key 'attributes'"),
+        ("attributes: [a, b]", "expected a mapping with the key 'attributes'"),
+        ("labels: {a: 1}", "expected a mapping with the key 'attributes'"),
+        ("attributes: {a: [", "Cannot read the attribute file"),
+        ("attributes: {x: 5}", "Attribute 'x': got 5, expected a mapping"),
+        ("attributes: {x: {question: q}}", "Attribute 'x': got the labels \\[\\]"),
+        ("attributes: {x: {labels: [a, b]}}", "Attribute 'x': got no question"),
+        ("attributes: {x y: {labels: [a, b], question: q}}", "got the name 'x y'"),
+        ("attributes: {}\nmaps: [{source: race7, target: race4}]", "Unknown attribute 'race4'"),
+        ("attributes: {}\nmaps: [{source: race7, target: race5}]", "Map race7 -> race5: got East Asian"),
+        ("attributes: {}\nmaps: [{source: race6, target: race7, labels: {Asian: Asian}}]", "race6 -> race7: got Asian"),
+        ("attributes: {}\nmaps: [{source: emotion7, target: emotion8, labels: {joy: happy}}]", "got joy"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_reason(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FacevlmError, match=message) as caught:
+        attributes.load(path)
+    assert isinstance(caught.value, InputError)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Cannot read the attribute file .*nowhere\.yaml"):
+        attributes.load(tmp_path / "nowhere.yaml")

@@ -1,0 +1,331 @@
+"""Pictures from real files: read rightly, or refused with the reason."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from facevlm import images
+from facevlm.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+
+PHOTO: Pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+ORIENTATION = 274
+STORED = {
+    1: PHOTO,
+    2: PHOTO[:, ::-1],
+    3: PHOTO[::-1, ::-1],
+    4: PHOTO[::-1],
+    5: PHOTO.transpose(1, 0, 2),
+    6: np.rot90(PHOTO),
+    7: np.rot90(PHOTO, 2).transpose(1, 0, 2),
+    8: np.rot90(PHOTO, -1),
+}
+"""What lies in the file, by EXIF orientation, if the upright picture is PHOTO."""
+
+
+def read(path: Path) -> Pixels:
+    picture = images.load(str(path))
+    assert picture.mode == "RGB"
+    return np.asarray(picture)
+
+
+def save(pixels: NDArray[np.generic] | Image.Image, path: Path, **options: object) -> Path:
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.ascontiguousarray(pixels))
+    picture.save(path, **options)
+    return path
+
+
+def png_with_header(path: Path, width: int, height: int) -> Path:
+    """A PNG of a few bytes whose header claims a size that its data do not have."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" * 64)), chunk(b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return path
+
+
+# Read rightly
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_a_plain_picture_comes_as_it_is(suffix: str, tmp_path: Path) -> None:
+    options = {"lossless": True} if suffix == "webp" else {}
+    assert np.array_equal(read(save(PHOTO, tmp_path / f"a.{suffix}", **options)), PHOTO)
+
+
+def test_the_name_of_a_file_does_not_decide_its_format(tmp_path: Path) -> None:
+    assert np.array_equal(read(save(PHOTO, tmp_path / "a.jpg", format="PNG")), PHOTO)
+
+
+@pytest.mark.parametrize("orientation", sorted(STORED))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_picture_is_turned_upright(orientation: int, suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = save(STORED[orientation], tmp_path / f"a.{suffix}", exif=exif)
+    assert np.array_equal(read(path), PHOTO)
+
+
+def test_a_jpeg_is_turned_upright(tmp_path: Path) -> None:
+    halves = np.zeros((16, 32, 3), dtype=np.uint8)
+    halves[:, 16:] = 255
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    upright = read(save(halves, tmp_path / "a.jpg", exif=exif, quality=95))
+    assert upright.shape == (32, 16, 3)
+    assert upright[:15].max() < 20
+    assert upright[17:].min() > 235
+
+
+def test_a_cmyk_jpeg_keeps_its_colours(tmp_path: Path) -> None:
+    inks = Image.new("CMYK", (24, 8), (0, 0, 0, 0))
+    inks.paste((0, 255, 255, 0), (8, 0, 16, 8))
+    inks.paste((0, 0, 0, 255), (16, 0, 24, 8))
+    pixels = read(save(inks, tmp_path / "a.jpg", quality=95)).astype(int)
+    for column, colour in ((4, (255, 255, 255)), (12, (255, 0, 0)), (20, (0, 0, 0))):
+        assert np.abs(pixels[4, column] - colour).max() <= 6
+
+
+def test_grey_is_the_same_in_all_three_channels(tmp_path: Path) -> None:
+    pixels = read(save(PHOTO[..., 0], tmp_path / "a.png"))
+    assert np.array_equal(pixels, np.repeat(PHOTO[..., :1], 3, axis=2))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bit_grey_is_scaled_and_not_cut(suffix: str, tmp_path: Path) -> None:
+    values = np.array([[0, 128, 200, 257 * 100, 32768, 65300, 65535]], dtype=np.uint16)
+    path = save(values, tmp_path / f"a.{suffix}")
+    assert read(path)[0, :, 0].tolist() == [0, 0, 1, 100, 128, 254, 255]
+
+
+def test_sixteen_bit_grey_of_the_other_byte_order(tmp_path: Path) -> None:
+    picture = Image.frombytes("I;16B", (2, 1), struct.pack(">HH", 257 * 7, 65535))
+    assert read(save(picture, tmp_path / "a.tif"))[0, :, 0].tolist() == [7, 255]
+
+
+def test_one_bit_becomes_black_and_white(tmp_path: Path) -> None:
+    bits = Image.new("1", (9, 2), 0)
+    bits.putpixel((8, 1), 1)
+    pixels = read(save(bits, tmp_path / "a.png"))
+    assert pixels[1, 8].tolist() == [255] * 3
+    assert pixels.sum() == 3 * 255
+
+
+def palette() -> Image.Image:
+    picture = Image.new("P", (3, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    picture.putdata([0, 1, 2])
+    return picture
+
+
+def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+    assert read(save(palette(), tmp_path / "a.png")).tolist() == [[[10, 20, 30], [40, 50, 60], [70, 80, 90]]]
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_the_transparent_colour_of_a_palette_is_laid_on_white(suffix: str, tmp_path: Path) -> None:
+    pixels = read(save(palette(), tmp_path / f"a.{suffix}", transparency=1))
+    assert pixels.tolist() == [[[10, 20, 30], [255, 255, 255], [70, 80, 90]]]
+
+
+def test_the_alphas_of_a_palette_are_laid_on_white(tmp_path: Path) -> None:
+    pixels = read(save(palette(), tmp_path / "a.png", transparency=bytes([255, 0, 51]))).astype(int)
+    assert pixels[0, :2].tolist() == [[10, 20, 30], [255, 255, 255]]
+    assert np.abs(pixels[0, 2] - [218, 220, 222]).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_laid_on_white(mode: str, tmp_path: Path) -> None:
+    colour = (0, 0, 0) if mode == "RGBA" else (0,)
+    picture = Image.new(mode, (3, 1))
+    picture.putdata([(*colour, alpha) for alpha in (0, 102, 255)])
+    pixels = read(save(picture, tmp_path / "a.png")).astype(int)
+    assert np.abs(pixels[0, :, 0] - [255, 153, 0]).max() <= 1
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_grey_with_a_transparent_level_is_laid_on_white(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[5, 6]], dtype=np.uint8))
+    assert read(save(picture, tmp_path / "a.png", transparency=5))[0, :, 0].tolist() == [255, 6]
+
+
+# Refused
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_values_without_a_defined_white_are_refused(dtype: type[np.generic], tmp_path: Path) -> None:
+    path = save(np.full((2, 2), 200, dtype=dtype), tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=r"pixels of mode '[FI]' \(32 bits\) have no defined white"):
+        images.load(str(path))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_picture_that_is_cut_short_is_refused(suffix: str, share: float, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = save(noise, tmp_path / f"a.{suffix}")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ImageError, match=r"a\.(jpg|png)"):
+        images.load(str(path))
+
+
+def test_a_png_with_damaged_data_is_refused(tmp_path: Path) -> None:
+    path = save(PHOTO, tmp_path / "a.png")
+    data = bytearray(path.read_bytes())
+    start = data.index(b"IDAT") + 8
+    data[start : start + 20] = b"\xff" * 20
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"cannot read a\.png"):
+        images.load(str(path))
+
+
+@pytest.mark.parametrize("content", [b"", b"a letter, not a picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_picture_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"not a picture, or of an unknown format: a\.jpg"):
+        images.load(str(path))
+
+
+def test_a_missing_file_is_refused_by_its_name_alone(tmp_path: Path) -> None:
+    with pytest.raises(ImageError) as caught:
+        images.load(str(tmp_path / "nowhere.png"))
+    assert str(caught.value) == "file not found: nowhere.png"
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="cannot read"):
+        images.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 5), (5, 0)])
+def test_a_picture_without_pixels_is_refused(width: int, height: int, tmp_path: Path) -> None:
+    with pytest.raises(ImageError):
+        images.load(str(png_with_header(tmp_path / "a.png", width, height)))
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [10_000, 60_000])
+def test_a_decompression_bomb_is_refused_unread(side: int, tmp_path: Path) -> None:
+    path = png_with_header(tmp_path / "a.png", side, side)
+    with pytest.raises(ImageError, match=r"^too large: "):
+        images.load(str(path))
+
+
+def test_a_bomb_is_refused_where_warnings_are_errors(tmp_path: Path) -> None:
+    path = png_with_header(tmp_path / "a.png", 10_000, 10_000)
+    with pytest.raises(ImageError, match=r"^too large: "):
+        images.load(str(path))
+
+
+def test_the_largest_picture_can_be_set(tmp_path: Path) -> None:
+    path = save(PHOTO, tmp_path / "a.png")
+    assert images.load(str(path), max_pixels=35).size == (7, 5)
+    with pytest.raises(ImageError, match="too large: 7 x 5 is 35 pixels, the limit is 34"):
+        images.load(str(path), max_pixels=34)
+
+
+# Crops
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        ((0, 0, 1, 1), slice(0, 5), slice(0, 7)),
+        ((1 / 7, 0.2, 3 / 7, 0.6), slice(1, 4), slice(1, 4)),
+        ((-0.5, -2, 0.5 + 2 / 7, 2.4), slice(0, 2), slice(0, 2)),
+        ((5 / 7, 0.8, 9, 1e9), slice(4, 5), slice(5, 7)),
+        ((-1e308, -1e308, 1.5e308, 1.5e308), slice(0, 5), slice(0, 7)),
+    ],
+)
+def test_a_crop_is_the_part_of_the_picture_in_the_box(
+    box: images.BOX, rows: slice, columns: slice, tmp_path: Path
+) -> None:
+    path = save(PHOTO, tmp_path / "a.png")
+    assert np.array_equal(images.load(str(path), box), PHOTO[rows, columns])
+
+
+def test_a_box_is_of_the_upright_picture(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = save(STORED[6], tmp_path / "a.png", exif=exif)
+    assert np.array_equal(images.load(str(path), (1 / 7, 0.2, 3 / 7, 0.6)), PHOTO[1:4, 1:4])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("position", range(4))
+def test_a_box_that_is_not_finite_is_refused(bad: float, position: int) -> None:
+    box = [0.1, 0.1, 0.5, 0.5]
+    box[position] = bad
+    with pytest.raises(ImageError, match="is not finite"):
+        images.crop(Image.fromarray(PHOTO), (box[0], box[1], box[2], box[3]))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (0.5, 0.5, 0, 0.3),
+        (0.5, 0.5, 0.3, 0),
+        (0.5, 0.5, -0.3, 0.3),
+        (1, 0, 0.5, 1),
+        (-0.5, 0, 0.5, 1),
+        (3, 3, 1, 1),
+        (0.2, 0.2, 1e-9, 1e-9),
+    ],
+)
+def test_a_box_without_a_pixel_is_refused(box: images.BOX) -> None:
+    with pytest.raises(ImageError, match="holds no pixel of a 7 x 5 picture"):
+        images.crop(Image.fromarray(PHOTO), box)
+
+
+@given(st.tuples(*[st.floats() | st.floats(-0.5, 1.5)] * 4), st.integers(1, 40), st.integers(1, 40))
+@settings(deadline=None, max_examples=60)
+def test_any_box_gives_pixels_of_the_picture_or_an_image_error(box: images.BOX, width: int, height: int) -> None:
+    picture = Image.new("RGB", (width, height))
+    try:
+        part = images.crop(picture, box)
+    except ImageError:
+        return
+    assert 1 <= part.width <= width
+    assert 1 <= part.height <= height
+    assert all(math.isfinite(v) for v in box)
+    assert box[2] > 0
+    assert box[3] > 0
+
+
+# Sizes
+
+
+def test_a_picture_is_resized_as_asked(tmp_path: Path) -> None:
+    path = save(np.array([[0, 255]], dtype=np.uint8), tmp_path / "a.png")
+    nearest = np.asarray(images.load(str(path), size_wh=(4, 2), resample=Image.Resampling.NEAREST))
+    assert nearest[..., 0].tolist() == [[0, 0, 255, 255]] * 2
+    smooth = np.asarray(images.load(str(path), size_wh=(4, 2), resample=Image.Resampling.BILINEAR))
+    assert smooth[..., 0].tolist() == [[0, 64, 191, 255]] * 2
+
+
+def test_a_crop_is_taken_before_the_resizing(tmp_path: Path) -> None:
+    path = save(np.array([[0, 255]], dtype=np.uint8), tmp_path / "a.png")
+    part = np.asarray(images.load(str(path), (0.5, 0, 0.5, 1), (3, 3)))
+    assert part.shape == (3, 3, 3)
+    assert part.min() == 255
+
+
+def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
+    path = save(PHOTO, tmp_path / "a.png")
+    assert np.array_equal(images.load(str(path), size_wh=(7, 5)), PHOTO)
