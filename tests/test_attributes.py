@@ -18,7 +18,11 @@ from facevlm.types import Attribute
 SHIPPED = attributes.shipped()
 NAMES = sorted(SHIPPED.attributes)
 MAPS = sorted(SHIPPED.maps)
-FAMILY_PAIRS = [(a, b) for a, b in itertools.product(NAMES, NAMES) if SHIPPED.get(a).family == SHIPPED.get(b).family]
+FAMILY_PAIRS = [
+    (a, b)
+    for a, b in itertools.product(NAMES, NAMES)
+    if SHIPPED.get(a).family == SHIPPED.get(b).family and (a, b) != ("emotion7", "emotion8")
+]
 
 MOODS = """
 attributes:
@@ -294,6 +298,17 @@ def test_what_is_no_age_has_no_group(value: object) -> None:
     assert align(SHIPPED.get("age5"), [1, 70], SHIPPED).to_truth(value) is None
 
 
+@pytest.mark.parametrize(("years", "label"), [(0, None), (17.9, None), (18, "worker"), (66, "worker"), (67, "retired")])
+def test_an_age_below_the_first_group_has_no_group(years: float, label: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "work.yaml"
+    path.write_text(
+        "attributes: {work: {labels: [worker, retired], question: works?, kind: ordinal}}\nyears: {work: [18, 67]}",
+        encoding="utf-8",
+    )
+    known = attributes.load(path)
+    assert align(known.get("work"), [years], known).to_truth(years) == label
+
+
 @given(st.integers(0, 120) | st.floats(0, 1e6))
 @settings(deadline=None, max_examples=60)
 def test_grouping_years_finely_then_coarsely_is_grouping_them_coarsely(years: float) -> None:
@@ -307,8 +322,27 @@ def test_without_a_map_both_label_sets_are_named(moods: Registry) -> None:
     with pytest.raises(TaxonomyError) as caught:
         align(moods.get("mood2"), ["dull", "mixed"], moods)
     message = str(caught.value)
-    assert "No map is declared between mood2 ('calm', 'lively') and mood3 ('bright', 'dull', 'mixed')" in message
+    pair = "mood2 ('calm', 'lively') and mood3 ('bright', 'dull', 'mixed')"
+    assert f"No map that reaches every label is declared between {pair}" in message
     assert "Predict mood3, or declare a map" in message
+
+
+def test_ground_truth_with_a_class_that_predictions_never_reach_is_refused() -> None:
+    with pytest.raises(TaxonomyError) as caught:
+        align(SHIPPED.get("emotion7"), SHIPPED.get("emotion8").labels, SHIPPED)
+    message = str(caught.value)
+    assert "No map that reaches every label is declared between emotion7 ('neutral'" in message
+    assert "and emotion8 ('neutral'" in message
+    assert "'contempt'" in message
+    assert "Predict emotion8, or declare a map" in message
+
+
+def test_predictions_with_a_class_more_than_ground_truth_meet_on_their_own_set() -> None:
+    alignment = align(SHIPPED.get("emotion8"), SHIPPED.get("emotion7").labels, SHIPPED)
+    assert alignment.common.name == "emotion8"
+    assert alignment.describe("emotion8") == "emotion8, no map needed"
+    assert alignment.predicted["contempt"] == "contempt"
+    assert alignment.to_truth("Happiness") == "happy"
 
 
 def test_ground_truth_of_another_family_is_refused() -> None:
@@ -355,13 +389,38 @@ def test_files_stack(moods: Registry, tmp_path: Path) -> None:
         ("labels: {a: 1}", "expected a mapping with the key 'attributes'"),
         ("attributes: {a: [", "Cannot read the attribute file"),
         ("attributes: {x: 5}", "Attribute 'x': got 5, expected a mapping"),
-        ("attributes: {x: {question: q}}", "Attribute 'x': got the labels \\[\\]"),
+        ("attributes: {x: {question: q}}", "Attribute 'x': expected 'labels' to be a list"),
+        ("attributes: {x: {labels: [], question: q}}", "Attribute 'x': got the labels \\[\\]"),
+        ("attributes: {x: {labels: ab, question: q}}", "Attribute 'x': expected 'labels' to be a list"),
+        ("attributes: {x: {labels: {a: 1, b: 2}, question: q}}", "Attribute 'x': expected 'labels' to be a list"),
+        ("attributes: {x: {labels: [a, b], question: q, aliases: [c]}}", "'aliases' to map labels to lists"),
+        ("attributes: {x: {labels: [a, b], question: q, aliases: {a: c}}}", "'aliases' to map labels to lists"),
+        ("attributes: {x: {labels: [a, b], question: q, aliases: {a: {c: d}}}}", "'aliases' to map labels to lists"),
+        ("attributes: {x: {labels: [a, b], question: q, kind: [ordinal]}}", "expected one of nominal, ordinal"),
         ("attributes: {x: {labels: [a, b]}}", "Attribute 'x': got no question"),
         ("attributes: {x y: {labels: [a, b], question: q}}", "got the name 'x y'"),
+        ("attributes: {}\nmaps: {source: race7, target: race6}", "expected 'maps' to be a list"),
+        ("attributes: {}\nmaps: race7", "expected 'maps' to be a list"),
+        ("attributes: {}\nmaps: [race7]", "Map: got 'race7', expected source, target, and labels as a mapping"),
+        ("attributes: {}\nmaps: [{source: race7}]", "expected source, target, and labels"),
+        ("attributes: {}\nmaps: [{source: race7, target: race6, labels: [Asian]}]", "labels as a mapping"),
+        ("attributes: {}\nmaps: [{source: [race7], target: race6}]", "Unknown attribute"),
         ("attributes: {}\nmaps: [{source: race7, target: race4}]", "Unknown attribute 'race4'"),
         ("attributes: {}\nmaps: [{source: race7, target: race5}]", "Map race7 -> race5: got East Asian"),
         ("attributes: {}\nmaps: [{source: race6, target: race7, labels: {Asian: Asian}}]", "race6 -> race7: got Asian"),
         ("attributes: {}\nmaps: [{source: emotion7, target: emotion8, labels: {joy: happy}}]", "got joy"),
+        ("attributes: {}\nyears: [age5]", "'years' a mapping"),
+        ("attributes: {}\nyears: {age4: [0, 10]}", "Unknown attribute 'age4'"),
+        ("attributes: {}\nyears: {age5: 10}", "Years of 'age5': got 10, expected 5 ascending ages, one per label"),
+        ("attributes: {}\nyears: {age5: '01234'}", "Years of 'age5': got '01234'"),
+        ("attributes: {}\nyears: {age5: [0, 10, 20, 40]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, 10, 20, 40, 60, 80]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, 20, 10, 40, 60]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, 10, 10, 40, 60]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [-1, 10, 20, 40, 60]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, ten, 20, 40, 60]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, [1], {a: 2}, 40, 60]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, 10, 20, 40, .inf]}", "expected 5 ascending ages"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_reason(text: str, message: str, tmp_path: Path) -> None:
@@ -370,6 +429,14 @@ def test_a_bad_file_is_refused_with_the_reason(text: str, message: str, tmp_path
     with pytest.raises(FacevlmError, match=message) as caught:
         attributes.load(path)
     assert isinstance(caught.value, InputError)
+
+
+@pytest.mark.parametrize("content", [MOODS.replace("kid", "Füchse").encode("latin-1"), b"\xff\xfe\x00\xd8", b"a\0b"])
+def test_a_file_that_is_no_utf8_text_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bytes.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"Cannot read the attribute file .*bytes\.yaml"):
+        attributes.load(path)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from facevlm import parsing
 from facevlm.attributes import get
 from facevlm.errors import InputError
-from facevlm.types import Attribute, Face, Prediction, Question, Reply
+from facevlm.types import Attribute, Face, Prediction, Question, Reply, logsumexp
 
 RACE = get("race5")
 FACE = Face("s1", "/a.jpg", (0.0, 0.0, 0.5, 0.5), "l1")
@@ -56,20 +56,37 @@ def test_impossible_labels_do_no_harm() -> None:
     assert (prediction.label, prediction.confidence, prediction.coverage) == ("Asian", 1.0, pytest.approx(0.25))
 
 
-@given(st.lists(st.floats(-700, 0), min_size=5, max_size=5))
+@given(st.lists(st.floats(-600, 0), min_size=5, max_size=5), st.floats(-50, 0))
 @settings(deadline=None, max_examples=60)
-def test_shares_sum_to_one_and_the_label_is_the_likeliest(log_probs: list[float]) -> None:
+def test_shares_sum_to_one_and_the_label_is_the_likeliest(raw: list[float], total: float) -> None:
+    log_probs = [value - logsumexp(raw) + total for value in raw]
     prediction = said(Reply(log_probs=tuple(log_probs)))
     assert prediction.log_probs is not None
     assert math.fsum(map(math.exp, prediction.log_probs)) == pytest.approx(1)
     assert log_probs[RACE.labels.index(str(prediction.label))] == pytest.approx(max(log_probs), abs=1e-9)
     assert prediction.confidence == pytest.approx(math.exp(max(prediction.log_probs)))
-    assert prediction.coverage is not None
-    assert 0 <= prediction.coverage <= 1
+    assert prediction.coverage == pytest.approx(math.exp(total))
 
 
 def test_coverage_does_not_rise_above_one_by_rounding() -> None:
     assert said(Reply(log_probs=logs(1.0000001, 0, 0, 0, 0))).coverage == 1.0
+
+
+@pytest.mark.parametrize(
+    ("scores", "total"),
+    [(logs(0.53, 0.53, 0, 0, 0), "0.0583"), ((0.0,) * 5, "1.61"), ((2.0, 35.5, -1.0, 0.0, 3.0), "35.5")],
+    ids=["more than rounding", "all certain", "raw scores"],
+)
+def test_scores_that_sum_to_more_than_one_are_a_failure(scores: tuple[float, ...], total: str) -> None:
+    prediction = said(Reply(log_probs=scores))
+    assert (prediction.outcome, prediction.label, prediction.coverage) == ("failed", None, None)
+    assert prediction.reason == f"the scores are no log-probabilities: their total is {total}"
+
+
+def test_scores_that_sum_to_a_little_more_than_one_are_rounding() -> None:
+    prediction = said(Reply(log_probs=logs(0.52, 0.52, 0, 0, 0)))
+    assert (prediction.outcome, prediction.coverage) == ("ok", 1.0)
+    assert prediction.confidence == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("count", [0, 4, 6])

@@ -228,6 +228,29 @@ def test_an_error_in_the_model_surfaces_after_earlier_answers_are_written(faces:
     assert sink.ids == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("rows", [0, 1, 3, 4])
+def test_a_wrong_number_of_rows_is_an_error_after_earlier_answers_are_written(faces: list[Face], rows: int) -> None:
+    class Miscounting(ScriptedBackend):
+        def answer(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> list[list[Reply]]:
+            answers = super().answer(images, questions)
+            return answers if len(self.batches) < 3 else (answers * 2)[:rows]
+
+    sink = Sink()
+    with pytest.raises(ModelError, match=f"gave {rows} rows of replies, expected 2, one per picture"):
+        work(faces, Miscounting(tell), sink, batch_size=2)
+    assert sink.ids == ["0", "1", "2", "3"]
+
+
+def test_rows_are_counted_against_the_pictures_that_could_be_read(faces: list[Face], tmp_path: Path) -> None:
+    class Padding(ScriptedBackend):
+        def answer(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> list[list[Reply]]:
+            return [[tell(image, question) for question in questions] for image in (*images, images[0])]
+
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(ModelError, match="gave 3 rows of replies, expected 2"):
+        work(faces, Padding(tell), Sink(), batch_size=3)
+
+
 @pytest.mark.parametrize("fail_at", [0, 1, 4])
 def test_an_error_in_writing_surfaces_at_any_chunk(faces: list[Face], fail_at: int) -> None:
     sink = Sink(fail_at)
@@ -243,7 +266,7 @@ def test_a_run_stops_soon_after_an_error_in_writing(faces: list[Face]) -> None:
     assert backend.asked <= 2
 
 
-@pytest.mark.parametrize("size", [0, -1, 1.5, "4"])
+@pytest.mark.parametrize("size", [0, -1, 1.5, "4", True, False])
 @pytest.mark.parametrize("name", ["batch_size", "chunk_size", "threads"])
 def test_bad_sizes_are_refused_before_anything_is_asked(faces: list[Face], name: str, size: object) -> None:
     backend = ScriptedBackend(tell)

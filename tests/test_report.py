@@ -77,12 +77,18 @@ def test_pairs_are_shown_unless_they_are_not_wanted(hair: AttributeEvaluation) -
 
 
 def test_the_alignment_stands_in_the_heading(hair: AttributeEvaluation) -> None:
-    assert "\nhair  (hair9 -> hair)\n" in report.text([hair])
+    assert "\nhair  (hair9 -> hair)\n=====================\n\nclass " in report.text([hair])
 
 
 def test_ordinal_figures_stand_under_the_heading(hair: AttributeEvaluation, stage: AttributeEvaluation) -> None:
-    assert "off by one at most: 66.7, mean error: 1.00 groups" in report.text([stage])
-    assert "off by one" not in report.text([hair])
+    assert "\nstage\n=====\n\nOff by one at most: 66.7, mean error: 1.00 groups\n\nclass " in report.text([stage])
+    assert "off by one" not in report.text([hair]).lower()
+
+
+def test_ordinal_figures_have_a_dash_where_nothing_was_answered() -> None:
+    refused = evaluate(STAGE, Records(["child", "teen"], [None, None], ["refused"] * 2))
+    assert "Off by one at most: 0.0, mean error: - groups" in report.text([refused])
+    assert "Off by one at most: -, mean error: - groups" in report.text([evaluate(STAGE, Records([], [], []))])
 
 
 def test_an_evaluation_without_faces_is_all_dashes() -> None:
@@ -95,3 +101,8 @@ def test_an_evaluation_without_faces_is_all_dashes() -> None:
 )
 def test_a_share_is_per_cent_with_one_decimal(value: float, shown: str) -> None:
     assert report.share(value) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0, "0.00"), (1.236, "1.24"), (math.nan, "-"), (-math.inf, "-")])
+def test_a_number_has_two_decimals(value: float, shown: str) -> None:
+    assert report.number(value) == shown

@@ -45,14 +45,15 @@ class Pool:
     race: str
     count: int
     without: tuple[str, ...] = ()
+    extremes: bool = False
 
 
 # west_asian is the source's word for people of two different looks. The five women average to faces
 # that look South Asian (Indian); four of the five men to faces that look Middle Eastern; the fifth,
 # 008, looks South Asian and is left out.
 POOLS = (
-    Pool("Female", "white", "White", 15),
-    Pool("Male", "white", "White", 15),
+    Pool("Female", "white", "White", 15, extremes=True),
+    Pool("Male", "white", "White", 15, extremes=True),
     Pool("Female", "black", "Black", 14),
     Pool("Male", "black", "Black", 15),
     Pool("Female", "east_asian", "East Asian", 5),
@@ -148,15 +149,26 @@ def crop(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> 
     return small, [(x - left) / side, (y - top) / side, w / side, h / side]
 
 
-def subject_sets(pool: Pool, names: Sequence[str], rng: random.Random) -> list[tuple[str, ...]]:
-    """``count`` different sets of 3 or 4 people that use everybody about equally often."""
+def extreme_sets(people: Volunteers, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The three youngest, and two sets of the oldest: so that not all averages are of one age group."""
+    ages = people.table.loc[list(names), "age"].dropna().sort_values(kind="stable")
+    youngest, oldest = list(ages.index[:3]), list(ages.index[::-1][:4])
+    sets = (youngest, oldest[:3], [*oldest[:2], oldest[3]])
+    return [tuple(sorted(people)) for people in sets]
+
+
+def subject_sets(
+    pool: Pool, names: Sequence[str], first: Sequence[tuple[str, ...]], rng: random.Random
+) -> list[tuple[str, ...]]:
+    """``count`` different sets of 3 or 4 people: the given first ones, then sets that use everybody equally often."""
     every = [c for size in (3, 4) for c in itertools.combinations(names, size)]
     if len(every) > 4000:
         every = rng.sample(every, 4000)
     rng.shuffle(every)
+    every = [c for c in every if c not in first]
     used = dict.fromkeys(names, 0)
-    chosen: list[tuple[str, ...]] = []
-    for _ in range(pool.count):
+    chosen = list(first)
+    while len(chosen) < pool.count:
         best = min(every, key=lambda c: sum(used[n] for n in c) / len(c))
         every.remove(best)
         chosen.append(best)
@@ -172,7 +184,9 @@ def age_group(age: float) -> str:
 def make_singles(people: Volunteers, out: Path, rng: random.Random) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for pool in POOLS:
-        for subjects in subject_sets(pool, people.pool(pool), rng):
+        names = people.pool(pool)
+        first = extreme_sets(people, names) if pool.extremes else []
+        for subjects in subject_sets(pool, names, first, rng):
             emotion = ("neutral", "happy")[len(rows) % 2]
             picture, shape = composite(people, subjects, emotion)
             small, box = crop(picture, face_box(shape))

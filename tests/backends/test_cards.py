@@ -86,6 +86,13 @@ def test_the_demo_model_ships_with_the_package() -> None:
     assert location("org/name") == "org/name"
 
 
+@pytest.mark.parametrize(
+    "checkpoint", ["/nowhere/at/all", "./nowhere", "~/nowhere/at/all", "a/b/c", "package:no_model", "has blanks", "-", ""]
+)
+def test_a_folder_that_is_missing_is_not_here(checkpoint: str) -> None:
+    assert not is_here(checkpoint)
+
+
 # facevlm.json in a folder
 
 
@@ -117,6 +124,16 @@ def test_a_folder_without_a_card_answers_anything_in_the_words_of_the_attribute(
         {"forms": ["he"]},
         {"forms": {"gender": ["he"]}},
         {"forms": {"gender": {"Male": 1}}},
+        {"forms": {"gender": {"Male": "he"}}},
+        {"forms": {"gender": {"Male": ["he", 1]}}},
+        {"forms": {"gender": {"Male": {"he": 1}}}},
+        {"forms": None},
+        {"questions": ["gender"]},
+        {"questions": "gender"},
+        {"questions": 5},
+        {"joint": {"context": "describe", "cues": ["gender"]}},
+        {"joint": {"context": "describe", "cues": "gender"}},
+        "null",
     ],
     ids=str,
 )
@@ -124,6 +141,12 @@ def test_a_broken_card_is_refused_by_its_path(card: object, tmp_path: Path) -> N
     with pytest.raises(ModelError, match=r"is not a model card.*Expected questions, forms and joint") as caught:
         folder(tmp_path, card)
     assert str(tmp_path / CARD_FILE) in str(caught.value)
+
+
+def test_a_card_in_another_encoding_is_refused_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / CARD_FILE).write_bytes('{"questions": {"gender": "Männlich?"}}'.encode("latin-1"))
+    with pytest.raises(ModelError, match="is not a model card"):
+        find(f"hf:{tmp_path}")
 
 
 # questions_for()
@@ -176,6 +199,14 @@ def test_an_attribute_that_the_model_does_not_answer_is_refused(model: str, attr
 def test_prompts_for_what_is_not_asked_are_refused() -> None:
     with pytest.raises(FacevlmError, match=r"Got prompts for age5, race5, expected only .* asked: gender"):
         questions_for(find("demo"), [GENDER], {"age5": "how old?", "race5": "?", "gender": "who?"})
+
+
+def test_answers_for_a_label_that_does_not_exist_are_refused_when_they_are_asked(tmp_path: Path) -> None:
+    forms = {"gender": {"Male": ["he"], "Femal": ["she"], "Other": ["they"]}}
+    card = folder(tmp_path, OWN_CARD | {"forms": forms})
+    assert questions_for(card, [AGE])[0].text == "how old?"
+    with pytest.raises(ModelError, match="has answer strings for Femal, Other, no label of gender"):
+        questions_for(card, [AGE, GENDER])
 
 
 def test_questions_come_in_the_order_of_the_attributes() -> None:

@@ -51,10 +51,11 @@ def tokenizer() -> GemmaTokenizer:
     return GemmaTokenizer(vocab=vocabulary, merges=merges, extra_special_tokens={"image_token": "<image>"})
 
 
-def processor() -> PaliGemmaProcessor:
-    side = {"height": SIZE, "width": SIZE}
+def processor(size: int = SIZE, patch: int = 8) -> PaliGemmaProcessor:
+    """Pictures of ``size`` pixels cut into patches, and the tokenizer."""
+    side = {"height": size, "width": size}
     pictures = SiglipImageProcessorPil(
-        size=side, image_seq_length=(SIZE // 8) ** 2, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=3
+        size=side, image_seq_length=(size // patch) ** 2, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=3
     )
     return PaliGemmaProcessor(pictures, tokenizer())
 

@@ -1,0 +1,53 @@
+# make demo    label the sample faces with the demo model and evaluate (FACEVLM_IMAGES=/folder: your own pictures)
+# make app     open the App on the result
+# make test    the whole test suite
+# make check   ruff, mypy, import-linter
+# Python and the folder of the virtual environment can be chosen: make demo PYTHON=python3.12 VENV=/path
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+DATASET ?= facevlm-demo
+
+export FIFTYONE_DATABASE_VALIDATION := false
+export FIFTYONE_DO_NOT_TRACK := true
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo app test check format install install-dev benchmark
+.DEFAULT_GOAL := demo
+
+install: $(VENV)/.runtime
+install-dev: $(VENV)/.dev
+
+$(VENV)/.runtime: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(PIP) --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/facevlm demo $(if $(FACEVLM_IMAGES),--images "$(FACEVLM_IMAGES)")
+
+app: install
+	FIFTYONE_PLUGINS_DIR="$${FIFTYONE_PLUGINS_DIR:-$(CURDIR)}" $(BIN)/fiftyone app launch $(DATASET)
+
+test: install-dev
+	$(BIN)/python -m pytest
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: install-dev
+	$(BIN)/python -m benchmarks.throughput

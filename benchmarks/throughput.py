@@ -1,0 +1,195 @@
+"""Pictures per second of facevlm.apply against the model card's loop and against the bare forward pass.
+
+    python -m benchmarks.throughput [--pictures 384] [--rounds 5]
+
+All in one run, alternating, medians. Two models: the shipped demo model, and one of random weights large enough
+for the forward pass to dominate (ViT of 86 M parameters at 224 px, as PaliGemma's input), for which no answer is
+generated since random weights never stop. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import torch
+from PIL import Image
+from transformers import SiglipVisionConfig
+
+import facevlm
+from facevlm import images
+from facevlm.attributes import get
+from facevlm.backends import Options, cards, open_backend
+from facevlm.datasets import samples
+from facevlm.types import Question
+from tools.demo_model.model import CUES, build, processor, save
+
+ATTRIBUTES = ["gender", "race5", "age5", "emotion7"]
+BATCH = 32
+CARD_LOOP = 12
+
+
+def median_rates(systems: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
+    """Pictures per second of each system: the median of rounds in which all take turns."""
+    for run in systems.values():
+        run()
+    rates: dict[str, list[float]] = {name: [] for name in systems}
+    for number in range(rounds):
+        names = list(systems) if number % 2 == 0 else list(systems)[::-1]
+        for name in names:
+            start = time.perf_counter()
+            done = systems[name]()
+            rates[name].append(done / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def card_loop(model: str, paths: Sequence[str]) -> Callable[[], int]:
+    """The model card's way: one picture and one question at a time, generate, cut the prompt off, decode."""
+    backend: Any = open_backend(model)
+    checkpoint = backend._checkpoint(next(iter(backend.card.checkpoints.values())))
+    network, proc = checkpoint.family.model, checkpoint.family.processor
+    prompts = [backend.card.questions[name] for name in ATTRIBUTES]
+
+    def run() -> int:
+        for path in paths:
+            for prompt in prompts:
+                picture = Image.open(path).convert("RGB")
+                inputs = proc(text="<image>" + prompt, images=picture, return_tensors="pt")
+                inputs = {k: v.to(network.device) for k, v in inputs.items() if k != "labels"}
+                with torch.inference_mode():
+                    out = network.generate(**inputs, max_length=500)
+                proc.decode(out[0][inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return len(paths)
+
+    return run
+
+
+def bare_forward(model: str, questions: Sequence[Question], pictures: Sequence[Image.Image]) -> Callable[[], int]:
+    """The same forward passes on pixels that lie ready: no decoding, no parsing, no database."""
+    backend: Any = open_backend(model)
+    checkpoint = backend._checkpoint(next(iter(backend.card.checkpoints.values())))
+    family = checkpoint.family
+    batches = [checkpoint.pixels(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+    prompts: dict[str, list[Question]] = {}
+    for question in questions:
+        prompts.setdefault(question.context or question.text, []).append(question)
+
+    def run() -> int:
+        with torch.inference_mode():
+            for pixels in batches:
+                features = family.features(pixels)
+                for text, group in prompts.items():
+                    family.edge_log_probs(features, family.prompt_ids(text), checkpoint.trie(group)).cpu()
+        return len(pictures)
+
+    return run
+
+
+def application(
+    model: str, dataset: fo.Dataset, outside: list[float], *, joint: bool = True, attributes: Sequence[str] = ATTRIBUTES
+) -> Callable[[], int]:
+    """facevlm.apply as a user calls it: decode, ask, parse, write."""
+
+    def run() -> int:
+        result = facevlm.apply(
+            dataset, model, attributes, prefix="bench", batch_size=BATCH, overwrite=True, joint=joint, progress=False
+        )
+        outside.append(1 - result.tally.model_seconds / result.tally.seconds)
+        return result.asked
+
+    return run
+
+
+def large_model(folder: Path) -> str:
+    """A PaliGemma of random weights whose forward pass dominates; tied to the same prompts as the demo model."""
+    vision = SiglipVisionConfig(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        image_size=224,
+        patch_size=16,
+        vision_use_head=False,
+        projection_dim=256,
+    )
+    proc = processor(224, 16)
+    save(build(vision, 4, 256, 1024, proc), proc, folder)
+    return f"hf:{folder}"
+
+
+def questions_of(model: str, joint: bool) -> list[Question]:
+    return cards.questions_for(cards.find(model), [get(name) for name in ATTRIBUTES], joint=joint)
+
+
+def made_dataset(paths: Sequence[str], count: int) -> fo.Dataset:
+    dataset = fo.Dataset()
+    dataset.add_samples([fo.Sample(filepath=paths[k % len(paths)]) for k in range(count)], progress=False)
+    return dataset
+
+
+def measure(model: str, paths: Sequence[str], count: int, rounds: int, *, generate: bool) -> dict[str, Any]:
+    dataset = made_dataset(paths, count)
+    spec = open_backend(model, Options()).info.picture
+    assert spec is not None
+    size = (spec.width, spec.height)
+    pictures = [images.load(path, None, size, spec.resample) for path in dataset.values("filepath")]
+    outside: dict[str, list[float]] = {"joint": [], "separate": [], "one": []}
+    systems = {
+        "apply, 4 attributes, joint prompt": application(model, dataset, outside["joint"]),
+        "bare forward, joint prompt": bare_forward(model, questions_of(model, True), pictures),
+        "apply, 4 attributes, separate prompts": application(model, dataset, outside["separate"], joint=False),
+        "apply, 1 attribute": application(model, dataset, outside["one"], attributes=ATTRIBUTES[:1]),
+    }
+    if generate:
+        systems["model-card loop, 4 attributes"] = card_loop(model, list(dict.fromkeys(paths))[:CARD_LOOP])
+    rates = median_rates(systems, rounds)
+    dataset.delete()
+    applied = rates["apply, 4 attributes, joint prompt"]
+    ratios = {"apply / bare forward": applied / rates["bare forward, joint prompt"]}
+    if generate:
+        loop = rates["model-card loop, 4 attributes"]
+        ratios["apply joint / model-card loop"] = applied / loop
+        ratios["apply separate / model-card loop"] = rates["apply, 4 attributes, separate prompts"] / loop
+    shares = {name: round(statistics.median(values[1:]), 4) for name, values in outside.items()}
+    return {
+        "n": count,
+        "pictures per second": {name: round(rate, 2) for name, rate in rates.items()},
+        "ratios": {name: round(value, 3) for name, value in ratios.items()},
+        "share of time outside the model": shares,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=384)
+    parser.add_argument("--large-pictures", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    assert set(CUES) == set(ATTRIBUTES)
+    paths = [record.filepath for record in samples.read("single")]
+    result: dict[str, Any] = {
+        "name": "throughput",
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}",
+        "rounds": args.rounds,
+        "demo model": measure("demo", paths, args.pictures, args.rounds, generate=True),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        model = large_model(Path(folder))
+        result["large model"] = measure(model, paths, args.large_pictures, min(3, args.rounds), generate=False)
+    for name in ("demo model", "large model"):
+        print(name)
+        for title, part in result[name].items():
+            print(f"  {title}: {part}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
