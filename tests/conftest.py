@@ -100,3 +100,7 @@ def pictures(tmp_path: Path) -> list[str]:
         Image.new("RGB", (24, 24), (10 + 20 * k,) * 3).save(path)
         paths.append(str(path))
     return paths
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew")

@@ -171,7 +171,9 @@ def answer(image, question):
     red, green, _ = image.getpixel((0, 0))
     handle.write(f"{red + 256 * green}\\n")
     return certain("Male", question)
-facevlm.apply(fo.load_dataset(name), ScriptedBackend(answer), ["gender"], prefix="k", batch_size=8, chunk_size=40, progress=False)
+facevlm.apply(
+    fo.load_dataset(name), ScriptedBackend(answer), ["gender"], prefix="k", batch_size=8, chunk_size=40, progress=False
+)
 """
 
 

@@ -302,7 +302,7 @@ def test_what_is_no_age_has_no_group(value: object) -> None:
 def test_an_age_below_the_first_group_has_no_group(years: float, label: str | None, tmp_path: Path) -> None:
     path = tmp_path / "work.yaml"
     path.write_text(
-        "attributes: {work: {labels: [worker, retired], question: works?, kind: ordinal}}\nyears: {work: [18, 67]}",
+        "attributes: {work: {labels: [worker, retired], question: q, kind: ordinal}}\nyears: {work: [18, 67]}",
         encoding="utf-8",
     )
     known = attributes.load(path)

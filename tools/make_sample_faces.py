@@ -32,6 +32,7 @@ SIDE = 640
 FLOW_SIDE = 320
 OUT_SIDE = 224
 MARGIN = 0.25
+LOOSE_MARGIN = 0.6
 SEED = 7
 AGE_GROUPS = ((10, "0-9"), (20, "10-19"), (40, "20-39"), (60, "40-59"), (200, "More than 60"))
 
@@ -63,6 +64,7 @@ POOLS = (
 )
 # Landmark numbers: 115-124 are the ears, 134-157 the hairline and the hair.
 FACE_POINTS = ((0, 115), (125, 134), (158, 189))
+INNER_POINTS = ((0, 104),)
 HAIRLINE = 139
 GROUP_SIZES = (2, 3, 4, 5, 2, 3, 4, 5)
 
@@ -137,16 +139,26 @@ def face_box(shape: Array) -> tuple[float, float, float, float]:
     return float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])
 
 
-def crop(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> tuple[NDArray[np.uint8], list[float]]:
-    """Square crop with the margin, 224 px, and the face box in it as shares of its side."""
-    x, y, w, h = box
-    side = max(w, h) * (1 + 2 * MARGIN)
-    left, top = x + w / 2 - side / 2, y + h / 2 - side / 2
+def inner_square(shape: Array) -> tuple[float, float, float]:
+    """Centre and side of the square around brows, eyes, nose and mouth: what dlib's face chips, and so FairFace's
+    crops, take their margin from."""
+    inner = np.concatenate([shape[a:b] for a, b in INNER_POINTS])
+    low, high = inner.min(0), inner.max(0)
+    x, y = (low + high) / 2
+    return float(x), float(y), float((high - low).max())
+
+
+def crop(picture: NDArray[np.uint8], shape: Array, margin: float) -> tuple[NDArray[np.uint8], list[float]]:
+    """Square crop with the margin on each side, 224 px, and the face box in it as shares of its side."""
+    x, y, inner = inner_square(shape)
+    side = inner * (1 + 2 * margin)
+    left, top = x - side / 2, y - side / 2
     scale = OUT_SIDE / side
-    big = cv2.GaussianBlur(picture, (0, 0), max(0.01, 0.5 / scale * 0.7)) if scale < 1 else picture
+    big = cv2.GaussianBlur(picture, (0, 0), max(0.01, 0.35 / scale)) if scale < 1 else picture
     move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    small = cv2.warpAffine(big, move, (OUT_SIDE, OUT_SIDE), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
-    return small, [(x - left) / side, (y - top) / side, w / side, h / side]
+    small = cv2.warpAffine(big, move, (OUT_SIDE, OUT_SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    box = face_box(shape)
+    return small, [(box[0] - left) / side, (box[1] - top) / side, box[2] / side, box[3] / side]
 
 
 def extreme_sets(people: Volunteers, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -181,16 +193,22 @@ def age_group(age: float) -> str:
     return next(label for edge, label in AGE_GROUPS if age < edge)
 
 
-def make_singles(people: Volunteers, out: Path, rng: random.Random) -> list[dict[str, object]]:
+Loose = tuple[NDArray[np.uint8], list[float]]
+
+
+def make_singles(people: Volunteers, out: Path, rng: random.Random) -> tuple[list[dict[str, object]], dict[str, Loose]]:
+    """The rows of the single faces, and a looser crop of each, with its box, for the group pictures."""
     rows: list[dict[str, object]] = []
+    loose: dict[str, Loose] = {}
     for pool in POOLS:
         names = people.pool(pool)
         first = extreme_sets(people, names) if pool.extremes else []
         for subjects in subject_sets(pool, names, first, rng):
             emotion = ("neutral", "happy")[len(rows) % 2]
             picture, shape = composite(people, subjects, emotion)
-            small, box = crop(picture, face_box(shape))
+            small, box = crop(picture, shape, MARGIN)
             file = f"single/face_{len(rows):03d}.jpg"
+            loose[file] = crop(picture, shape, LOOSE_MARGIN)
             save(out / file, small)
             age = float(people.table.loc[list(subjects), "age"].mean())
             rows.append(
@@ -207,10 +225,12 @@ def make_singles(people: Volunteers, out: Path, rng: random.Random) -> list[dict
                 }
             )
             print(file, pool.race, pool.gender, emotion, flush=True)
-    return rows
+    return rows, loose
 
 
-def make_groups(singles: list[dict[str, object]], out: Path, rng: random.Random) -> list[dict[str, object]]:
+def make_groups(
+    singles: list[dict[str, object]], loose: dict[str, Loose], out: Path, rng: random.Random
+) -> list[dict[str, object]]:
     """Composites side by side at different sizes on a plain wall; one row per face."""
     rows: list[dict[str, object]] = []
     deck = rng.sample(singles, sum(GROUP_SIZES))
@@ -223,10 +243,9 @@ def make_groups(singles: list[dict[str, object]], out: Path, rng: random.Random)
             side = rng.randrange(150, 225)
             left = 40 + slot * 240 + rng.randrange(0, 241 - side - 15)
             top = rng.randrange(20, height - side - 19)
-            tile = cv2.cvtColor(cv2.imread(str(out / str(face["file"]))), cv2.COLOR_BGR2RGB)
+            tile, (x, y, w, h) = loose[str(face["file"])]
             canvas[top : top + side, left : left + side] = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
-            x, y, w, h = (float(str(face[k])) * side for k in "xywh")
-            box = ((left + x) / width, (top + y) / height, w / width, h / height)
+            box = ((left + x * side) / width, (top + y * side) / height, w * side / width, h * side / height)
             rows.append(face | {"file": file} | dict(zip("xywh", (round(v, 4) for v in box), strict=True)))
         save(out / file, canvas)
     return rows
@@ -244,8 +263,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=root / "facevlm" / "assets" / "faces")
     args = parser.parse_args()
     rng = random.Random(SEED)
-    singles = make_singles(Volunteers(args.source), args.out, rng)
-    rows = singles + make_groups(singles, args.out, rng)
+    singles, loose = make_singles(Volunteers(args.source), args.out, rng)
+    rows = singles + make_groups(singles, loose, args.out, rng)
     columns = ["file", *"xywh", "gender", "race", "emotion", "age", "age_group", "source_ethnicity", "source"]
     with open(args.out / "labels.csv", "w", newline="") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")

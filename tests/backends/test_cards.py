@@ -87,7 +87,7 @@ def test_the_demo_model_ships_with_the_package() -> None:
 
 
 @pytest.mark.parametrize(
-    "checkpoint", ["/nowhere/at/all", "./nowhere", "~/nowhere/at/all", "a/b/c", "package:no_model", "has blanks", "-", ""]
+    "checkpoint", ["/nowhere/at/all", "./nowhere", "~/nowhere/at/all", "a/b/c", "package:no_model", "has blanks", "-"]
 )
 def test_a_folder_that_is_missing_is_not_here(checkpoint: str) -> None:
     assert not is_here(checkpoint)

@@ -8,6 +8,7 @@ from typing import Any
 import fiftyone as fo
 import fiftyone.operators as foo
 import pytest
+from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 
 from facevlm import sources
@@ -175,3 +176,16 @@ def test_a_video_dataset_is_refused_in_form_and_run(dataset_name: str) -> None:
     assert "media of type 'video'" in errors(form(APPLY, video, ask_gender=True))["prefix"]
     with pytest.raises(ExecutionError, match="media of type 'video'"):
         execute(APPLY, video, ask_gender=True)
+
+
+def test_scheduled_runs_do_the_same(faces: fo.Dataset) -> None:
+    service = DelegatedOperationService()
+    for uri, params in ((APPLY, {"ask_gender": True}), (EVALUATE, {})):
+        context = ExecutionContext({"dataset_name": faces.name, "params": params}, operator_uri=uri)
+        operation = service.queue_operation(operator=uri, context=context)
+        service.execute_operation(operation)
+        done = service.get(operation.id)
+        assert done.run_state == "completed", done.result
+        faces.reload()
+    assert faces.count_values("demo_gender.outcome") == {"ok": 96}
+    assert faces.list_evaluations() == ["demo_eval_gender"]

@@ -1,7 +1,8 @@
 """Teach the whole model to answer: tower, projector and decoder, through the label tries that inference uses.
 
 Every step asks all four attributes with the joint prompt (a branch each) and one of them with its
-own prompt. Targets mix the teacher's distribution with the annotated label.
+own prompt. Targets mix the teacher's distribution with the annotated label. The teacher sees the tight picture,
+the student sometimes a looser frame of it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from transformers import PaliGemmaForConditionalGeneration
 
 from facevlm.backends.paligemma import PaliGemma
 from facevlm.backends.trie import Branch, LabelTrie
-from tools.demo_model.faces import ATTRIBUTES, Batches, Faces, accuracy, plain, read
+from tools.demo_model.faces import ATTRIBUTES, Batches, Faces, accuracy, loosen, plain, read
 from tools.demo_model.model import CONTEXT, CUES, QUESTIONS, build, processor, save
 from tools.demo_model.tower import follow, groups_of, load_teacher, soft_loss, tower_config
 
@@ -86,6 +87,12 @@ def start_model(work: Path) -> tuple[PaliGemmaForConditionalGeneration, PaliGemm
     return model, PaliGemma(model, proc)
 
 
+def continued(folder: Path) -> tuple[PaliGemmaForConditionalGeneration, PaliGemma]:
+    """A saved model, in float32."""
+    model = PaliGemmaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    return model, PaliGemma(model, processor())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
@@ -94,13 +101,14 @@ def main() -> None:
     parser.add_argument("--tower-lr", type=float, default=4e-4)
     parser.add_argument("--every", type=int, default=400)
     parser.add_argument("--work", type=Path, default=Path("/tmp/demo_model"))
+    parser.add_argument("--resume", type=Path, help="go on from a saved model")
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
     sets = {name: read(name) for name in ("utkface", "fer2013")}
     held = {k: v["held_out"] for k, v in sets.items()}
     torch.manual_seed(5)
     teacher = load_teacher(args.work)
-    model, family = start_model(args.work)
+    model, family = continued(args.resume) if args.resume else start_model(args.work)
     print(f"model {sum(p.numel() for p in model.parameters()):,}", flush=True)
     asker = Asker(family)
     average = copy.deepcopy(model)
@@ -125,7 +133,7 @@ def main() -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             taught = [t.float() for t in teacher(pictures.contiguous(memory_format=torch.channels_last))]
         with torch.autocast("cpu", torch.bfloat16):
-            features = family.features(pictures)
+            features = family.features(loosen(pictures, batches.generator))
             said = asker.together(features)
             k = step % len(ATTRIBUTES)
             own = asker.alone(features, k)

@@ -61,7 +61,7 @@ def _labels_fer2013(row: pd.Series) -> list[int]:
     return [-1, -1, -1, EMOTION7.index(FER_EMOTION.get(row["emotion"], row["emotion"]))]
 
 
-def _usable(name: str, table: pd.DataFrame) -> pd.DataFrame:
+def usable(name: str, table: pd.DataFrame) -> pd.DataFrame:
     duplicate = "dup_index" if name == "utkface" else "dup_of_train"
     return table[(table[duplicate] == 0) & (table["label_conflict"] == 0)]
 
@@ -77,7 +77,7 @@ def read(name: str, *, side: int | None = None) -> dict[str, Faces]:
             handle = archive.extractfile(member) if member.isfile() else None
             if handle is not None:
                 blobs[member.name.split("/", 1)[-1] if "/" in member.name else member.name] = handle.read()
-    table = _usable(name, pd.read_csv(io.BytesIO(blobs["labels.csv"])))
+    table = usable(name, pd.read_csv(io.BytesIO(blobs["labels.csv"])))
     parts: dict[str, list[tuple[np.ndarray, list[int], str]]] = {"train": [], "held_out": []}
     for _, row in table.iterrows():
         picture = Image.open(io.BytesIO(blobs[row["file"]])).convert(mode)
@@ -139,6 +139,23 @@ def augment(pictures: Tensor, generator: torch.Generator, *, strength: float = 1
     x = (x - mean) * uniform(1 - 0.35 * s, 1 + 0.35 * s, 1, 1, 1) + mean
     x = x + uniform(-0.12 * s, 0.12 * s, 1, 1, 1)
     return _erase(x.clamp(0, 1), generator, 0.25 * s) * 2 - 1
+
+
+def loosen(x: Tensor, generator: torch.Generator, share: float = 0.4, most: float = 1.7) -> Tensor:
+    """Some pictures shrunk into a wider frame, as looser crops have them: smeared edges or a plain wall around."""
+    n = len(x)
+    zoom = 1 + torch.rand(n, generator=generator) * (most - 1)
+    zoom = torch.where(torch.rand(n, generator=generator) < share, zoom, 1.0)
+    shift = (torch.rand(n, 2, generator=generator) - 0.5) * 0.3 * (zoom - 1)[:, None]
+    theta = torch.zeros(n, 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = zoom
+    theta[:, :, 2] = shift
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    smeared = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    inside = F.grid_sample(torch.ones_like(x[:, :1]), grid, padding_mode="zeros", align_corners=False)
+    wall = torch.rand(n, 3, 1, 1, generator=generator) * 2 - 1
+    plain_wall = torch.rand(n, 1, 1, 1, generator=generator) < 0.5
+    return torch.where(plain_wall, inside * smeared + (1 - inside) * wall, smeared)
 
 
 def _erase(x: Tensor, generator: torch.Generator, p: float) -> Tensor:

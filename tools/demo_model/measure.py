@@ -1,0 +1,104 @@
+"""Measure the shipped demo model on the held-out pictures and on the sample faces, per group.
+
+    python -m tools.demo_model.measure [--separate] [--json FILE]
+
+Pictures go through the backend as a user's would: original size, the processor's resampling, joint prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from facevlm import parsing, report
+from facevlm.attributes import align, get, shipped
+from facevlm.backends import open_backend
+from facevlm.backends.cards import find, questions_for
+from facevlm.datasets import samples
+from facevlm.evaluation import AttributeEvaluation, Records, evaluate
+from facevlm.types import Face
+from tools.demo_model.faces import FER_EMOTION, SHARED, held_out, usable
+
+ATTRIBUTES = ("gender", "race5", "age5", "emotion7")
+BATCH = 64
+Row = tuple[Image.Image, dict[str, object]]
+
+
+def held_out_pictures(name: str) -> Iterator[Row]:
+    """Pictures of UTKFace or FER2013 that no training step saw, with their labels by attribute."""
+    with tarfile.open(SHARED / f"{name}.tar") as archive:
+        members = {m.name.split("/", 1)[-1] if "/" in m.name else m.name: m for m in archive if m.isfile()}
+
+        def read(file: str) -> bytes:
+            handle = archive.extractfile(members[file])
+            assert handle is not None
+            return handle.read()
+
+        table = usable(name, pd.read_csv(io.BytesIO(read("labels.csv"))))
+        for _, row in table[table["pixel_sha256"].map(held_out)].iterrows():
+            if name == "utkface":
+                labels = {"gender": row["gender"], "race5": row["race"], "age5": int(row["age"])}
+            else:
+                labels = {"emotion7": FER_EMOTION.get(row["emotion"], row["emotion"])}
+            yield Image.open(io.BytesIO(read(row["file"]))).convert("RGB"), labels
+
+
+def sample_pictures() -> Iterator[Row]:
+    for record in samples.read("single"):
+        labels = record.labels
+        truth = {"gender": labels["gender"], "race5": labels["race"], "emotion7": labels["emotion"], "age5": record.age}
+        yield Image.open(record.filepath).convert("RGB"), truth
+
+
+def measure(rows: list[Row], *, joint: bool) -> list[AttributeEvaluation]:
+    names = [name for name in ATTRIBUTES if name in rows[0][1]]
+    questions = questions_for(find("demo"), [get(name) for name in names], joint=joint)
+    backend = open_backend("demo")
+    replies = []
+    for i in range(0, len(rows), BATCH):
+        replies += backend.answer([picture for picture, _ in rows[i : i + BATCH]], questions)
+    truths, tables = {}, []
+    for name in names:
+        alignment = align(get(name), [labels[name] for _, labels in rows], shipped())
+        truths[name] = [alignment.to_truth(labels[name]) for _, labels in rows]
+    for k, question in enumerate(questions):
+        said = [parsing.predict(Face("", ""), question, row[k]) for row in replies]
+        records = Records(
+            truth=[t for t in truths[question.attribute.name] if t is not None],
+            predicted=[p.label for p in said],
+            outcomes=[p.outcome for p in said],
+            groups=truths,
+        )
+        tables.append(evaluate(question.attribute, records))
+    return tables
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--separate", action="store_true", help="each attribute with its own prompt")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    sets = {
+        "UTKFace, held out": list(held_out_pictures("utkface")),
+        "FER2013, held out": list(held_out_pictures("fer2013")),
+        "sample faces": list(sample_pictures()),
+    }
+    figures: dict[str, Any] = {}
+    for title, rows in sets.items():
+        tables = measure(rows, joint=not args.separate)
+        print(f"\n# {title}\n\n{report.text(tables, pairs=False)}")
+        figures[title] = [table.to_dict() for table in tables]
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
