@@ -79,6 +79,8 @@ def _attribute(name: str, raw: Any) -> Attribute:
     lists = [raw.get("labels"), *(aliases.values() if isinstance(aliases, dict) else [None])]
     if not all(isinstance(part, list) for part in lists):
         raise InputError(f"Attribute '{name}': expected 'labels' to be a list and 'aliases' to map labels to lists.")
+    if any(isinstance(label, bool) for label in raw["labels"]):
+        raise InputError(f"Attribute '{name}': YAML reads yes and no as true and false; put such labels into quotes.")
     return define(
         name,
         raw["labels"],

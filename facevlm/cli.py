@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -200,11 +201,11 @@ def _print_applied(result: ApplyResult) -> None:
             name,
             result.fields[name],
             *(counts.get(o, 0) for o in OUTCOMES),
-            f"{tally.coverage().get(name, float('nan')):.3f}",
+            report.share(tally.coverage().get(name, math.nan)),
         ]
         for name, counts in result.outcomes.items()
     ]
-    print(tabulate(rows, ["attribute", "field", *OUTCOMES, "probability on labels"], disable_numparse=True))
+    print(tabulate(rows, ["attribute", "field", *OUTCOMES, "probability on labels %"], disable_numparse=True))
     rate = result.asked / tally.seconds if tally.seconds else float("inf")
     print(f"{result.asked} faces asked, {result.skipped} skipped, {tally.seconds:.1f} s, {rate:.1f} faces/s")
     for reason, count in tally.reasons.most_common(5):
@@ -214,6 +215,8 @@ def _print_applied(result: ApplyResult) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
+        raise InputError(f"Cannot write figures to '{args.json}', expected a file in a folder that is there.")
     result = facevlm.evaluate(
         facevlm.sources.load(args.dataset, args.view),
         args.attributes,

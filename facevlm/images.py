@@ -42,7 +42,8 @@ def load(
     have no defined brightness.
     """
     try:
-        with Image.open(filepath) as opened:
+        # A handle, not the path: Pillow maps files opened by path and then misreads turned TIFFs.
+        with open(filepath, "rb") as handle, Image.open(handle) as opened:
             _check_size(opened, max_pixels)
             opened.load()
             picture = to_rgb(upright(opened))
@@ -93,6 +94,8 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         return picture
     if picture.mode.startswith("I;16") and not see_through:
         return Image.fromarray(_sixteen_to_eight(picture)).convert("RGB")
+    if picture.mode.startswith("I;16"):
+        raise ImageError("16-bit grey with a transparent colour is not supported; save it as an 8-bit picture")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;"):
         raise ImageError(f"pixels of mode '{picture.mode}' have no defined white here; save it as an 8-bit picture")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or see_through:

@@ -117,6 +117,9 @@ def _answer(backend: Backend, questions: Sequence[Question], batch: Sequence[Loa
     answers = backend.answer(pictures, questions) if pictures else []
     if len(answers) != len(pictures):
         raise ModelError(f"The backend gave {len(answers)} rows of replies, expected {len(pictures)}, one per picture.")
+    for given in answers:
+        if len(given) != len(questions):
+            raise ModelError(f"The backend gave {len(given)} replies, expected {len(questions)}, one per question.")
     replies, rows = iter(answers), []
     for face, picture in batch:
         if isinstance(picture, ImageError):

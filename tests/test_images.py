@@ -194,7 +194,6 @@ def test_sixteen_bit_grey_is_inverted_where_zero_is_white(photometric: int, leve
     assert read(path)[0, :, 0].tolist() == levels
 
 
-@pytest.mark.xfail(strict=True, reason="Pillow maps plain grey TIFF files into memory with the sides swapped")
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_grey_tiff_is_turned_upright(dtype: type[np.unsignedinteger], orientation: int, tmp_path: Path) -> None:

@@ -317,3 +317,16 @@ def test_a_tally_goes_on_from_run_to_run(faces: list[Face]) -> None:
         assert tally.seconds > before
     assert tally.faces == COUNT
     assert tally.outcomes == {"age9": {"ok": COUNT}, "gender": {"ok": COUNT}}
+
+
+class OddRows(ScriptedBackend):
+    """Gives one reply a picture, however many questions there are."""
+
+    def answer(self, images: Sequence[Image.Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        return [row[:1] for row in super().answer(images, questions)]
+
+
+def test_a_reply_short_is_an_error_with_both_counts(pictures: list[str]) -> None:
+    faces = [Face(str(k), path) for k, path in enumerate(pictures)]
+    with pytest.raises(ModelError, match="gave 1 replies, expected 2, one per question"):
+        list(pipeline.run(faces, OddRows(tell), [QUESTION, OTHER], Sink()))

@@ -157,8 +157,10 @@ def crop(picture: NDArray[np.uint8], shape: Array, margin: float) -> tuple[NDArr
     big = cv2.GaussianBlur(picture, (0, 0), max(0.01, 0.35 / scale)) if scale < 1 else picture
     move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
     small = cv2.warpAffine(big, move, (OUT_SIDE, OUT_SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    box = face_box(shape)
-    return small, [(box[0] - left) / side, (box[1] - top) / side, box[2] / side, box[3] / side]
+    x, y, w, h = face_box(shape)
+    x0, y0 = max(0.0, (x - left) / side), max(0.0, (y - top) / side)
+    x1, y1 = min(1.0, (x + w - left) / side), min(1.0, (y + h - top) / side)
+    return small, [x0, y0, x1 - x0, y1 - y0]
 
 
 def extreme_sets(people: Volunteers, names: Sequence[str]) -> list[tuple[str, ...]]:

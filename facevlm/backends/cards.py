@@ -113,10 +113,21 @@ def _completed(card: Card) -> Card:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         forms = {a: {k: _strings(v) for k, v in labels.items()} for a, labels in data.get("forms", {}).items()}
-        joint = Joint(data["joint"]["context"], dict(data["joint"]["cues"].items())) if data.get("joint") else None
-        return replace(card, questions=dict(data.get("questions", {}).items()), forms=forms, joint=joint)
+        shared = data.get("joint")
+        joint = Joint(_text(shared["context"]), _texts(shared["cues"])) if shared else None
+        return replace(card, questions=_texts(data.get("questions", {})), forms=forms, joint=joint)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{path} is not a model card: {error!r}. Expected questions, forms and joint.") from error
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {_text(k): _text(v) for k, v in value.items()}
 
 
 def _strings(value: Any) -> tuple[str, ...]:

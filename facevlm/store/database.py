@@ -25,7 +25,7 @@ def connect() -> None:
         fo.list_datasets()
     except (foc.FiftyOneConfigError, fos.ServiceExecutableNotFound) as error:
         raise DatabaseError(MISSING) from error
-    except (pymongo.errors.PyMongoError, ConnectionError, fos.ServiceListenTimeout) as error:
+    except (pymongo.errors.PyMongoError, ConnectionError, fos.ServiceListenTimeout, ValueError, RuntimeError) as error:
         where = "FIFTYONE_DATABASE_URI" if fo.config.database_uri else "the embedded MongoDB"
         raise DatabaseError(
             f"Cannot reach {where}: {type(error).__name__}. Check that it runs and may be used."

@@ -12,6 +12,7 @@ from facevlm.datasets.samples import FOLDER, Record
 from facevlm.errors import TargetError
 from facevlm.store.database import connect
 
+FROM_FOLDER = "facevlm_from_folder"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 
 
@@ -73,13 +74,21 @@ def build_folder(name: str, folder: str | Path) -> fo.Dataset:
     """
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise TargetError(f"Got the folder '{folder}', which is not there. Give a folder with pictures.")
+        what = "a file" if root.is_file() else "not there"
+        raise TargetError(f"Got '{folder}', which is {what}. Give a folder with pictures.")
     paths = sorted(str(p.resolve()) for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         kinds = ", ".join(sorted(SUFFIXES))
         raise TargetError(f"Folder '{folder}' holds no picture. Expected files that end in {kinds}.")
     connect()
     dataset = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
+    if len(dataset) and not dataset.info.get(FROM_FOLDER):
+        raise TargetError(
+            f"Dataset '{name}' is already there and was not made from a folder, expected a new name. "
+            "Your dataset is left as it is; choose another name, or leave --images out to label it."
+        )
+    dataset.info[FROM_FOLDER] = True
+    dataset.save()
     dataset.delete_samples(dataset.match(~fo.ViewField("filepath").is_in(paths)))
     known = set(dataset.values("filepath"))
     dataset.add_samples([fo.Sample(filepath=path) for path in paths if path not in known], progress=False)

@@ -107,7 +107,7 @@ def test_a_folder_by_another_path_is_the_same_folder(folder: Path, dataset_name:
     ("name", "said"),
     [
         ("nowhere", "which is not there"),
-        ("b.png", "which is not there"),
+        ("b.png", "which is a file"),
         ("folder.png", "holds no picture. Expected files"),
     ],
 )
@@ -118,3 +118,11 @@ def test_a_folder_without_pictures_is_refused_and_changes_nothing(
     with pytest.raises(TargetError, match=said):
         records.build_folder(dataset_name, folder / name)
     assert len(fo.load_dataset(dataset_name)) == 2
+
+
+def test_a_dataset_that_was_not_made_from_a_folder_is_left_as_it_is(folder: Path, dataset_name: str) -> None:
+    mine = fo.Dataset(dataset_name)
+    mine.add_samples([fo.Sample(filepath="/elsewhere/x.png")], progress=False)
+    with pytest.raises(TargetError, match="was not made from a folder"):
+        records.build_folder(dataset_name, folder)
+    assert mine.values("filepath") == ["/elsewhere/x.png"]
