@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from facevlm import attributes as attributes
     from facevlm import sources as sources
     from facevlm.api import apply as apply
     from facevlm.api import evaluate as evaluate
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "evaluate", "open_backend", "sources"]
+__all__ = ["Attribute", "apply", "attributes", "evaluate", "open_backend", "sources"]
 
+_SUBMODULES = ("attributes", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.api",
@@ -30,8 +32,8 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     """Public names are loaded when they are first asked for: importing facevlm stays light."""
-    if name == "sources":
-        return importlib.import_module("facevlm.sources")
+    if name in _SUBMODULES:
+        return importlib.import_module(f"facevlm.{name}")
     if name not in _LAZY:
         raise AttributeError(f"module 'facevlm' has no attribute '{name}'")
     return getattr(importlib.import_module(_LAZY[name]), name)

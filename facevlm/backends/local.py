@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from huggingface_hub.constants import ENDPOINT
 from PIL.Image import Image, Resampling
+from PIL.Image import new as new_image
 from torch import Tensor
 
 from facevlm.backends import BackendInfo, Options, PictureSpec
@@ -31,6 +32,7 @@ from facevlm.types import Question, Reply
 
 FAMILIES = {"paligemma": PaliGemma}
 MAX_NEW_TOKENS = 24
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.05}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -67,6 +69,27 @@ class Checkpoint:
         self._scale = (processor.rescale_factor / std)[:, None, None].to(self.device)
         self._shift = (mean / std)[:, None, None].to(self.device)
         self._tries: dict[tuple[str, ...], LabelTrie] = {}
+        if options.decode == "score":
+            self.check_scoring()
+
+    def check_scoring(self) -> None:
+        """Score one answer with the trie and with the model's own forward pass; they must agree.
+
+        Raises :class:`~facevlm.errors.ModelError` where they do not: wrong masks or positions are silent otherwise.
+        """
+        family = self.family
+        prompt, answer = family.prompt_ids("what is this?"), family.answer_ids("a picture")
+        trie = LabelTrie([Branch((), ((answer,), (answer[:1],)))], family.end_token)
+        with torch.inference_mode():
+            pixels = self.pixels([new_image("RGB", (self.picture.width, self.picture.height), (200, 90, 30))])
+            scored = trie.read(family.edge_log_probs(family.features(pixels), prompt, trie).cpu().numpy())[0].log_probs
+            plain = float(family.plain_log_prob(pixels, prompt, answer)[0])
+        if not abs(scored[0, 0] - plain) <= TOLERANCE[self.dtype] * max(1.0, abs(plain)):
+            raise ModelError(
+                "The label scores of this checkpoint do not agree with its own forward pass "
+                f"({scored[0, 0]:.4f} against {plain:.4f}), so they cannot be trusted here. "
+                "Use decode='generate', or another version of transformers."
+            )
 
     def pixels(self, images: Sequence[Image]) -> Tensor:
         """Normalised pictures (batch, 3, height, width) on the device; bytes travel, not floats."""

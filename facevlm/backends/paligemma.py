@@ -91,6 +91,24 @@ class PaliGemma:
         behind = torch.tensor(trie.depths, dtype=torch.long) + prefix
         return (torch.cat([torch.arange(prefix), behind]) + FIRST_POSITION)[None].to(device)
 
+    def plain_log_prob(self, pixels: Tensor, prompt: Tensor, answer: tuple[int, ...]) -> Tensor:
+        """Log-probability of one answer and its end token by the model's own forward pass, shape (batch,)."""
+        said = torch.tensor([*answer, self.end_token])
+        ids = torch.cat([torch.full((self.n_image,), self.image_token), prompt, said]).to(pixels.device)
+        types = (torch.arange(len(ids), device=pixels.device) >= len(ids) - len(said)).long()
+        batch = (len(pixels), -1)
+        ids, types = ids.expand(batch), types.expand(batch)
+        output = self.model(
+            input_ids=ids,
+            pixel_values=pixels,
+            attention_mask=torch.ones_like(ids),
+            token_type_ids=types,
+            use_cache=False,
+        )
+        table = output.logits[:, -len(said) - 1 : -1].float().log_softmax(-1)
+        total: Tensor = table.gather(2, said.to(pixels.device).expand(batch)[..., None]).sum((1, 2))
+        return total
+
     def generate(self, pixels: Tensor, text: str, max_new_tokens: int) -> list[str]:
         """Greedy free answers, as the model card's loop gives them, one per picture."""
         batch = len(pixels)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from facevlm.attributes import define, get
-from facevlm.backends import Backend, Options, local, open_backend
+from facevlm.backends import Backend, Options, local, open_backend, paligemma
 from facevlm.backends.cards import ASSETS, find, questions_for
 from facevlm.backends.local import Checkpoint, LocalBackend, halving
 from facevlm.datasets import samples
@@ -229,6 +229,16 @@ def test_a_broken_folder_is_one_clear_error(random_folder: Path, tmp_path: Path,
     name = broken(random_folder, tmp_path / "model", change)
     with pytest.raises(ModelError, match=r"Expected|expected"):
         open_backend(name)
+
+
+def test_scores_that_disagree_with_the_models_own_are_refused(
+    random_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = paligemma.PaliGemma._mask
+    monkeypatch.setattr(paligemma.PaliGemma, "_mask", staticmethod(lambda *args: torch.zeros_like(whole(*args))))
+    with pytest.raises(ModelError, match="do not agree with its own forward pass"):
+        LocalBackend(find(f"hf:{random_folder}"), Options())
+    LocalBackend(find(f"hf:{random_folder}"), Options(decode="generate"))
 
 
 def test_an_unreachable_hub_names_licence_and_login(monkeypatch: pytest.MonkeyPatch) -> None:

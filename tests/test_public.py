@@ -1,0 +1,42 @@
+"""What a user imports: light, typed, and named as the README says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import facevlm
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_importing_facevlm_loads_nothing_heavy() -> None:
+    code = "import sys, facevlm; print({'torch', 'fiftyone', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in facevlm.__all__:
+        assert getattr(facevlm, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'aply'"):
+        facevlm.aply  # noqa: B018
+
+
+def test_the_version_is_one() -> None:
+    assert f'version = "{facevlm.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"version: {facevlm.__version__}" in (ROOT / "fiftyone.yml").read_text()
+    assert f"## {facevlm.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readme_speaks_of_commands_and_files_that_exist() -> None:
+    text = (ROOT / "README.md").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test", "app"):
+        assert f"make {target}" in text
+        assert f"\n{target}: " in makefile
+    links = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert all((ROOT / link).exists() for link in links if not link.startswith("http"))
