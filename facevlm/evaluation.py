@@ -46,10 +46,12 @@ class Cell:
     """Figures for one set of faces.
 
     ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``.
+    ``n_labels`` is how many labels occur in the ground truth; with one, macro averages say nothing.
     ``off_by_one`` and ``mean_bin_error`` (in groups) exist for ordinal attributes.
     """
 
     n: int
+    n_labels: int
     coverage: float
     accuracy: float
     low: float
@@ -163,6 +165,7 @@ def _cell(attribute: Attribute, counts: metrics.Counts, outcomes: Mapping[str, i
     ordinal = attribute.kind == "ordinal"
     return Cell(
         n=n,
+        n_labels=int((counts.sum(1) > 0).sum()),
         coverage=metrics.coverage(counts),
         accuracy=metrics.accuracy(counts),
         low=low,

@@ -82,7 +82,10 @@ def _classes(evaluation: AttributeEvaluation) -> str:
 
 
 def _groups(table: GroupTable) -> str:
-    rows = [[*row.values, *_figures(row.cell)[:5], share(row.cell.f1)] for row in table.rows]
+    rows = [
+        [*row.values, *_figures(row.cell)[:5], share(row.cell.f1) if row.cell.n_labels > 1 else "-"]
+        for row in table.rows
+    ]
     header = [*table.by, "n", "answered", "accuracy", INTERVAL, "balanced", "macro F1"]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
