@@ -169,7 +169,7 @@ def measure(model: str, paths: Sequence[str], count: int, rounds: int, *, genera
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=384)
+    parser.add_argument("--pictures", type=int, default=1024)
     parser.add_argument("--large-pictures", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()

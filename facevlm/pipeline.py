@@ -81,7 +81,7 @@ def run(
     write: Write,
     *,
     batch_size: int = 32,
-    chunk_size: int = 512,
+    chunk_size: int = 256,
     threads: int | None = None,
     tally: Tally | None = None,
 ) -> Generator[Progress, None, None]:

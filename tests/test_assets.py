@@ -99,3 +99,8 @@ def test_no_machine_path_is_in_what_is_shipped() -> None:
             text = path.read_text(encoding="utf-8")
             assert str(Path.home()) not in text
             assert "/tmp/" not in text
+
+
+def test_the_model_card_stands_in_the_docs_and_next_to_the_weights() -> None:
+    root = Path(__file__).resolve().parents[1]
+    assert (root / "docs" / "demo_model.md").read_text() == (ASSETS / "demo_model" / "README.md").read_text()

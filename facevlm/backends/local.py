@@ -95,9 +95,9 @@ class Checkpoint:
         """Normalised pictures (batch, 3, height, width) on the device; bytes travel, not floats."""
         size = (self.picture.width, self.picture.height)
         rows = [np.asarray(i if i.size == size else i.resize(size, self.picture.resample)) for i in images]
-        raw = torch.from_numpy(np.stack(rows)).to(self.device).permute(0, 3, 1, 2)
-        pixels: Tensor = (raw * self._scale - self._shift).to(self.dtype)
-        return pixels.contiguous()
+        raw = torch.from_numpy(np.stack(rows)).to(self.device).permute(0, 3, 1, 2).contiguous()
+        pixels: Tensor = raw.mul(self._scale).sub_(self._shift).to(self.dtype)
+        return pixels
 
     def score(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
         """Exact log-probabilities of every label; questions with one prompt share one pass."""

@@ -154,6 +154,7 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
     stored = faces.load_run_results("facevlm_demo_eval").evaluations
     value = next(e["overall"]["f1"] for e in stored if e["attribute"] == "race5")
     expect(row).to_contain_text(f"{value:.3f}".rstrip("0"))
+    page.wait_for_selector("[data-cy=tag-demo_race5]")
     shoot(page, "model-evaluation")
 
 

@@ -108,7 +108,7 @@ def plain_chunks(faces: Faces, size: int = 256) -> list[Tensor]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=25)
+    parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--work", type=Path, default=Path("/tmp/demo_model"))

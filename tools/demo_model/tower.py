@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1.5e-3)
-    parser.add_argument("--shape", type=int, nargs=4, default=(160, 6, 5, 480), help="width layers heads mlp")
+    parser.add_argument("--shape", type=int, nargs=4, default=(192, 6, 6, 576), help="width layers heads mlp")
     parser.add_argument("--work", type=Path, default=Path("/tmp/demo_model"))
     parser.add_argument("--float32", action="store_true")
     parser.add_argument("--every", type=int, default=500)
