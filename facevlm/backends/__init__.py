@@ -53,9 +53,9 @@ class PictureSpec:
 
 @dataclass(frozen=True)
 class BackendInfo:
-    """Facts about a loaded model for run records: no secret, no path of the user's home needed to tell runs apart.
+    """Facts about a loaded model for run records; no secret.
 
-    ``identity`` maps checkpoints to a revision or a digest of the weights.
+    ``identity`` maps checkpoints, as they were named, to a revision of the hub or a digest of the weights.
     """
 
     model: str
