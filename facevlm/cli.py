@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from facevlm.api import ApplyResult, EvaluationResult
 
 DEMO_ATTRIBUTES = ("gender", "age5", "race5", "emotion7")
-OPEN_APP = "Open the App on it with 'make app', or: fiftyone app launch {}"
+OPEN_APP = "Open the App on it: make app DATASET={0}, or: fiftyone app launch {0}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,7 +20,8 @@ def text(evaluations: Sequence[AttributeEvaluation], *, pairs: bool = True) -> s
         parts.append(_classes(evaluation))
         parts += [_groups(table) for table in evaluation.groups if pairs or len(table.by) == 1]
     parts.append(
-        f"Figures in per cent. Accuracy counts faces without an answer as wrong. Intervals: {INTERVAL}. * fewer than {SMALL} faces."
+        "Figures in per cent. Accuracy counts faces without an answer as wrong. "
+        f"Intervals: {INTERVAL}. * fewer than {SMALL} faces."
     )
     return "\n\n".join(parts) + "\n"
 
