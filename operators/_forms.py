@@ -15,6 +15,20 @@ ICON = "face"
 PERCEIVED = "Labels say what a model or an annotator perceives in a picture, not what a person is."
 
 
+def operator_config(name: str, label: str, description: str) -> foo.OperatorConfig:
+    """Both operators stream their progress, follow their form as it changes, and may be scheduled."""
+    return foo.OperatorConfig(
+        name=name,
+        label=label,
+        description=description,
+        icon=ICON,
+        dynamic=True,
+        execute_as_generator=True,
+        allow_immediate_execution=True,
+        allow_delegated_execution=True,
+    )
+
+
 def attempt(prop: Any, check: Callable[[], T]) -> T | None:
     """The result of a check, or None with its error shown at the property."""
     try:

@@ -28,15 +28,8 @@ class ApplyVlmFaceAttributes(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name=NAME,
-            label=LABEL,
-            description="Predict perceived race, gender, age group, emotion with a vision-language model",
-            icon=_forms.ICON,
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
+        return _forms.operator_config(
+            NAME, LABEL, "Predict perceived race, gender, age group, emotion with a vision-language model"
         )
 
     def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:

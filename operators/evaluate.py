@@ -28,15 +28,8 @@ class EvaluateFaceAttributes(foo.Operator):
 
     @property
     def config(self) -> foo.OperatorConfig:
-        return foo.OperatorConfig(
-            name=NAME,
-            label=LABEL,
-            description="Accuracy, macro F1 and confusion of predicted face attributes, overall and per group",
-            icon=_forms.ICON,
-            dynamic=True,
-            execute_as_generator=True,
-            allow_immediate_execution=True,
-            allow_delegated_execution=True,
+        return _forms.operator_config(
+            NAME, LABEL, "Accuracy, macro F1 and confusion of predicted face attributes, overall and per group"
         )
 
     def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
