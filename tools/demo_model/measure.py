@@ -58,6 +58,19 @@ def sample_pictures() -> Iterator[Row]:
         yield Image.open(record.filepath).convert("RGB"), truth
 
 
+def group_pictures(frame: float) -> Iterator[Row]:
+    """The faces of the group pictures in a square of ``frame`` times the longer side of their box."""
+    for record in samples.read("group"):
+        picture = Image.open(record.filepath).convert("RGB")
+        x, y, w, h = record.box_xywh_rel
+        half = max(w * picture.width, h * picture.height) * frame / 2
+        at_x, at_y = (x + w / 2) * picture.width, (y + h / 2) * picture.height
+        square = (round(at_x - half), round(at_y - half), round(at_x + half), round(at_y + half))
+        labels = record.labels
+        truth = {"gender": labels["gender"], "race5": labels["race"], "emotion7": labels["emotion"], "age5": record.age}
+        yield picture.crop(square), truth
+
+
 def measure(rows: list[Row], *, joint: bool) -> list[AttributeEvaluation]:
     names = [name for name in ATTRIBUTES if name in rows[0][1]]
     questions = questions_for(find("demo"), [get(name) for name in names], joint=joint)
@@ -90,6 +103,8 @@ def main() -> None:
         "UTKFace, held out": list(held_out_pictures("utkface")),
         "FER2013, held out": list(held_out_pictures("fer2013")),
         "sample faces": list(sample_pictures()),
+        "group faces, frame 1.0": list(group_pictures(1.0)),
+        "group faces, frame 1.5": list(group_pictures(1.5)),
     }
     figures: dict[str, Any] = {}
     for title, rows in sets.items():
