@@ -22,6 +22,8 @@ from facevlm.evaluation import evaluate as evaluate_records
 from facevlm.store import evaluations, predictions, runs, targets
 from facevlm.types import Attribute, Question, digest
 
+BATCH_SIZE = 32
+
 
 @dataclass(frozen=True)
 class ApplyResult:
@@ -33,6 +35,8 @@ class ApplyResult:
     skipped: int
     tally: pipeline.Tally
 
+    notes: Sequence[str] = ()
+
     @property
     def outcomes(self) -> dict[str, dict[str, int]]:
         """Counts per attribute and outcome of the faces that were asked."""
@@ -40,7 +44,8 @@ class ApplyResult:
 
     @property
     def warnings(self) -> list[str]:
-        return self.tally.warnings()
+        """What a user should read: how the model answers other than asked, and attributes with low coverage."""
+        return [*self.notes, *self.tally.warnings()]
 
 
 class Application:
@@ -57,7 +62,7 @@ class Application:
         *,
         prefix: str | None = None,
         prompts: Mapping[str, str] | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         chunk_size: int = 256,
         threads: int | None = None,
         overwrite: bool = False,
@@ -66,8 +71,7 @@ class Application:
         registry: Registry | None = None,
     ) -> None:
         self._options = options or Options()
-        self._sizes = {"batch_size": batch_size, "chunk_size": chunk_size, "threads": threads}
-        pipeline.check_sizes(**self._sizes)
+        pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = find(model) if isinstance(model, str) else Card(model.info.model, {ANY: model.info.model})
         chosen = resolve_attributes(attributes, card, registry)
@@ -76,10 +80,15 @@ class Application:
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = open_backend(model, self._options) if isinstance(model, str) else model
+        self.backend = open_backend(model, self._options, list(self.questions)) if isinstance(model, str) else model
         self.run_key = runs.run_key(self.prefix)
         self._dataset, self._target = target._dataset, target
         info = self.backend.info
+        self._sizes = {
+            "batch_size": batch_size or info.batch_size or BATCH_SIZE,
+            "chunk_size": chunk_size,
+            "threads": threads,
+        }
         self._marks = {name: fingerprint(info, card, question) for name, question in self.questions.items()}
         if not overwrite:
             runs.check_unchanged(self._dataset, self.run_key, self._marks, self.prefix)
@@ -114,7 +123,8 @@ class Application:
             self._record(status)
 
     def result(self) -> ApplyResult:
-        return ApplyResult(self.run_key, self.fields, self.tally.faces, len(self._faces) - self.total, self.tally)
+        skipped = len(self._faces) - self.total
+        return ApplyResult(self.run_key, self.fields, self.tally.faces, skipped, self.tally, self.backend.info.notes)
 
     def _record(self, status: str) -> None:
         info = asdict(self.backend.info)
@@ -187,7 +197,7 @@ def apply(
     *,
     prefix: str | None = None,
     prompts: Mapping[str, str] | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     chunk_size: int = 256,
     threads: int | None = None,
     overwrite: bool = False,
@@ -196,6 +206,10 @@ def apply(
     dtype: str | None = None,
     revision: str | None = None,
     decode: str = "score",
+    quantize: str | None = None,
+    attention: str | None = None,
+    compile: str | None = None,
+    memory_gb: float | None = None,
     trust_remote_code: bool = False,
     registry: Registry | None = None,
     progress: bool = True,
@@ -204,17 +218,22 @@ def apply(
 
     Args:
         target: a FiftyOne dataset, view, or ``view.select(ids)``.
-        model: ``demo``, ``facescan``, ``hf:ID-or-folder``, or a loaded :class:`~facevlm.backends.Backend`.
+        model: a name that ``facevlm models`` lists, ``hf:ID-or-folder``, or a :class:`~facevlm.backends.Backend`.
         attributes: names such as ``gender`` or ``age5``, or :class:`~facevlm.types.Attribute`; at least one.
         prefix: predictions go to ``<prefix>_<attribute>``; by default the model's short name.
         prompts: other wordings by attribute name.
-        batch_size: pictures per forward pass; halved where memory runs out.
+        batch_size: pictures per forward pass, by default what fits; halved where memory runs out.
         chunk_size: faces per database write.
         threads: decoding threads, by default one per core.
         overwrite: ask every face again; else faces with an ``ok`` answer of the same model and prompt are skipped.
         joint: use the model's shared prompt where it has one.
         device, dtype, revision: as in transformers; by default CUDA with bfloat16, else CPU with float32.
         decode: ``score`` (exact closed-set probabilities) or ``generate`` (free text, parsed).
+        quantize: ``8bit`` or ``4bit`` weights, by bitsandbytes.
+        attention: ``sdpa``, ``eager`` or ``flash_attention_2``; by default transformers' choice.
+        compile: a mode of ``torch.compile``: ``default``, ``reduce-overhead``, ``max-autotune``; by default off.
+        memory_gb: GiB that the checkpoints of one model may take together, by default what is free; those that do not
+            fit take turns.
         trust_remote_code: run code that comes with the checkpoint.
         registry: attributes of your own, from :func:`facevlm.attributes.load`.
         progress: show a progress bar.
@@ -222,7 +241,7 @@ def apply(
     Raises:
         FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
     """
-    options = Options(device, dtype, revision, decode, trust_remote_code)
+    options = Options(device, dtype, revision, decode, trust_remote_code, quantize, attention, compile, memory_gb)
     application = Application(
         target,
         model,

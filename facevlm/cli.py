@@ -15,7 +15,7 @@ from tabulate import tabulate
 import facevlm
 from facevlm import attributes as attribute_registry
 from facevlm import report
-from facevlm.backends import DECODES, cards
+from facevlm.backends import ATTENTION, COMPILE, DECODES, QUANTIZE, cards
 from facevlm.errors import FacevlmError, InputError
 from facevlm.types import OUTCOMES
 
@@ -88,7 +88,7 @@ def _add_predict(commands: Any) -> None:
         "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
     )
     predict.add_argument("--view", help="only the samples of this saved view")
-    predict.add_argument("--model", default="demo", help="demo, facescan, or hf:ID-or-folder (default: demo)")
+    predict.add_argument("--model", default="demo", help="see 'facevlm models' (default: demo)")
     predict.add_argument(
         "--attributes", type=_names, default=[], help="comma-separated, such as gender,age5; see 'facevlm attributes'"
     )
@@ -97,7 +97,7 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument(
         "--prompt", type=_pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
     )
-    predict.add_argument("--batch-size", type=int, default=32, help="pictures per forward pass (default: 32)")
+    predict.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
     predict.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
     predict.add_argument("--overwrite", action="store_true", help="ask every face again")
     predict.add_argument(
@@ -106,11 +106,27 @@ def _add_predict(commands: Any) -> None:
     predict.add_argument(
         "--decode", default="score", choices=DECODES, help="exact label probabilities, or free text (default: score)"
     )
-    predict.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
-    predict.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 on CPU, else bfloat16)")
-    predict.add_argument("--revision", help="revision of the checkpoint on the hub")
-    predict.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the checkpoint")
+    _add_loading(predict)
     predict.set_defaults(run=_predict)
+
+
+def _add_loading(command: Any) -> None:
+    """Options of everything that loads a model."""
+    command.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
+    command.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 on CPU, else bfloat16)")
+    command.add_argument("--revision", help="revision of the checkpoint on the hub")
+    command.add_argument("--quantize", choices=QUANTIZE, help="weights in 8 or 4 bits, by bitsandbytes")
+    command.add_argument("--attention", choices=ATTENTION, help="attention kernels (default: transformers' choice)")
+    command.add_argument("--compile", choices=COMPILE, help="mode of torch.compile (default: off)")
+    command.add_argument(
+        "--memory-gb", type=float, help="GiB for all checkpoints of a model together (default: what is free)"
+    )
+    command.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the checkpoint")
+
+
+def _loading(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("device", "dtype", "revision", "quantize", "attention", "compile", "memory_gb", "trust_remote_code")
+    return {name: getattr(args, name) for name in names}
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -181,11 +197,8 @@ def _predict(args: argparse.Namespace) -> None:
         threads=args.threads,
         overwrite=args.overwrite,
         joint=not args.separate,
-        device=args.device,
-        dtype=args.dtype,
-        revision=args.revision,
         decode=args.decode,
-        trust_remote_code=args.trust_remote_code,
+        **_loading(args),
         registry=_registry(args.attributes_file),
     )
     _print_applied(result)

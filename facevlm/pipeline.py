@@ -17,13 +17,16 @@ from dataclasses import dataclass, field
 from PIL.Image import Image, Resampling
 
 from facevlm import images, parsing
-from facevlm.backends import Backend, PictureSpec
+from facevlm.backends import Backend, BackendInfo, PictureSpec
 from facevlm.errors import ImageError, InputError, ModelError
 from facevlm.types import Face, Prediction, Question
 
 Write = Callable[[Sequence[Prediction]], None]
 LOW_COVERAGE = 0.5
 AHEAD = 3
+HELD_BYTES = 2**30
+"""Memory for pictures that wait for their turn with the next checkpoint."""
+USUAL_PIXELS = 1024 * 1024
 
 
 @dataclass
@@ -93,19 +96,47 @@ def run(
     check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
     tally = tally if tally is not None else Tally()
     before, start = tally.seconds, time.perf_counter()
+    rounds = _rounds(questions, backend.info)
+    held = batch_size if len(rounds) == 1 else max(batch_size, HELD_BYTES // _bytes_per_picture(backend.info.picture))
+    done = 0
     with _Writer(write, chunk_size) as writer, _Loader(faces, backend.info.picture, batch_size, threads) as loader:
-        for done, batch in enumerate(_batches(loader, batch_size), 1):
-            began = time.perf_counter()
-            rows = _answer(backend, questions, batch)
-            tally.model_seconds += time.perf_counter() - began
-            for row in rows:
-                for prediction in row:
-                    tally.add(prediction)
-            writer.add(rows)
-            tally.faces += len(batch)
-            tally.seconds = before + time.perf_counter() - start
-            yield Progress(min(done * batch_size, len(faces)), len(faces), tally)
+        for pictures in _batches(loader, held):
+            table: list[list[Prediction]] = [[] for _ in pictures]
+            for number, members in enumerate(rounds, 1):
+                for first in range(0, len(pictures), batch_size):
+                    batch = pictures[first : first + batch_size]
+                    began = time.perf_counter()
+                    rows = _answer(backend, members, batch)
+                    tally.model_seconds += time.perf_counter() - began
+                    for row, more in zip(table[first : first + batch_size], rows, strict=True):
+                        row += more
+                    tally.seconds = before + time.perf_counter() - start
+                    if number == len(rounds):
+                        _finish(table[first : first + batch_size], tally, writer)
+                        done += len(batch)
+                    yield Progress(done, len(faces), tally)
     tally.seconds = before + time.perf_counter() - start
+
+
+def _rounds(questions: Sequence[Question], info: BackendInfo) -> list[list[Question]]:
+    """The questions that are asked together: all, or in turns where the backend cannot hold all its checkpoints."""
+    turn = {name: number for number, names in enumerate(info.turns) for name in names}
+    groups: dict[int, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(turn.get(question.attribute.name, -1), []).append(question)
+    return list(groups.values())
+
+
+def _bytes_per_picture(spec: PictureSpec | None) -> int:
+    return 3 * (spec.width * spec.height if spec else USUAL_PIXELS)
+
+
+def _finish(rows: list[list[Prediction]], tally: Tally, writer: _Writer) -> None:
+    for row in rows:
+        for prediction in row:
+            tally.add(prediction)
+    writer.add(rows)
+    tally.faces += len(rows)
 
 
 Loaded = tuple[Face, "Image | ImageError"]

@@ -51,7 +51,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
             _model_name(ctx),
             _asked(ctx),
             prefix=ctx.params.get("prefix") or None,
-            batch_size=int(ctx.params.get("batch_size") or 32),
+            batch_size=ctx.params.get("batch_size") or None,
             overwrite=ctx.params.get("mode") == OVERWRITE,
             options=Options(
                 device=ctx.params.get("device") or None,
@@ -141,7 +141,9 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     )
     target = ctx.target_view()
     _forms.attempt(prefix, lambda: _check_storage(ctx, target, ctx.params.get("prefix") or default))
-    size = inputs.int("batch_size", label="Batch size", description="Pictures per forward pass", default=32, min=1)
+    size = inputs.int(
+        "batch_size", label="Batch size", description="Pictures per forward pass; by default what fits", min=1
+    )
     if isinstance(ctx.params.get("batch_size"), int) and ctx.params["batch_size"] < 1:
         size.invalid, size.error_message = True, "Expected a whole number from 1 on."
     modes = {RESUME: "Ask only what has no answer yet", OVERWRITE: "Ask every face again and overwrite"}

@@ -1,7 +1,7 @@
 """What answers questions about faces: one protocol, opened by name, kept loaded between calls.
 
-``demo``, ``facescan`` and ``hf:ID-or-folder`` run here through transformers. The table of classes
-is made of strings, so that importing this package loads no model library.
+Shipped names and ``hf:ID-or-folder`` run here through transformers. Classes are named
+by strings, so that importing this package loads no model library.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from PIL.Image import Image, Resampling
 
-from facevlm.backends.cards import Card, find
+from facevlm.backends.cards import find
 from facevlm.errors import InputError
 from facevlm.types import Question, Reply
 
 LOCAL = "facevlm.backends.local:LocalBackend"
 DECODES = ("score", "generate")
+QUANTIZE = ("8bit", "4bit")
+ATTENTION = ("sdpa", "eager", "flash_attention_2")
+COMPILE = ("default", "reduce-overhead", "max-autotune")
+CHOICES = {"decode": DECODES, "quantize": QUANTIZE, "attention": ATTENTION, "compile": COMPILE}
 KEEP_LOADED = 2
 
 _loaded: OrderedDict[object, Backend] = OrderedDict()
@@ -29,17 +33,31 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is loaded and read. ``decode`` is ``score`` (closed set, exact) or ``generate`` (free text)."""
+    """How a model is loaded and read.
+
+    ``decode`` is ``score`` (closed set, exact) or ``generate`` (free text). ``quantize`` is ``8bit`` or ``4bit``, by
+    bitsandbytes. ``attention`` is ``sdpa``, ``eager`` or ``flash_attention_2`` (for the vision tower). ``compile`` is a
+    mode of torch.compile; ``reduce-overhead`` uses CUDA graphs. ``memory_gb`` is what checkpoints may take
+    together, in GiB; by default what is free.
+    """
 
     device: str | None = None
     dtype: str | None = None
     revision: str | None = None
     decode: str = "score"
     trust_remote_code: bool = False
+    quantize: str | None = None
+    attention: str | None = None
+    compile: str | None = None
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
-        if self.decode not in DECODES:
-            raise InputError(f"Got decode='{self.decode}', expected one of {', '.join(DECODES)}.")
+        for name, choices in CHOICES.items():
+            got = getattr(self, name)
+            if got is not None and got not in choices:
+                raise InputError(f"Got {name}='{got}', expected one of {', '.join(choices)}.")
+        if self.memory_gb is not None and not self.memory_gb > 0:
+            raise InputError(f"Got memory_gb={self.memory_gb}, expected a number of GiB above 0.")
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,9 @@ class PictureSpec:
 class BackendInfo:
     """Facts about a loaded model for run records; no secret.
 
-    ``identity`` maps checkpoints, as they were named, to a revision of the hub or a digest of the weights.
+    ``identity`` maps checkpoints, as they were named, to a revision of the hub or a digest of the weights. ``notes``
+    are sentences a user should read. ``turns`` are groups of attributes to be asked one after the other over many
+    pictures, because their checkpoints do not fit in memory together. ``batch_size`` is the model's own proposal.
     """
 
     model: str
@@ -65,6 +85,9 @@ class BackendInfo:
     decode: str
     picture: PictureSpec | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    turns: tuple[tuple[str, ...], ...] = ()
+    batch_size: int | None = None
 
 
 class Backend(Protocol):
@@ -81,23 +104,26 @@ class Backend(Protocol):
         """
 
 
-def open_backend(model: str, options: Options | None = None) -> Backend:
+def open_backend(model: str, options: Options | None = None, attributes: Sequence[str] | None = None) -> Backend:
     """The backend of a model name; the last few stay loaded for the next call.
 
+    Of a model with a checkpoint for each attribute, only those for ``attributes`` are loaded.
     Raises :class:`~facevlm.errors.UnknownName` or :class:`~facevlm.errors.ModelError`.
     """
     card = find(model)
+    card = card.only(attributes) if attributes is not None else card
     options = options or Options()
-    key = (card.name, options)
+    key = (card.name, tuple(card.checkpoints), options)
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _open(card, options)
+            _loaded[key] = cast(Backend, load_class(LOCAL)(card, options))
             while len(_loaded) > KEEP_LOADED:
                 _loaded.popitem(last=False)
         _loaded.move_to_end(key)
         return _loaded[key]
 
 
-def _open(card: Card, options: Options) -> Backend:
-    module, name = LOCAL.split(":")
-    return cast(Backend, getattr(importlib.import_module(module), name)(card, options))
+def load_class(path: str) -> Any:
+    """The class behind ``module:Class``; its module is imported now."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from facevlm.backends.families import FamilyInfo, family_of
 from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.types import Attribute, Question
 
@@ -21,6 +22,7 @@ ANY = "*"
 PACKAGE = "package:"
 HUB = "hf:"
 CARD_FILE = "facevlm.json"
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Joint:
 class Card:
     """A model by name. ``checkpoints`` maps attribute names, or ``*`` for all, to hub ids or folders.
 
-    ``questions`` maps the attributes that the model answers to its prompts; empty means any attribute, asked
-    in the attribute's own words. ``forms`` gives the exact answer strings per attribute and label.
+    ``questions`` maps the attributes that the model answers to its prompts; empty means any attribute, asked in
+    the words of ``prompt`` with the fields ``{question}`` and ``{labels}``, else in those of the model's family.
+    ``forms`` gives the exact answer strings per attribute and label. ``images`` are options for the image processor.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Card:
     questions: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     joint: Joint | None = None
+    prompt: str = ""
+    images: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "see the checkpoint's page"
     gated: bool = False
     parameters: str = ""
@@ -59,10 +64,30 @@ class Card:
     def answers(self, attribute: str) -> bool:
         return not self.questions or attribute in self.questions
 
+    def only(self, attributes: Sequence[str]) -> Card:
+        """The card with no more checkpoints than these attributes need."""
+        wanted = {self.checkpoint(a) for a in attributes if a in self.checkpoints or ANY in self.checkpoints}
+        kept = {a: c for a, c in self.checkpoints.items() if c in wanted and (a in attributes or a == ANY)}
+        return replace(self, checkpoints=kept or self.checkpoints)
+
+    def family(self) -> FamilyInfo:
+        """The family of its checkpoints as their config.json says; the generic one where that cannot be read here."""
+        return family_of(model_type(next(iter(self.checkpoints.values()))))
+
 
 def location(checkpoint: str) -> str:
     """A checkpoint of this package as its folder; any other as it is."""
     return str(ASSETS / checkpoint.removeprefix(PACKAGE)) if checkpoint.startswith(PACKAGE) else checkpoint
+
+
+def model_type(checkpoint: str) -> str:
+    """The ``model_type`` of a checkpoint's config.json, fetched if need be; empty where it cannot be had."""
+    path = location(checkpoint)
+    try:
+        config = Path(path) / CONFIG if Path(path).is_dir() else Path(hf_hub_download(path, CONFIG))
+        return str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
+    except (OSError, ValueError, AttributeError, HfHubHTTPError, HFValidationError):
+        return ""
 
 
 def is_here(checkpoint: str) -> bool:
@@ -71,7 +96,7 @@ def is_here(checkpoint: str) -> bool:
     if Path(path).is_dir():
         return True
     try:
-        return isinstance(try_to_load_from_cache(path, "config.json"), str)
+        return isinstance(try_to_load_from_cache(path, CONFIG), str)
     except HFValidationError:
         return False
 
@@ -84,7 +109,7 @@ def shipped() -> dict[str, Card]:
 
 
 def find(name: str) -> Card:
-    """The card of ``demo``, ``facescan``, or ``hf:ID-or-folder``.
+    """The card of a shipped name or of ``hf:ID-or-folder``.
 
     Raises :class:`~facevlm.errors.UnknownName` that lists what there is.
     """
@@ -168,9 +193,25 @@ def _question(card: Card, attribute: Attribute, prompt: str | None, joint: bool)
         raise ModelError(f"Model '{card.name}' has answer strings for {strange}, no label of {attribute.name}.")
     forms = tuple(known.get(label) or _spellings(attribute, label) for label in attribute.labels)
     shared = card.joint if joint and prompt is None and card.joint else None
+    text = prompt or card.questions.get(attribute.name) or _worded(card, attribute)
     if shared and attribute.name in shared.cues:
-        return Question(attribute, attribute.question, forms, shared.context, shared.cues[attribute.name])
-    return Question(attribute, prompt or card.questions.get(attribute.name) or attribute.question, forms)
+        return Question(attribute, text, forms, shared.context, shared.cues[attribute.name])
+    return Question(attribute, text, forms)
+
+
+def _worded(card: Card, attribute: Attribute) -> str:
+    """The question to a model that was not tuned for it."""
+    template = card.prompt
+    if not template:
+        family = card.family()
+        if not family.zero_shot:
+            raise InputError(
+                f"Model '{card.name}' is a {family.title}, which answers only what it was tuned for; it cannot choose "
+                f"from given labels. Tune it and name its questions in {CARD_FILE}, or give the prompt it was tuned on "
+                f"as prompts={{'{attribute.name}': ...}}."
+            )
+        template = family.prompt
+    return template.format(question=attribute.question, labels=", ".join(attribute.labels))
 
 
 def _spellings(attribute: Attribute, label: str) -> tuple[str, ...]:

@@ -38,14 +38,14 @@ class Scores:
 
 
 class LabelTrie:
-    """The tokens behind a prefix and how to read the scores off.
+    """The tokens behind a prefix and how to read the scores off. An answer may end with any of ``end_tokens``.
 
     Position 0 is the prefix's last token, position n + 1 is node n. ``edge_position`` and
     ``edge_token`` (both of length ``n_edges``) name the log-probabilities to gather: the token that follows
     a position. A form's log-probability is the sum over its edges.
     """
 
-    def __init__(self, branches: Sequence[Branch], end_token: int) -> None:
+    def __init__(self, branches: Sequence[Branch], end_tokens: Sequence[int]) -> None:
         self.tokens: list[int] = []
         self.parents: list[int] = []
         self.depths: list[int] = []
@@ -53,16 +53,16 @@ class LabelTrie:
         self._edge: dict[tuple[int, int], int] = {}
         self._forms: list[list[list[list[int]]]] = []
         self._starts: list[int] = []
+        self._ends = tuple(end_tokens)
         for branch in branches:
             start = -1
             for token in branch.cue:
                 start = self._node(start, token)
             self._starts.append(start)
-            self._forms.append([[self._path(start, form, end_token) for form in forms] for forms in branch.forms])
+            self._forms.append([[p for form in forms for p in self._paths(start, form)] for forms in branch.forms])
         edges = sorted(self._edge.items(), key=lambda item: item[1])
         self.edge_position: IntArray = np.array([parent + 1 for (parent, _), _ in edges], dtype=np.int64)
         self.edge_token: IntArray = np.array([token for (_, token), _ in edges], dtype=np.int64)
-        self._end_token = end_token
 
     def _node(self, parent: int, token: int) -> int:
         key = (parent, token)
@@ -73,14 +73,13 @@ class LabelTrie:
             self.depths.append(self.depths[parent] + 1 if parent >= 0 else 0)
         return self._child[key]
 
-    def _path(self, start: int, form: Sequence[int], end_token: int) -> list[int]:
-        """Edge numbers of a form and its end token; nodes are made for all its tokens."""
+    def _paths(self, start: int, form: Sequence[int]) -> list[list[int]]:
+        """Edge numbers of a form with each of the end tokens; nodes are made for all the form's tokens."""
         path, at = [], start
-        for token in (*form, end_token):
+        for token in form:
             path.append(self._edge.setdefault((at, token), len(self._edge)))
-            if token != end_token:
-                at = self._node(at, token)
-        return path
+            at = self._node(at, token)
+        return [[*path, self._edge.setdefault((at, end), len(self._edge))] for end in self._ends]
 
     @property
     def n_nodes(self) -> int:
@@ -89,6 +88,10 @@ class LabelTrie:
     @property
     def n_edges(self) -> int:
         return len(self._edge)
+
+    def scored_positions(self) -> IntArray:
+        """Positions whose logits are needed, in order."""
+        return np.unique(self.edge_position)
 
     def visible(self) -> NDArray[np.bool_]:
         """Who sees whom among the nodes, shape (n_nodes, n_nodes): itself and its ancestors."""
@@ -99,7 +102,7 @@ class LabelTrie:
         return seen
 
     def paths(self, branch: int) -> list[list[list[int]]]:
-        """Edge numbers per label and form of a branch."""
+        """Edge numbers per label of a branch: one list for each form and end token."""
         return self._forms[branch]
 
     def read(self, edge_log_probs: FloatArray) -> list[Scores]:
@@ -128,7 +131,7 @@ class LabelTrie:
             taken = table[rows][:, edges].argmax(1)
             for k, (edge, child) in enumerate(out_edges[at]):
                 chosen = rows[taken == k]
-                if len(chosen) and self.edge_token[edge] == self._end_token:
+                if len(chosen) and edge in owner:
                     choice[chosen] = owner[edge]
                 elif len(chosen):
                     pending.append((child, chosen))

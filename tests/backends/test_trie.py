@@ -77,7 +77,7 @@ def edges(trie: LabelTrie, model: Model) -> NDArray[np.float32]:
 @given(many, st.integers(0, 10**6))
 @checked
 def test_scores_are_those_of_every_form_on_its_own(asked: list[Branch], seed: int) -> None:
-    trie = LabelTrie(asked, END)
+    trie = LabelTrie(asked, (END,))
     scores = trie.read(edges(trie, Model(seed)))
     for branch, read in zip(asked, scores, strict=True):
         models = [Model(seed * BATCH + k) for k in range(BATCH)]
@@ -91,7 +91,7 @@ def test_scores_are_those_of_every_form_on_its_own(asked: list[Branch], seed: in
 @given(many, st.integers(0, 10**6))
 @checked
 def test_the_choice_is_that_of_decoding_step_by_step(asked: list[Branch], seed: int) -> None:
-    trie = LabelTrie(asked, END)
+    trie = LabelTrie(asked, (END,))
     scores = trie.read(edges(trie, Model(seed)))
     for branch, read in zip(asked, scores, strict=True):
         assert read.choice.tolist() == [Model(seed * BATCH + k).greedy(branch) for k in range(BATCH)]
@@ -100,7 +100,7 @@ def test_the_choice_is_that_of_decoding_step_by_step(asked: list[Branch], seed: 
 @given(many)
 @checked
 def test_every_beginning_is_fed_once(asked: list[Branch]) -> None:
-    trie = LabelTrie(asked, END)
+    trie = LabelTrie(asked, (END,))
     answers = [(branch.cue, (*form, END)) for branch in asked for label in branch.forms for form in label]
     fed = {(cue + answer)[:k] for cue, answer in answers for k in range(1, len(cue + answer))}
     read = {cue + answer[:k] for cue, answer in answers for k in range(1, len(answer) + 1)}
@@ -111,7 +111,7 @@ def test_every_beginning_is_fed_once(asked: list[Branch]) -> None:
 @given(many)
 @checked
 def test_a_node_sees_itself_and_its_ancestors_alone(asked: list[Branch]) -> None:
-    trie = LabelTrie(asked, END)
+    trie = LabelTrie(asked, (END,))
     paths = [history(trie, node) for node in range(trie.n_nodes)]
     expected = [[other == path[: len(other)] for other in paths] for path in paths]
     assert trie.visible().tolist() == expected
@@ -121,14 +121,14 @@ def test_a_node_sees_itself_and_its_ancestors_alone(asked: list[Branch]) -> None
 @given(many)
 @checked
 def test_a_path_spells_its_form(asked: list[Branch]) -> None:
-    trie = LabelTrie(asked, END)
+    trie = LabelTrie(asked, (END,))
     for number, branch in enumerate(asked):
         spelled = [[tuple(trie.edge_token[path].tolist()) for path in label] for label in trie.paths(number)]
         assert spelled == [[(*form, END) for form in label] for label in branch.forms]
 
 
 def test_a_form_may_be_the_beginning_of_another() -> None:
-    trie = LabelTrie([Branch((), (((1,),), ((1, 2),)))], END)
+    trie = LabelTrie([Branch((), (((1,),), ((1, 2),)))], (END,))
     assert (trie.n_nodes, trie.n_edges) == (2, 4)
     order = list(zip(trie.edge_position.tolist(), trie.edge_token.tolist(), strict=True))
     shares = {(0, 1): 0.5, (1, END): 0.6, (1, 2): 0.4, (2, END): 0.9}
@@ -138,7 +138,7 @@ def test_a_form_may_be_the_beginning_of_another() -> None:
 
 
 def test_greedy_decoding_may_miss_the_likeliest_label() -> None:
-    trie = LabelTrie([Branch((), (((1,),), ((2, 1), (2, 2))))], END)
+    trie = LabelTrie([Branch((), (((1,),), ((2, 1), (2, 2))))], (END,))
     shares = {(): {1: 0.45, 2: 0.55}, (1,): {END: 1.0}, (2,): {1: 0.4, 2: 0.3}, (2, 1): {END: 1.0}, (2, 2): {END: 1.0}}
     pairs = zip(trie.edge_position.tolist(), trie.edge_token.tolist(), strict=True)
     table = np.log([[shares[history(trie, at - 1)][token] for at, token in pairs]]).astype(np.float32)
@@ -148,14 +148,14 @@ def test_greedy_decoding_may_miss_the_likeliest_label() -> None:
 
 
 def test_questions_behind_other_cues_do_not_see_each_other() -> None:
-    trie = LabelTrie([Branch((1,), (((3,),), ((4,),))), Branch((2,), (((3,),), ((4,),)))], END)
+    trie = LabelTrie([Branch((1,), (((3,),), ((4,),))), Branch((2,), (((3,),), ((4,),)))], (END,))
     seen = trie.visible()
     for node in range(trie.n_nodes):
         assert {history(trie, other)[0] for other in np.flatnonzero(seen[node])} == {history(trie, node)[0]}
 
 
 def test_an_impossible_form_leaves_the_others_alone() -> None:
-    trie = LabelTrie([Branch((), (((1,), (2,)), ((3,),)))], END)
+    trie = LabelTrie([Branch((), (((1,), (2,)), ((3,),)))], (END,))
     table = np.where(trie.edge_token == 2, -np.inf, math.log(0.5)).astype(np.float32)[None]
     [scores] = trie.read(table)
     assert np.exp(scores.log_probs[0]) == pytest.approx([0.25, 0.25])

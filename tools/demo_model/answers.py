@@ -11,12 +11,15 @@ import argparse
 import copy
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL.Image import new as new_image
 from torch import Tensor
 from transformers import PaliGemmaForConditionalGeneration
 
-from facevlm.backends.paligemma import PaliGemma
+from facevlm.backends.families.base import Prepared, Tools, edge_log_probs
+from facevlm.backends.families.paligemma import PaliGemma
 from facevlm.backends.trie import Branch, LabelTrie
 from tools.demo_model.faces import ATTRIBUTES, Batches, Faces, accuracy, loosen, plain, read
 from tools.demo_model.model import CONTEXT, CUES, QUESTIONS, build, processor, save
@@ -33,22 +36,35 @@ class Asker:
         self.family = family
         answers = {n: tuple((family.answer_ids(label),) for label in labels) for n, labels in ATTRIBUTES.items()}
         branches = [Branch(family.answer_ids(CUES[n]), answers[n]) for n in ATTRIBUTES]
-        self.joint = LabelTrie(branches, family.end_token)
-        self.single = [LabelTrie([Branch((), answers[n])], family.end_token) for n in ATTRIBUTES]
+        self.joint = LabelTrie(branches, family.ends)
+        self.single = [LabelTrie([Branch((), answers[n])], family.ends) for n in ATTRIBUTES]
 
     def together(self, features: Tensor) -> list[Tensor]:
-        edges = self.family.edge_log_probs(features, self.family.prompt_ids(CONTEXT), self.joint)
+        edges = self._edges(features, CONTEXT, self.joint)
         return [self._labels(edges, self.joint, branch) for branch in range(len(ATTRIBUTES))]
 
     def alone(self, features: Tensor, attribute: int) -> Tensor:
-        prompt = self.family.prompt_ids(QUESTIONS[list(ATTRIBUTES)[attribute]])
-        return self._labels(
-            self.family.edge_log_probs(features, prompt, self.single[attribute]), self.single[attribute], 0
-        )
+        trie = self.single[attribute]
+        return self._labels(self._edges(features, QUESTIONS[list(ATTRIBUTES)[attribute]], trie), trie, 0)
+
+    def _edges(self, features: Tensor, prompt: str, trie: LabelTrie) -> Tensor:
+        picture = Prepared({}, self.family.picture_text({}), new_image("RGB", (1, 1)))
+        ids, keep = self.family.ids(picture, prompt), trie.scored_positions()
+        return edge_log_probs(self.family.logits({"features": features}, [ids] * len(features), trie, keep), trie, keep)
 
     @staticmethod
     def _labels(edges: Tensor, trie: LabelTrie, branch: int) -> Tensor:
         return torch.stack([edges[:, forms[0]].sum(1) for forms in trie.paths(branch)], 1)
+
+
+def tools_of(proc: Any) -> Tools:
+    return Tools(proc.image_processor, proc.tokenizer, processor=proc)
+
+
+def projected(family: PaliGemma, pixels: Tensor) -> Tensor:
+    """Projected picture tokens, with gradients."""
+    features: Tensor = family.see({"pixel_values": pixels})["features"]
+    return features
 
 
 def answer_loss(said: list[Tensor], taught: list[Tensor], labels: Tensor, hard: float) -> Tensor:
@@ -65,7 +81,7 @@ def evaluate(asker: Asker, held: dict[str, Faces]) -> dict[str, float]:
     for faces in held.values():
         rows = []
         for i in range(0, len(faces), 256):
-            features = asker.family.features(plain(faces.pictures[i : i + 256]))
+            features = projected(asker.family, plain(faces.pictures[i : i + 256]))
             rows.append([*asker.together(features), *(asker.alone(features, k) for k in range(len(ATTRIBUTES)))])
         table = [torch.cat([row[k] for row in rows]) for k in range(2 * len(ATTRIBUTES))]
         joint, single = accuracy(table[:4], faces.labels), accuracy(table[4:], faces.labels)
@@ -84,13 +100,13 @@ def start_model(work: Path) -> tuple[PaliGemmaForConditionalGeneration, PaliGemm
     prefix = "tower."
     state = {k.removeprefix(prefix): v for k, v in saved["state"].items() if k.startswith(prefix)}
     model.model.vision_tower.load_state_dict(state)
-    return model, PaliGemma(model, proc)
+    return model, PaliGemma(model, tools_of(proc))
 
 
 def continued(folder: Path) -> tuple[PaliGemmaForConditionalGeneration, PaliGemma]:
     """A saved model, in float32."""
     model = PaliGemmaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    return model, PaliGemma(model, processor())
+    return model, PaliGemma(model, tools_of(processor()))
 
 
 def main() -> None:
@@ -112,7 +128,7 @@ def main() -> None:
     print(f"model {sum(p.numel() for p in model.parameters()):,}", flush=True)
     asker = Asker(family)
     average = copy.deepcopy(model)
-    watched = Asker(PaliGemma(average, family.processor))
+    watched = Asker(PaliGemma(average, family.tools))
     tower = model.model.vision_tower
     rest = torch.nn.ModuleList([model.model.multi_modal_projector, model.model.language_model])
     optimizer = torch.optim.AdamW(
@@ -133,7 +149,7 @@ def main() -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             taught = [t.float() for t in teacher(pictures.contiguous(memory_format=torch.channels_last))]
         with torch.autocast("cpu", torch.bfloat16):
-            features = family.features(loosen(pictures, batches.generator))
+            features = projected(family, loosen(pictures, batches.generator))
             said = asker.together(features)
             k = step % len(ATTRIBUTES)
             own = asker.alone(features, k)
@@ -149,9 +165,9 @@ def main() -> None:
         if step % args.every == 0:
             rate = f"{seen / (time.time() - start):.0f}/s"
             print(step, seen, rate, round(float(loss.detach()), 3), evaluate(watched, held), flush=True)
-            save(copy.deepcopy(average), family.processor, args.work / "demo")
+            save(copy.deepcopy(average), family.tools.processor, args.work / "demo")
     print("answers", seen, evaluate(watched, held), flush=True)
-    save(average, family.processor, args.out)
+    save(average, family.tools.processor, args.out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""One loaded checkpoint: pictures and questions in, exact scores or free answers out. The same for every family."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from PIL.Image import new as new_image
+
+from facevlm.backends import Options, PictureSpec
+from facevlm.backends.cards import Card
+from facevlm.backends.families.base import Ids, Prepared, edge_log_probs
+from facevlm.backends.loading import load
+from facevlm.backends.trie import Branch, LabelTrie
+from facevlm.errors import ModelError
+from facevlm.types import Question, Reply
+
+MAX_NEW_TOKENS = 24
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.05}
+PROBE = "what is this?"
+PROBE_SIZE = 96
+
+
+class Checkpoint:
+    """A checkpoint of any family. ``decode`` is how it answers: as asked, or ``generate`` where scores do not hold."""
+
+    def __init__(self, card: Card, name: str, options: Options) -> None:
+        self.name = name
+        self.family, self.revision = load(card, name, options)
+        self.decode, self.note = options.decode, ""
+        self._tries: dict[object, LabelTrie] = {}
+        self._ids: dict[tuple[str, str], Ids] = {}
+        self._pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-prepare")
+        if options.decode == "score":
+            self._check_scoring(TOLERANCE.get(self.family.model.dtype, 0.05))
+
+    @property
+    def picture(self) -> PictureSpec | None:
+        return self.family.picture
+
+    def _check_scoring(self, tolerance: float) -> None:
+        """Let the model answer one question freely, then score that answer; on a mismatch, generate from now on.
+
+        Wrong masks or positions are silent otherwise. The score must equal the model's own forward pass, and in
+        float32 the answer must be what restricted greedy decoding takes.
+        """
+        with torch.inference_mode():
+            gap = self._scoring_gap()
+        if gap <= tolerance:
+            return
+        self.decode = "generate"
+        self.note = (
+            f"{self.name}: its label scores do not agree with its own forward pass (they differ by {gap:.2g}), so it "
+            "answers by generating text, without confidences."
+        )
+
+    def _scoring_gap(self) -> float:
+        """How far the score of a free answer is from the model's own, as a share of it where that is above one."""
+        family = self.family
+        picture = family.prepare(_test_picture(self.picture))
+        ids = family.ids(picture, PROBE)
+        said = family.generate_ids(family.collate([picture]), [ids], 3)[0].tolist()
+        answer = tuple(said[: next((k for k, token in enumerate(said) if token in family.ends), len(said))])
+        other = family.answer_ids("a picture")
+        forms = tuple((form,) for form in (answer or other, other[:1], other) if form)
+        prefix, tail = family.split(ids)
+        trie = LabelTrie([Branch(tail, forms)], family.ends[:1])
+        keep = trie.scored_positions()
+        logits = family.logits(family.see(family.collate([picture])), [prefix], trie, keep)
+        scores = trie.read(edge_log_probs(logits, trie, keep).cpu().numpy())[0]
+        plain = family.plain_log_prob(family.collate([picture]), ids, forms[0][0])
+        gap = abs(float(scores.log_probs[0, 0]) - plain) / max(1.0, abs(plain))
+        return gap if np.isfinite(gap) else float("inf")
+
+    def prepare(self, images: Sequence[Image]) -> list[Prepared]:
+        """Pictures as the model takes them, prepared by threads."""
+        if self.picture or len(images) == 1:
+            return [self.family.prepare(image) for image in images]
+        return list(self._pool.map(self.family.prepare, images))
+
+    def score(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        """Exact log-probabilities of every label; what questions share is computed once."""
+        pictures = self.prepare(images)
+        table: list[list[Reply]] = [[Reply()] * len(questions) for _ in images]
+        prompts = list(dict.fromkeys(q.context or q.text for q in questions))
+        with torch.inference_mode():
+            for rows in self._alike(pictures, prompts):
+                inputs = self.family.see(self.family.collate([pictures[r] for r in rows]))
+                for asked in self._sharing(pictures[rows[0]], prompts):
+                    members = [k for k, q in enumerate(questions) if (q.context or q.text) in asked]
+                    trie = self._trie(pictures[rows[0]], [questions[k] for k in members])
+                    prefixes = [self.family.split(self.ids(pictures[r], asked[0]))[0] for r in rows]
+                    keep = trie.scored_positions()
+                    edges = edge_log_probs(self.family.logits(inputs, prefixes, trie, keep), trie, keep)
+                    for k, scores in zip(members, trie.read(edges.cpu().numpy()), strict=True):
+                        for row, log_probs, choice in zip(rows, scores.log_probs, scores.choice, strict=True):
+                            table[row][k] = Reply(log_probs=tuple(log_probs.tolist()), choice=int(choice))
+        return table
+
+    def _alike(self, pictures: Sequence[Prepared], prompts: Sequence[str]) -> list[list[int]]:
+        """Pictures that can share a pass: those behind which the prompts go on with the same tokens."""
+        groups: dict[object, list[int]] = {}
+        for row, picture in enumerate(pictures):
+            tails = tuple(self.family.split(self.ids(picture, text))[1] for text in prompts)
+            groups.setdefault((tails, tuple(map(tuple, self._sharing(picture, prompts)))), []).append(row)
+        return list(groups.values())
+
+    def _sharing(self, picture: Prepared, prompts: Sequence[str]) -> list[list[str]]:
+        """Prompts that share a pass: those that begin with the same tokens up to where the family splits."""
+        groups: dict[Ids, list[str]] = {}
+        for text in prompts:
+            groups.setdefault(self.family.split(self.ids(picture, text))[0], []).append(text)
+        return list(groups.values())
+
+    def ids(self, picture: Prepared, text: str) -> Ids:
+        """All tokens of a prompt; pictures that are written alike share them."""
+        key = (picture.text or str(picture.image.size), text)
+        if key not in self._ids:
+            if len(self._ids) > 4096:
+                self._ids.clear()
+            self._ids[key] = self.family.ids(picture, text)
+        return self._ids[key]
+
+    def _trie(self, picture: Prepared, questions: Sequence[Question]) -> LabelTrie:
+        """The label trie of questions that share a pass, built once."""
+        key = tuple((self.family.split(self.ids(picture, q.context or q.text))[1], q.fingerprint()) for q in questions)
+        if key not in self._tries:
+            branches = [self._branch(tail, question) for (tail, _), question in zip(key, questions, strict=True)]
+            self._tries[key] = LabelTrie(branches, self.family.ends)
+        return self._tries[key]
+
+    def _branch(self, tail: Ids, question: Question) -> Branch:
+        cue = self.family.answer_ids(question.cue) if question.cue else ()
+        rendered = question.cue or self.family.render(question.text)
+        owners: dict[Ids, str] = {}
+        forms = []
+        for label, strings in zip(question.attribute.labels, question.surface_forms, strict=True):
+            ids = tuple(dict.fromkeys(form for s in strings for form in self.family.answers(s, rendered)))
+            for form in ids:
+                other = owners.setdefault(form, label)
+                if other != label:
+                    raise ModelError(
+                        f"{question.attribute.name}: '{other}' and '{label}' have the same tokens {form} for this "
+                        "model, so it cannot tell them apart. Give them different answer strings."
+                    )
+            forms.append(ids)
+        return Branch((*tail, *cue), tuple(forms))
+
+    def generate(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        """Free greedy answers, one generation per distinct prompt."""
+        pictures = self.prepare(images)
+        said: dict[str, list[str]] = {}
+        with torch.inference_mode():
+            for text in dict.fromkeys(q.text for q in questions):
+                prompts = [self.ids(picture, text) for picture in pictures]
+                tokens = self.family.generate_ids(self.family.collate(pictures), prompts, MAX_NEW_TOKENS)
+                said[text] = self.family.decode(tokens)
+        return [[Reply(text=said[q.text][row]) for q in questions] for row in range(len(images))]
+
+
+def _test_picture(spec: PictureSpec | None) -> Image:
+    size = (spec.width, spec.height) if spec else (PROBE_SIZE, PROBE_SIZE)
+    return new_image("RGB", size, (200, 90, 30))

@@ -1,0 +1,53 @@
+"""Families of vision-language models: which class reads which ``model_type``, and how an untuned model is asked.
+
+The table is made of strings, so that looking a family up loads no model library. Adding a family is one
+small file with a subclass of :class:`~facevlm.backends.families.base.Family`, and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHOICES = "{question} Choose from: {labels}. Answer with the chosen words only."
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    """``prompt`` words a question for a checkpoint that was not tuned for it; fields: ``{question}``, ``{labels}``.
+
+    A family that is not ``zero_shot`` answers only what it was tuned for.
+    """
+
+    path: str
+    title: str
+    prompt: str = CHOICES
+    zero_shot: bool = True
+
+
+_HERE = "facevlm.backends.families"
+_QWEN = FamilyInfo(f"{_HERE}.qwen_vl:QwenVL", "Qwen2-VL, Qwen2.5-VL, Qwen3-VL")
+_IDEFICS = FamilyInfo(f"{_HERE}.idefics3:Idefics3", "Idefics3, SmolVLM")
+FAMILIES = {
+    "paligemma": FamilyInfo(f"{_HERE}.paligemma:PaliGemma", "PaliGemma, PaliGemma 2", prompt="{question}"),
+    "llava": FamilyInfo(f"{_HERE}.llava:Llava", "LLaVA 1.5"),
+    "llava_next": FamilyInfo(f"{_HERE}.llava:LlavaNext", "LLaVA-NeXT"),
+    "qwen2_vl": _QWEN,
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": _QWEN,
+    "idefics3": _IDEFICS,
+    "smolvlm": _IDEFICS,
+    "gemma3": FamilyInfo(f"{_HERE}.gemma3:Gemma3", "Gemma 3"),
+    "internvl": FamilyInfo(f"{_HERE}.internvl:InternVL", "InternVL"),
+    "florence2": FamilyInfo(f"{_HERE}.florence2:Florence2", "Florence-2", prompt="{question}", zero_shot=False),
+}
+GENERIC = FamilyInfo(f"{_HERE}.chat:Chat", "any other image-text-to-text model with a chat template")
+
+
+def family_of(model_type: str) -> FamilyInfo:
+    """The family that reads a ``model_type`` of a config.json."""
+    return FAMILIES.get(model_type, GENERIC)
+
+
+def titles() -> list[str]:
+    """What the supported families are called, each once."""
+    return list(dict.fromkeys(info.title for info in (*FAMILIES.values(), GENERIC)))
