@@ -75,6 +75,9 @@ class Application:
         targets.check(target)
         card = find(model) if isinstance(model, str) else Card(model.info.model, {ANY: model.info.model})
         chosen = resolve_attributes(attributes, card, registry)
+        if isinstance(model, str) and not card.is_here():
+            # Fetched first: how the questions are worded depends on the family that its config names.
+            open_backend(model, self._options, [a.name for a in chosen])
         shared = joint and self._options.decode == "score"
         self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=shared)}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)

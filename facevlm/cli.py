@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | predict | evaluate | models | attributes."""
+"""The command line: facevlm demo | predict | evaluate | probe | models | attributes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from tabulate import tabulate
 import facevlm
 from facevlm import attributes as attribute_registry
 from facevlm import report
-from facevlm.backends import ATTENTION, COMPILE, DECODES, QUANTIZE, cards
+from facevlm.backends import ATTENTION, COMPILE, DECODES, QUANTIZE, Options, cards, families
 from facevlm.errors import FacevlmError, InputError
 from facevlm.types import OUTCOMES
 
 if TYPE_CHECKING:
     from facevlm.api import ApplyResult, EvaluationResult
+    from facevlm.probing import AttributeProbe
 
 DEMO_ATTRIBUTES = ("gender", "age5", "race5", "emotion7")
+SHOWN = 20
 OPEN_APP = "Open the App on it: make app DATASET={0}, or: fiftyone app launch {0}"
 
 
@@ -54,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_probe(commands)
     models = commands.add_parser("models", help="list the models that can be asked for by name")
     models.set_defaults(run=_models)
     listing = commands.add_parser("attributes", help="list attributes, their labels, and the maps between label sets")
@@ -83,20 +86,8 @@ def _add_predict(commands: Any) -> None:
         description="Predicts perceived attributes of the face in every picture and stores them as label fields "
         "PREFIX_ATTRIBUTE. Run again, it asks only what has no answer yet.",
     )
-    predict.add_argument("dataset", help="name of a FiftyOne dataset; with --images, of the dataset to make")
-    predict.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
-    )
-    predict.add_argument("--view", help="only the samples of this saved view")
-    predict.add_argument("--model", default="demo", help="see 'facevlm models' (default: demo)")
-    predict.add_argument(
-        "--attributes", type=_names, default=[], help="comma-separated, such as gender,age5; see 'facevlm attributes'"
-    )
-    predict.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
+    _add_question(predict)
     predict.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
-    predict.add_argument(
-        "--prompt", type=_pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
-    )
     predict.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
     predict.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
     predict.add_argument("--overwrite", action="store_true", help="ask every face again")
@@ -108,6 +99,39 @@ def _add_predict(commands: Any) -> None:
     )
     _add_loading(predict)
     predict.set_defaults(run=_predict)
+
+
+def _add_probe(commands: Any) -> None:
+    probe = commands.add_parser(
+        "probe",
+        help="tally what a model really answers, and propose answer strings",
+        description="Asks a model freely about some faces of a dataset and prints every string it answers with, the "
+        "label it is read as or might be read as, and how much probability lies on the labels. Nothing is stored.",
+    )
+    _add_question(probe)
+    probe.add_argument("--faces", type=int, default=50, help="how many, drawn at random (default: 50)")
+    probe.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    probe.add_argument("--batch-size", type=int, default=16, help="pictures per forward pass (default: 16)")
+    probe.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    _add_loading(probe)
+    probe.set_defaults(run=_probe)
+
+
+def _add_question(command: Any) -> None:
+    """Which faces, which model, which attributes, in which words."""
+    command.add_argument("dataset", help="name of a FiftyOne dataset; with --images, of the dataset to make")
+    command.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
+    )
+    command.add_argument("--view", help="only the samples of this saved view")
+    command.add_argument("--model", default="demo", help="see 'facevlm models' (default: demo)")
+    command.add_argument(
+        "--attributes", type=_names, default=[], help="comma-separated, such as gender,age5; see 'facevlm attributes'"
+    )
+    command.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
+    command.add_argument(
+        "--prompt", type=_pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
+    )
 
 
 def _add_loading(command: Any) -> None:
@@ -184,11 +208,50 @@ def _demo(args: argparse.Namespace) -> None:
     print(f"\n{OPEN_APP.format(dataset.name)}")
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _target(args: argparse.Namespace) -> Any:
     if args.images:
         facevlm.sources.folder(args.images, args.dataset)
+    return facevlm.sources.load(args.dataset, args.view)
+
+
+def _probe(args: argparse.Namespace) -> None:
+    results = facevlm.probe(
+        _target(args),
+        args.model,
+        args.attributes,
+        faces=args.faces,
+        seed=args.seed,
+        prompts=dict(args.prompt),
+        batch_size=args.batch_size,
+        options=Options(**_loading(args)),
+        registry=_registry(args.attributes_file),
+    )
+    if args.json:
+        args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")
+    for result in results:
+        _print_probe(result)
+
+
+def _print_probe(result: AttributeProbe) -> None:
+    print(f"\n{result.attribute}: {result.prompt}")
+    rows = [
+        [repr(a.text), a.count, a.label or "", "" if a.label else a.proposal or "none"] for a in result.answers[:SHOWN]
+    ]
+    print(tabulate(rows, ["answer", "count", "read as", "might mean"], maxcolwidths=[60, 8, 24, 24]))
+    if len(result.answers) > SHOWN:
+        print(f"... and {len(result.answers) - SHOWN} more strings; --json FILE holds all.")
+    print(f"{result.readable:.0%} of {result.n} answers are read as a label.", end="")
+    if result.coverage is not None:
+        print(f" On average {result.coverage:.1%} of the probability lies on the labels.", end="")
+    if result.agreement is not None:
+        print(f" The label scored is the one said for {result.agreement:.0%} of {result.n_compared}.", end="")
+    proposed = {label: said for label, said in result.proposed_forms().items() if said}
+    print(f"\nforms for {cards.CARD_FILE}, to be checked by eye: {json.dumps({result.attribute: proposed})}")
+
+
+def _predict(args: argparse.Namespace) -> None:
     result = facevlm.apply(
-        facevlm.sources.load(args.dataset, args.view),
+        _target(args),
         args.model,
         args.attributes,
         prefix=args.prefix,
@@ -254,14 +317,22 @@ def _print_evaluated(result: EvaluationResult, *, pairs: bool) -> None:
 def _models(args: argparse.Namespace) -> None:
     rows = []
     for card in cards.shipped().values():
-        there = all(cards.is_here(c) for c in card.checkpoints.values())
-        state = "here" if there else "not downloaded"
-        rows.append([card.name, card.title, ", ".join(card.questions), card.parameters, card.licence, state])
-    rows.append(
-        ["hf:ID-or-folder", "any checkpoint of a supported family: PaliGemma", "any", "", "the checkpoint's", ""]
-    )
-    header = ["model", "what it is", "attributes", "parameters", "licence", "weights"]
-    print(tabulate(rows, header, maxcolwidths=[18, 30, 26, 12, 34, 14]))
+        family = card.family()
+        asked = ", ".join(card.questions) or ("any" if family.zero_shot else "those it is tuned for")
+        count = len(set(card.checkpoints.values()))
+        size = f"{count} x " * (count > 1) + _amount(card.parameters)
+        gated = f"{card.licence}; gated" if card.gated else card.licence
+        fetch = f"{f'{count} x ' * (count > 1)}{card.download:g} GB"
+        state = "here" if card.is_here() else f"not here, {fetch} to download"
+        rows.append([card.name, card.title, asked, size, f"{card.memory():.3g} GB", gated, state])
+    header = ["model", "what it is", "attributes", "parameters", "memory, bf16", "licence", "weights"]
+    print(tabulate(rows, header, maxcolwidths=[12, 26, 20, 10, 8, 30, 16]))
+    print(f"\nhf:ID-or-folder takes any checkpoint of these families: {'; '.join(families.titles())}.")
+    print("Memory is that of the weights in bfloat16, twice that in float32; batches come on top.")
+
+
+def _amount(number: float) -> str:
+    return f"{number / 1e9:.1f} B" if number >= 1e9 else f"{number / 1e6:.3g} M"
 
 
 def _attributes(args: argparse.Namespace) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 
 from facevlm.backends.families import FamilyInfo, family_of
 from facevlm.errors import InputError, ModelError, UnknownName
@@ -40,6 +40,7 @@ class Card:
     ``questions`` maps the attributes that the model answers to its prompts; empty means any attribute, asked in
     the words of ``prompt`` with the fields ``{question}`` and ``{labels}``, else in those of the model's family.
     ``forms`` gives the exact answer strings per attribute and label. ``images`` are options for the image processor.
+    ``parameters`` are those of one checkpoint, ``download`` is the size of its weight files in GB.
     """
 
     name: str
@@ -53,8 +54,9 @@ class Card:
     images: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "see the checkpoint's page"
     gated: bool = False
-    parameters: str = ""
-    download: str = ""
+    model_type: str = ""
+    parameters: float = 0.0
+    download: float = 0.0
     source: str = ""
 
     def checkpoint(self, attribute: str) -> str:
@@ -71,8 +73,16 @@ class Card:
         return replace(self, checkpoints=kept or self.checkpoints)
 
     def family(self) -> FamilyInfo:
-        """The family of its checkpoints as their config.json says; the generic one where that cannot be read here."""
-        return family_of(model_type(next(iter(self.checkpoints.values()))))
+        """The family of its checkpoints, by their config.json; the generic one where that is not on this machine."""
+        return family_of(self.model_type or model_type(next(iter(self.checkpoints.values()))))
+
+    def is_here(self) -> bool:
+        """Whether all its checkpoints are on this machine."""
+        return all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
+
+    def memory(self, bytes_per_parameter: int = 2) -> float:
+        """GB that the weights of all checkpoints take together; 0 where the number of parameters is not known."""
+        return self.parameters * bytes_per_parameter * len(set(self.checkpoints.values())) / 1e9
 
 
 def location(checkpoint: str) -> str:
@@ -81,24 +91,28 @@ def location(checkpoint: str) -> str:
 
 
 def model_type(checkpoint: str) -> str:
-    """The ``model_type`` of a checkpoint's config.json, fetched if need be; empty where it cannot be had."""
-    path = location(checkpoint)
+    """The ``model_type`` of a checkpoint's config.json; empty where that is not on this machine or damaged."""
+    config = _config_here(checkpoint)
     try:
-        config = Path(path) / CONFIG if Path(path).is_dir() else Path(hf_hub_download(path, CONFIG))
-        return str(json.loads(config.read_text(encoding="utf-8")).get("model_type", ""))
-    except (OSError, ValueError, AttributeError, HfHubHTTPError, HFValidationError):
+        return str(json.loads(config.read_text(encoding="utf-8")).get("model_type", "")) if config else ""
+    except (OSError, ValueError, AttributeError):
         return ""
+
+
+def _config_here(checkpoint: str) -> Path | None:
+    path = location(checkpoint)
+    if Path(path).is_dir():
+        return Path(path) / CONFIG
+    try:
+        cached = try_to_load_from_cache(path, CONFIG)
+    except HFValidationError:
+        return None
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def is_here(checkpoint: str) -> bool:
     """Whether the checkpoint is a folder on this machine or lies in the hub's cache."""
-    path = location(checkpoint)
-    if Path(path).is_dir():
-        return True
-    try:
-        return isinstance(try_to_load_from_cache(path, CONFIG), str)
-    except HFValidationError:
-        return False
+    return _config_here(checkpoint) is not None
 
 
 @functools.cache

@@ -85,11 +85,19 @@ class LocalBackend:
         return fit_batch(peak, free_bytes(device))
 
     def answer(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        """Scores of every label, or free answers where the model was opened, or fell back, to ``generate``."""
+        return self._ask(images, questions, free=False)
+
+    def say(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        """Free greedy answers, whatever the way of decoding."""
+        return self._ask(images, questions, free=True)
+
+    def _ask(self, images: Sequence[Image], questions: Sequence[Question], *, free: bool) -> list[list[Reply]]:
         table: list[list[Reply]] = [[Reply()] * len(questions) for _ in images]
         with self._lock:
             for name, members in self._by_checkpoint(questions).items():
                 checkpoint = self._loaded[name]
-                ask = checkpoint.generate if checkpoint.decode == "generate" else checkpoint.score
+                ask = checkpoint.generate if free or checkpoint.decode == "generate" else checkpoint.score
                 group = [questions[k] for k in members]
                 answered = halving(functools.partial(ask, questions=group), images)
                 for row, replies in zip(table, answered, strict=True):

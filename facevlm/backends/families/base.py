@@ -214,7 +214,7 @@ class Family:
         return torch.ones(1, n, n, dtype=torch.bool, device=ids.device).tril()
 
     def sight(self, ids: Tensor, real: Tensor, trie: LabelTrie) -> Tensor:
-        """Who sees whom among prefix and nodes, (batch or 1, total, total): nodes see the prefix and their ancestors."""
+        """Who sees whom, (batch or 1, total, total): nodes see the prefix and their ancestors."""
         n = ids.shape[1]
         total = n + trie.n_nodes
         rows = real if not bool(real.all()) else real[:1]
