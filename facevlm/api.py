@@ -73,17 +73,17 @@ class Application:
         self._options = options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
-        card = find(model) if isinstance(model, str) else Card(model.info.model, {ANY: model.info.model})
+        card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
-        if isinstance(model, str) and not card.is_here():
+        if not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
-            open_backend(model, self._options, [a.name for a in chosen])
+            backend_of(model, self._options, chosen)
         shared = joint and self._options.decode == "score"
         self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=shared)}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = open_backend(model, self._options, list(self.questions)) if isinstance(model, str) else model
+        self.backend = backend_of(model, self._options, chosen)
         self.run_key = runs.run_key(self.prefix)
         self._dataset, self._target = target._dataset, target
         info = self.backend.info
@@ -168,6 +168,18 @@ def fingerprint(info: BackendInfo, card: Card, question: Question) -> str:
     """Eight hex digits of all that decides an answer: checkpoint, its revision, the question, the way of decoding."""
     checkpoint = card.checkpoint(question.attribute.name)
     return digest([checkpoint, info.identity.get(checkpoint), question.fingerprint(), info.decode])
+
+
+def card_of(model: str | Backend) -> Card:
+    """The card of a model name; of a backend of the caller's own, one that asks in the attributes' own words."""
+    if isinstance(model, str):
+        return find(model)
+    return Card(model.info.model, {ANY: model.info.model}, prompt="{question}")
+
+
+def backend_of(model: str | Backend, options: Options, attributes: Sequence[Attribute]) -> Backend:
+    """The backend of a model name with the checkpoints that the attributes need; a backend as it is."""
+    return open_backend(model, options, [a.name for a in attributes]) if isinstance(model, str) else model
 
 
 def default_prefix(model: str) -> str:

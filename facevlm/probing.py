@@ -17,10 +17,10 @@ from typing import Any, Protocol, runtime_checkable
 from PIL.Image import Image
 
 from facevlm import pipeline
-from facevlm.api import resolve_attributes
+from facevlm.api import backend_of, card_of, resolve_attributes
 from facevlm.attributes import Registry, fold
-from facevlm.backends import Backend, BackendInfo, Options, open_backend
-from facevlm.backends.cards import find, questions_for
+from facevlm.backends import Backend, BackendInfo, Options
+from facevlm.backends.cards import questions_for
 from facevlm.store import targets
 from facevlm.types import Attribute, Prediction, Question, Reply
 
@@ -113,13 +113,9 @@ def probe(
     """
     pipeline.check_sizes(faces=faces, batch_size=batch_size)
     targets.check(target)
-    backend = (
-        open_backend(model, options, [str(getattr(a, "name", a)) for a in attributes])
-        if isinstance(model, str)
-        else model
-    )
-    card = find(model if isinstance(model, str) else model.info.model)
+    card = card_of(model)
     chosen = resolve_attributes(attributes, card, registry)
+    backend = backend_of(model, options or Options(), chosen)
     questions = questions_for(card, chosen, prompts, joint=False)
     every = targets.faces(target)
     drawn = random.Random(seed).sample(every, min(faces, len(every)))

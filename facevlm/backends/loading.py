@@ -45,9 +45,15 @@ def pick_device(wanted: str | None) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def pick_dtype(wanted: str | None, device: torch.device) -> torch.dtype:
-    """The wanted type of numbers, else float32 on a CPU and bfloat16 elsewhere."""
-    return lookup("dtype", DTYPES, wanted or ("float32" if device.type == "cpu" else "bfloat16"))
+def pick_dtype(options: Options, device: torch.device) -> torch.dtype:
+    """The wanted type of numbers, else float32 on a CPU and bfloat16 elsewhere.
+
+    bitsandbytes multiplies 8-bit weights in float16 and would convert, and warn, at every layer.
+    """
+    usual = "float32" if device.type == "cpu" else "bfloat16"
+    return lookup(
+        "dtype", DTYPES, options.dtype or {"8bit": "float16", "4bit": "bfloat16"}.get(options.quantize or "", usual)
+    )
 
 
 def load(card: Card, name: str, options: Options) -> tuple[Family, str]:
@@ -56,7 +62,7 @@ def load(card: Card, name: str, options: Options) -> tuple[Family, str]:
     Raises :class:`~facevlm.errors.ModelError` with the reason and the remedy.
     """
     device = pick_device(options.device)
-    dtype = pick_dtype(options.dtype, device)
+    dtype = pick_dtype(options, device)
     path = location(name)
     check_reachable(card, path)
     with _load_errors(card, path), _quiet():

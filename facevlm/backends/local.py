@@ -28,7 +28,7 @@ class LocalBackend:
         self.card, self.options = card, options
         self._lock = threading.Lock()
         device = pick_device(options.device)
-        dtype = pick_dtype(options.dtype, device)
+        dtype = pick_dtype(options, device)
         names = list(dict.fromkeys(card.checkpoints.values()))
         sizes = {name: weight_bytes(name, dtype) for name in names} if len(names) > 1 else {}
         limit = options.memory_gb * GIB if options.memory_gb else free_bytes(device)

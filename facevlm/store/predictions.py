@@ -104,6 +104,20 @@ def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, d
     }
 
 
+def to_label(prediction: Prediction, stamp: str | None = None) -> fo.Classification:
+    """A prediction as FiftyOne's label; ``stamp`` ties it to the record of a run."""
+    return fo.Classification(
+        label=prediction.label,
+        confidence=prediction.confidence,
+        logits=prediction.log_probs,
+        outcome=prediction.outcome,
+        reason=prediction.reason,
+        coverage=prediction.coverage,
+        text=prediction.text,
+        run=stamp,
+    )
+
+
 class Writer:
     """Writes chunks of predictions to the fields of a dataset; every chunk is safe once written."""
 
@@ -113,19 +127,7 @@ class Writer:
     def __call__(self, predictions: Sequence[Prediction]) -> None:
         by_field: dict[str, dict[str, fo.Classification]] = defaultdict(dict)
         for prediction in predictions:
-            label = self._label(prediction)
+            label = to_label(prediction, self._stamps[prediction.attribute])
             by_field[self._fields[prediction.attribute]][prediction.face.sample_id] = label
         for name, labels in by_field.items():
             self._dataset.set_values(name, labels, key_field="id", validate=False, progress=False)
-
-    def _label(self, prediction: Prediction) -> fo.Classification:
-        return fo.Classification(
-            label=prediction.label,
-            confidence=prediction.confidence,
-            logits=prediction.log_probs,
-            outcome=prediction.outcome,
-            reason=prediction.reason,
-            coverage=prediction.coverage,
-            text=prediction.text,
-            run=self._stamps[prediction.attribute],
-        )
