@@ -51,7 +51,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
             _model_name(ctx),
             _asked(ctx),
             prefix=ctx.params.get("prefix") or None,
-            batch_size=ctx.params.get("batch_size") or None,
+            batch_size=ctx.params.get("batch_size"),
             overwrite=ctx.params.get("mode") == OVERWRITE,
             options=Options(
                 device=ctx.params.get("device") or None,
@@ -72,7 +72,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
 
 
 def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
-    options = {name: card.title for name, card in cards.shipped().items()} | {OTHER: "Another checkpoint"}
+    options = {name: f"{name}: {card.title}" for name, card in cards.shipped().items()} | {OTHER: "Another checkpoint"}
     model = _forms.dropdown(inputs, "model", options, label="Model", default="demo")
     if ctx.params.get("model") == OTHER:
         model = inputs.str(
@@ -86,8 +86,20 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
             return None
     card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
     if card is not None:
-        _forms.notice(inputs, "licence", f"Licence: {card.licence}")
+        answered = [registry.get(name) for name in _ticked(ctx) if card.answers(name)]
+        _forms.attempt(model, lambda: cards.questions_for(card, answered))
+        _forms.notice(inputs, "licence", f"Licence: {card.licence}. {_weights(card)}")
     return card
+
+
+def _weights(card: cards.Card) -> str:
+    """Where a model's weights are and what they take, as far as is known."""
+    needs = f" {card.memory():.3g} GB of memory in bfloat16." if card.memory() >= 0.1 else ""
+    if card.is_here():
+        return f"The weights are on this machine.{needs}"
+    login = " Gated: accept the licence and log in first." if card.gated else ""
+    fetched = f" about {card.download * len(set(card.checkpoints.values())):.3g} GB" if card.download else ""
+    return f"The weights are not on this machine: the first run downloads{fetched or ' them'}.{needs}{login}"
 
 
 def _model_name(ctx: foo.ExecutionContext) -> str:
@@ -100,9 +112,13 @@ def _attribute_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) 
         "attributes", types.Header(label="Attributes", description="What to ask about every face", divider=True)
     )
     for attribute in registry.shipped().attributes.values():
-        if card.answers(attribute.name):
+        # A tick stays when another model is chosen, so it stays in sight until it is taken away.
+        strange = not card.answers(attribute.name)
+        if not strange or attribute.name in _ticked(ctx):
             labels = ", ".join(attribute.labels)
-            inputs.bool(ASK + attribute.name, label=attribute.title, description=labels, default=False)
+            box = inputs.bool(ASK + attribute.name, label=attribute.title, description=labels, default=False)
+            if strange:
+                box.invalid, box.error_message = True, f"Model '{card.name}' does not answer this: untick it."
     if not card.questions:
         _own_inputs(ctx, inputs)
     if not _ticked(ctx) and not ctx.params.get("own"):
@@ -153,7 +169,7 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
 
 def _check_storage(ctx: foo.ExecutionContext, target: targets.Collection, prefix: str) -> None:
     targets.check(target)
-    names = [a if isinstance(a, str) else a.name for a in _ticked(ctx)] or ["attribute"]
+    names = _ticked(ctx) or ["attribute"]
     predictions.check_fields(target, [predictions.field_name(prefix, name) for name in names])
 
 

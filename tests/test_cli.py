@@ -19,6 +19,7 @@ import yaml
 import facevlm
 from facevlm import cli
 from facevlm.attributes import shipped
+from facevlm.backends import cards
 from facevlm.datasets import samples
 from facevlm.sources import GROUPS, PICTURES, SAMPLES
 from facevlm.store import records
@@ -27,26 +28,21 @@ from facevlm.types import OUTCOMES
 ATTRIBUTES = ("gender", "age5", "race5", "emotion7")
 JUDGED = "test-cli-judged"
 COUNT = 24
+LOADING = {
+    "--device",
+    "--dtype",
+    "--revision",
+    "--quantize",
+    "--attention",
+    "--compile",
+    "--memory-gb",
+    "--trust-remote-code",
+}
+QUESTION = {"--images", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
 OPTIONS = {
     "demo": {"--images"},
-    "predict": {
-        "--images",
-        "--view",
-        "--model",
-        "--attributes",
-        "--attributes-file",
-        "--prefix",
-        "--prompt",
-        "--batch-size",
-        "--threads",
-        "--overwrite",
-        "--separate",
-        "--decode",
-        "--device",
-        "--dtype",
-        "--revision",
-        "--trust-remote-code",
-    },
+    "predict": QUESTION | LOADING | {"--prefix", "--batch-size", "--threads", "--overwrite", "--separate", "--decode"},
+    "probe": QUESTION | LOADING | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",
         "--prefix",
@@ -415,8 +411,10 @@ def test_models_are_listed_with_whether_they_are_here(run: Run) -> None:
     done = run("models")
     assert (done.status, done.err) == (0, "")
     assert done.rows("demo")[0][-1] == "here"
-    assert done.rows("facescan")[0][-1] == "not downloaded"
-    assert done.rows("hf:ID-or-folder")
+    assert done.rows("facescan")[0][3:5] == ["4 x 2.9 B", "23.4 GB"]
+    assert done.rows("facescan")[0][-1].startswith("not here")
+    assert all(done.rows(name) for name in cards.shipped())
+    assert "hf:ID-or-folder takes any checkpoint of these families: PaliGemma, PaliGemma 2; LLaVA" in done.out
 
 
 def test_attributes_are_listed_with_their_maps(run: Run) -> None:

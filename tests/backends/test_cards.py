@@ -9,6 +9,7 @@ import pytest
 
 from facevlm.attributes import define, get
 from facevlm.backends.cards import ANY, CARD_FILE, Card, find, is_here, location, questions_for, shipped
+from facevlm.backends.families import FAMILIES, GENERIC
 from facevlm.errors import FacevlmError, InputError, ModelError, UnknownName
 from facevlm.types import Attribute
 
@@ -105,11 +106,58 @@ def test_a_folder_speaks_for_itself(tmp_path: Path) -> None:
     assert (age.text, age.surface_forms[0]) == ("how old?", ("0-9",))
 
 
-def test_a_folder_without_a_card_answers_anything_in_the_words_of_the_attribute(tmp_path: Path) -> None:
-    card = find(f"hf:{tmp_path}")
-    [question] = questions_for(card, [HAT])
-    assert (question.text, question.context, question.cue) == ("does the person wear a hat?", None, "")
+@pytest.mark.parametrize(
+    ("model_type", "text"),
+    [
+        ("paligemma", "does the person wear a hat?"),
+        ("qwen3_vl", "does the person wear a hat? Choose from: Yes, no. Answer with the chosen words only."),
+        ("some_new_vlm", "does the person wear a hat? Choose from: Yes, no. Answer with the chosen words only."),
+    ],
+)
+def test_a_folder_without_a_card_answers_anything_in_the_words_of_its_family(
+    tmp_path: Path, model_type: str, text: str
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    [question] = questions_for(find(f"hf:{tmp_path}"), [HAT])
+    assert (question.text, question.context, question.cue) == (text, None, "")
     assert question.surface_forms == (("Yes", "Sure", "yes", "sure"), ("no",))
+
+
+def test_a_family_that_chooses_from_no_labels_says_so_and_takes_a_prompt(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "florence2"}')
+    for name in ("florence-2", f"hf:{tmp_path}"):
+        with pytest.raises(InputError, match=r"answers only what it was tuned for.*facevlm.json.*prompts="):
+            questions_for(find(name), [HAT])
+        [question] = questions_for(find(name), [HAT], {"hat": "<DocVQA>a hat?"})
+        assert question.text == "<DocVQA>a hat?"
+
+
+def test_a_damaged_config_is_no_family(tmp_path: Path) -> None:
+    for damaged in ("{", "[]", ""):
+        (tmp_path / "config.json").write_text(damaged)
+        assert find(f"hf:{tmp_path}").family() is GENERIC
+
+
+def test_models_that_were_not_tuned_are_asked_to_choose() -> None:
+    texts = {name: questions_for(card, [get("gender")])[0].text for name, card in shipped().items() if card.prompt}
+    asked = "answer en what is the gender of the person in the image? choose from: Male, Female"
+    assert texts == {"paligemma": asked, "paligemma2": asked}
+    for name in ("llava-next", "qwen-vl", "smolvlm"):
+        assert "Choose from: Male, Female." in questions_for(find(name), [get("gender")])[0].text
+
+
+def test_every_preset_names_a_family_that_there_is() -> None:
+    for name, card in shipped().items():
+        assert card.model_type in FAMILIES, name
+        assert card.parameters > 0
+        assert card.download > 0
+        assert card.licence
+
+
+def test_memory_counts_every_checkpoint_once() -> None:
+    assert find("facescan").memory() == pytest.approx(4 * find("paligemma").memory())
+    assert find("paligemma").memory(4) == 2 * find("paligemma").memory()
+    assert find("hf:org/name").memory() == 0
 
 
 @pytest.mark.parametrize(

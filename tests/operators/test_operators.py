@@ -189,3 +189,19 @@ def test_scheduled_runs_do_the_same(faces: fo.Dataset) -> None:
         faces.reload()
     assert faces.count_values("demo_gender.outcome") == {"ok": 96}
     assert faces.list_evaluations() == ["demo_eval_gender"]
+
+
+def test_the_form_says_what_a_model_needs(faces: fo.Dataset) -> None:
+    assert "23.4 GB of memory in bfloat16. Gated" in json.dumps(form(APPLY, faces, model="facescan"))
+    assert "The weights are on this machine." in json.dumps(form(APPLY, faces))
+
+
+def test_a_model_that_cannot_choose_is_refused_in_the_form(faces: fo.Dataset) -> None:
+    assert "model" not in errors(form(APPLY, faces, model="florence-2"))
+    assert "only what it was tuned for" in errors(form(APPLY, faces, model="florence-2", ask_gender=True))["model"]
+
+
+def test_a_tick_that_another_model_does_not_answer_stays_in_sight(faces: fo.Dataset) -> None:
+    shown = form(APPLY, faces, model="facescan", ask_race5=True)
+    assert "does not answer this" in errors(shown)["ask_race5"]
+    assert "ask_race5" not in form(APPLY, faces, model="facescan")
