@@ -118,7 +118,8 @@ def _attribute_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) 
             labels = ", ".join(attribute.labels)
             box = inputs.bool(ASK + attribute.name, label=attribute.title, description=labels, default=False)
             if strange:
-                box.invalid, box.error_message = True, f"Model '{card.name}' does not answer this: untick it."
+                box.invalid = True
+                box.error_message = f"Model '{card.name}' answers {', '.join(card.questions)}: untick this."
     if not card.questions:
         _own_inputs(ctx, inputs)
     if not _ticked(ctx) and not ctx.params.get("own"):

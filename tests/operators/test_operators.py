@@ -139,7 +139,7 @@ def test_an_aborted_client_loses_nothing(faces: fo.Dataset) -> None:
     [
         (APPLY, {}, "Got no attribute, expected at least one of gender"),
         (APPLY, {"model": "nope", "ask_gender": True}, "Unknown model 'nope'"),
-        (APPLY, {"ask_race7": True}, "answers gender, race5, age5, emotion7; got 'race7'"),
+        (APPLY, {"ask_race7": True}, "answers gender, race5, age5, emotion7: untick this"),
         (APPLY, {"ask_gender": True, "prefix": "9x"}, "Got the field prefix '9x'"),
         (EVALUATE, {}, "holds no predictions"),
     ],
@@ -203,5 +203,5 @@ def test_a_model_that_cannot_choose_is_refused_in_the_form(faces: fo.Dataset) ->
 
 def test_a_tick_that_another_model_does_not_answer_stays_in_sight(faces: fo.Dataset) -> None:
     shown = form(APPLY, faces, model="facescan", ask_race5=True)
-    assert "does not answer this" in errors(shown)["ask_race5"]
+    assert "answers race7, gender, age5, emotion8: untick this" in errors(shown)["ask_race5"]
     assert "ask_race5" not in form(APPLY, faces, model="facescan")
