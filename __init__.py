@@ -1,7 +1,7 @@
-"""The plugin's face for FiftyOne. Light: everything heavy is imported when an operator runs.
+"""The plugin's and the model zoo's face for FiftyOne. Light: everything heavy is imported when it is used.
 
-FiftyOne imports this file anew at every registry build, under a name of its own; the core is therefore
-always imported as ``facevlm``, installed or from this folder, so that there is one copy of it.
+FiftyOne imports this file anew at every registry build and for every zoo model, under names of its own; the core is
+therefore always imported as ``facevlm``, installed or from this folder, so that there is one copy of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent
 
 def _provide(package: str) -> None:
     """Make ``import <package>`` work: the installed one, else the one in this folder."""
-    if package in sys.modules or importlib.util.find_spec(package) is not None:
+    if package in sys.modules or _is_installed(package):
         return
     folder = ROOT / package
     spec = importlib.util.spec_from_file_location(
@@ -30,10 +30,48 @@ def _provide(package: str) -> None:
     spec.loader.exec_module(module)
 
 
+def _is_installed(package: str) -> bool:
+    """Not so for a folder of that name on the path that holds plugins or zoo models, or is this one."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None and Path(spec.origin).with_name("types.py").is_file()
+
+
+def _core(module: str) -> Any:
+    _provide("facevlm")
+    return importlib.import_module(f"facevlm.{module}")
+
+
 def register(plugin: Any) -> None:
     """Called by FiftyOne: register the operators."""
     _provide("facevlm")
     shell = importlib.import_module(".operators", __name__)
     for operator in shell.OPERATORS:
         plugin.register(operator)
-    importlib.import_module("facevlm.store.evaluations").keep_custom_metrics()
+    _core("store.evaluations").keep_custom_metrics()
+
+
+def _card_name(model_name: str) -> str:
+    """``demo`` for facevlm/demo."""
+    return model_name.partition("/")[2]
+
+
+def download_model(model_name: str, model_path: str) -> None:
+    """Called by FiftyOne's model zoo: leave the file by which it knows that the model may be loaded.
+
+    Weights are fetched by :func:`load_model`, which knows the attributes: of a model with a checkpoint for each, only
+    those that are needed.
+    """
+    note = f"{model_name} keeps its weights in the cache of huggingface_hub, and fetches them when it is loaded.\n"
+    Path(model_path).write_text(note, encoding="utf-8")
+
+
+def load_model(model_name: str, model_path: str, attributes: Any = (), registry: Any = None, **options: Any) -> Any:
+    """Called by FiftyOne's model zoo: the model, asked about ``attributes``; arguments as in ``facevlm.apply``."""
+    name = _card_name(model_name)
+    chosen = _core("api").resolve_attributes(attributes, _core("backends.cards").find(name), registry)
+    return _core("store.zoo").load(name, chosen, **options)
+
+
+def resolve_input(model_name: str, ctx: Any) -> Any:
+    """Called by FiftyOne's model zoo: the form for what ``load_model`` needs to know."""
+    return _core("store.zoo").form(_card_name(model_name))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from facevlm import attributes as registry_module
 from facevlm import pipeline
 from facevlm.attributes import Registry
-from facevlm.backends import Backend, BackendInfo, Options, open_backend
+from facevlm.backends import Backend, BackendInfo, Checker, Options, open_backend
 from facevlm.backends.cards import ANY, Card, find, questions_for
 from facevlm.errors import FieldError, InputError
 from facevlm.evaluation import AttributeEvaluation
@@ -84,6 +84,8 @@ class Application:
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
         self.backend = backend_of(model, self._options, chosen)
+        if isinstance(self.backend, Checker):
+            self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
         self._dataset, self._target = target._dataset, target
         info = self.backend.info

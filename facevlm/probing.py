@@ -12,24 +12,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
-
-from PIL.Image import Image
+from typing import Any
 
 from facevlm import pipeline
 from facevlm.api import backend_of, card_of, resolve_attributes
 from facevlm.attributes import Registry, fold
-from facevlm.backends import Backend, BackendInfo, Options
+from facevlm.backends import Backend, BackendInfo, Options, Speaker
 from facevlm.backends.cards import questions_for
 from facevlm.store import targets
-from facevlm.types import Attribute, Prediction, Question, Reply
-
-
-@runtime_checkable
-class Speaker(Protocol):
-    """A backend that can answer freely, too, whatever its way of decoding."""
-
-    def say(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]: ...
+from facevlm.types import Attribute, Prediction, Question
 
 
 class _Speaking:

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image, Resampling
 
@@ -102,6 +102,22 @@ class Backend(Protocol):
 
         A picture or question that cannot be answered gets a Reply with ``error``; the others are not lost.
         """
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """A backend that can answer freely, too, whatever its way of decoding."""
+
+    def say(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        """Replies with ``text``, of shape (len(images), len(questions))."""
+
+
+@runtime_checkable
+class Checker(Protocol):
+    """A backend that can tell without a picture whether questions can be put to it."""
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raise :class:`~facevlm.errors.ModelError` where one cannot."""
 
 
 def open_backend(model: str, options: Options | None = None, attributes: Sequence[str] | None = None) -> Backend:

@@ -76,6 +76,12 @@ class Checkpoint:
         gap = abs(float(scores.log_probs[0, 0]) - plain) / max(1.0, abs(plain))
         return gap if np.isfinite(gap) else float("inf")
 
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raise :class:`~facevlm.errors.ModelError` where an answer has no tokens, or those of another label."""
+        if self.decode == "score":
+            for question in questions:
+                self._branch((), question)
+
     def prepare(self, images: Sequence[Image]) -> list[Prepared]:
         """Pictures as the model takes them, prepared by threads."""
         if self.picture or len(images) == 1:

@@ -84,6 +84,12 @@ class LocalBackend:
 
         return fit_batch(peak, free_bytes(device))
 
+    def check(self, questions: Sequence[Question]) -> None:
+        """Spell every answer; raises :class:`~facevlm.errors.ModelError` for what cannot be spelled or told apart."""
+        with self._lock:
+            for name, members in self._by_checkpoint(questions).items():
+                self._loaded[name].check([questions[k] for k in members])
+
     def answer(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
         """Scores of every label, or free answers where the model was opened, or fell back, to ``generate``."""
         return self._ask(images, questions, free=False)
