@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import torch
+from jinja2 import TemplateError
 from PIL.Image import Image
 from PIL.Image import new as new_image
 
@@ -20,6 +21,7 @@ from facevlm.errors import ModelError
 from facevlm.types import Question, Reply
 
 MAX_NEW_TOKENS = 24
+FAILURES = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.05}
 PROBE = "what is this?"
 PROBE_SIZE = 96
@@ -35,36 +37,54 @@ class Checkpoint:
         self._tries: dict[object, LabelTrie] = {}
         self._ids: dict[tuple[str, str], Ids] = {}
         self._pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-prepare")
-        if options.decode == "score":
-            self._check_scoring(TOLERANCE.get(self.family.model.dtype, 0.05))
+        self._check(TOLERANCE.get(self.family.model.dtype, 0.05))
 
     @property
     def picture(self) -> PictureSpec | None:
         return self.family.picture
 
-    def _check_scoring(self, tolerance: float) -> None:
+    def _check(self, tolerance: float) -> None:
         """Let the model answer one question freely, then score that answer; on a mismatch, generate from now on.
 
-        Wrong masks or positions are silent otherwise. The score must equal the model's own forward pass, and in
-        float32 the answer must be what restricted greedy decoding takes.
+        Wrong masks or positions are silent otherwise. Raises :class:`~facevlm.errors.ModelError` for weights,
+        tokenizer, chat template and picture processor that do not belong together.
         """
         with torch.inference_mode():
-            gap = self._scoring_gap()
-        if gap <= tolerance:
-            return
-        self.decode = "generate"
-        self.note = (
-            f"{self.name}: its label scores do not agree with its own forward pass (they differ by {gap:.2g}), so it "
-            "answers by generating text, without confidences."
-        )
+            picture, ids, answer = self._try_out()
+            if self.decode != "score":
+                return
+            try:
+                gap = self._scoring_gap(picture, ids, answer)
+                what = f"its label scores differ from those of its own forward pass by {gap:.2g}"
+            except torch.OutOfMemoryError:
+                raise
+            except FAILURES as error:
+                gap, what = float("inf"), f"its labels cannot be scored in one pass ({type(error).__name__})"
+        if not gap <= tolerance:
+            self.decode = "generate"
+            self.note = f"{self.name}: {what}, so it answers by generating text, without confidences."
 
-    def _scoring_gap(self) -> float:
+    def _try_out(self) -> tuple[Prepared, Ids, Ids]:
+        """A test picture, the tokens of a question about it, and those of a free answer that can be scored."""
+        family = self.family
+        try:
+            picture = family.prepare(_test_picture(self.picture))
+            ids = family.ids(picture, PROBE)
+            said = family.generate_ids(family.collate([picture]), [ids], 3)[0].tolist()
+        except torch.OutOfMemoryError as error:
+            raise ModelError("Out of memory with a single picture when the model was tried out.") from error
+        except (*FAILURES, TemplateError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
+            raise ModelError(
+                f"Cannot ask model '{self.name}' about a picture: {first}. Expected weights, tokenizer, chat template "
+                "and picture processor that belong together."
+            ) from error
+        stops = (*family.ends, family.image_token)
+        return picture, ids, tuple(itertools.takewhile(lambda token: token not in stops, said))
+
+    def _scoring_gap(self, picture: Prepared, ids: Ids, answer: Ids) -> float:
         """How far the score of a free answer is from the model's own, as a share of it where that is above one."""
         family = self.family
-        picture = family.prepare(_test_picture(self.picture))
-        ids = family.ids(picture, PROBE)
-        said = family.generate_ids(family.collate([picture]), [ids], 3)[0].tolist()
-        answer = tuple(said[: next((k for k, token in enumerate(said) if token in family.ends), len(said))])
         other = family.answer_ids("a picture")
         forms = tuple((form,) for form in (answer or other, other[:1], other) if form)
         prefix, tail = family.split(ids)
@@ -73,8 +93,7 @@ class Checkpoint:
         logits = family.logits(family.see(family.collate([picture])), [prefix], trie, keep)
         scores = trie.read(edge_log_probs(logits, trie, keep).cpu().numpy())[0]
         plain = family.plain_log_prob(family.collate([picture]), ids, forms[0][0])
-        gap = abs(float(scores.log_probs[0, 0]) - plain) / max(1.0, abs(plain))
-        return gap if np.isfinite(gap) else float("inf")
+        return abs(float(scores.log_probs[0, 0]) - plain) / max(1.0, abs(plain))
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raise :class:`~facevlm.errors.ModelError` where an answer has no tokens, or those of another label."""

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 
 from facevlm.backends import Options, load_class
 from facevlm.backends.cards import Card, is_here, location
-from facevlm.backends.families import family_of, titles
+from facevlm.backends.families import GENERIC, FamilyInfo, family_of, titles
 from facevlm.backends.families.base import Family, Tools
 from facevlm.errors import ModelError, lookup
 
@@ -65,7 +65,7 @@ def load(card: Card, name: str, options: Options) -> tuple[Family, str]:
     dtype = pick_dtype(options, device)
     path = location(name)
     check_reachable(card, path)
-    with _load_errors(card, path), _quiet():
+    with _load_errors(card, path, options), _quiet():
         config = _config(path, options)
         tools = _tools(card, path, options, config)
         model = transformers.AutoModelForImageTextToText.from_pretrained(
@@ -78,7 +78,7 @@ def load(card: Card, name: str, options: Options) -> tuple[Family, str]:
         )
         if not options.quantize:
             model.to(device)
-        family: Family = load_class(family_of(config.model_type).path)(model.eval(), tools)
+        family: Family = load_class(_family(config).path)(model.eval(), tools)
     if options.compile:
         _compile(model, options.compile)
     return family, _revision(config, path)
@@ -94,6 +94,12 @@ def _config(path: str, options: Options) -> Any:
     return transformers.AutoConfig.from_pretrained(
         path, revision=options.revision, trust_remote_code=options.trust_remote_code
     )
+
+
+def _family(config: Any) -> FamilyInfo:
+    """The family of a config; Pixtral calls itself a LLaVA but takes pictures of any shape."""
+    tower = getattr(getattr(config, "vision_config", None), "model_type", "")
+    return GENERIC if tower == "pixtral" else family_of(config.model_type)
 
 
 def _revision(config: Any, path: str) -> str:
@@ -113,9 +119,14 @@ def _tools(card: Card, path: str, options: Options, config: Any) -> Tools:
         "trust_remote_code": options.trust_remote_code,
     }
     tokenizer = transformers.AutoTokenizer.from_pretrained(source, **common)
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise ModelError(
+            f"Cannot load model '{card.name}' from {path}: its tokenizer has no words. Expected tokenizer.json "
+            "or another tokenizer file in its folder."
+        )
     described, _ = transformers.ProcessorMixin.get_processor_dict(source, revision=common["revision"])
     whole = None
-    if family_of(config.model_type).path.endswith(":Chat"):
+    if _family(config) is GENERIC:
         whole = transformers.AutoProcessor.from_pretrained(source, backend="pil", **common)
         images = whole.image_processor
     else:
@@ -127,7 +138,7 @@ def _tools(card: Card, path: str, options: Options, config: Any) -> Tools:
 def _attention(options: Options) -> dict[str, Any]:
     """FlashAttention takes no mask of ours, so with it the decoder keeps PyTorch's own kernels."""
     if options.attention == FLASH:
-        return {"attn_implementation": {"vision_config": FLASH, "text_config": "sdpa", "": "sdpa"}}
+        return {"attn_implementation": {"vision_config": FLASH}}
     return {"attn_implementation": options.attention} if options.attention else {}
 
 
@@ -209,7 +220,7 @@ def _weights_digest(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _load_errors(card: Card, path: str) -> Iterator[None]:
+def _load_errors(card: Card, path: str, options: Options) -> Iterator[None]:
     """transformers' and the hub's errors as one sentence with the remedy."""
     try:
         yield
@@ -218,13 +229,21 @@ def _load_errors(card: Card, path: str) -> Iterator[None]:
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, ConnectionError) as error:
         raise ModelError(_gated(card, path, "it is not on this machine and the hub cannot be reached")) from error
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, ImportError, AttributeError) as error:
+        if options.attention and "attention" in str(error).lower():
+            raise ModelError(
+                f"Got attention='{options.attention}', which model '{card.name}' cannot use: {_first_line(error)}. Leave it "
+                "out, or choose another."
+            ) from error
         if not Path(path).is_dir() and isinstance(error, OSError):
             raise ModelError(_gated(card, path, "it is not on this machine and could not be fetched")) from error
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"Cannot load model '{card.name}' from {path}: {first} "
+            f"Cannot load model '{card.name}' from {path}: {_first_line(error)}. "
             "Expected a folder written by save_pretrained, with config.json, weights and processor files."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
 
 
 def _gated(card: Card, path: str, what: str) -> str:

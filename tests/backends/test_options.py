@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from PIL import Image
 
 from facevlm.attributes import get
@@ -85,8 +86,7 @@ def test_the_type_of_numbers_follows_device_and_weights(quantize: str | None, de
 
 def test_flash_attention_is_for_the_tower_alone() -> None:
     wanted = loading._attention(Options(attention="flash_attention_2"))["attn_implementation"]
-    assert wanted["vision_config"] == "flash_attention_2"
-    assert wanted["text_config"] == "sdpa"
+    assert wanted == {"vision_config": "flash_attention_2"}
 
 
 @pytest.mark.parametrize(
@@ -120,3 +120,12 @@ def test_bytes_of_weights_are_counted_from_the_files(tmp_path: Path) -> None:
     assert loading.weight_bytes(str(folder), torch.float32) == stored
     assert loading.weight_bytes(str(folder), torch.bfloat16) == stored // 2
     assert loading.weight_bytes("org/not-here", torch.float32) == 0
+
+
+def test_attention_that_a_model_cannot_use_is_named(tmp_path: Path) -> None:
+    """Gemma 2, the decoder of PaliGemma 2, caps its attention scores, which sdpa cannot."""
+    card = find(f"hf:{tiny.paligemma2(tmp_path)}")
+    if not transformers.Gemma2ForCausalLM._supports_sdpa:
+        with pytest.raises(ModelError, match=r"Got attention='sdpa', which model .* cannot use"):
+            LocalBackend(card, Options(attention="sdpa"))
+    assert LocalBackend(card, Options(attention="eager")).info.decode == "score"

@@ -7,7 +7,8 @@ what the published checkpoints' say for one question about one picture.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 WIDTH = 64
+GAIN = 1.5
+EMBEDDING = 0.1
 TEXT = {
     "hidden_size": WIDTH,
     "intermediate_size": 128,
@@ -41,8 +44,8 @@ CORPUS = [
     "Choose from the words. Answer with the chosen words only. user assistant User Assistant model",
 ]
 CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}{% if c['type'] == 'image' %}PICTURE"
-    "{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}PICTURE{% else %}{{ c['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
@@ -67,6 +70,7 @@ def _tokenizer(kind: str, special: dict[str, str], first: list[str], **kwargs: A
     vocab, merges = _learned(byte_level)
     words = [*first, *sorted(vocab, key=vocab.get)]  # type: ignore[arg-type]
     if not byte_level:
+        kwargs["add_bos_token"] = True
         words = [*first, *(f"<0x{b:02X}>" for b in range(256)), *words[len(first) :]]
     table = {word: k for k, word in enumerate(dict.fromkeys(words))}
     return getattr(tf, kind)(vocab=table, merges=merges, extra_special_tokens=special, **kwargs)
@@ -92,18 +96,31 @@ def _text(tokenizer: Any, **kwargs: Any) -> dict[str, Any]:
     }
 
 
-def _finish(folder: Path, config: Any, tokenizer: Any, pictures: Any, template: str | None) -> Path:
-    torch.manual_seed(5)
-    config.initializer_range = 0.12
-    model = tf.AutoModelForImageTextToText.from_config(config)
+def _fill(model: Any) -> None:
+    """Weights drawn by name, so that they do not depend on the order in which a release of transformers makes them.
+
+    Matrices keep the size of what passes through them and a little more, so that pictures come through to the answer.
+    """
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.1)
-            elif parameter.ndim > 1 and "embed" not in name:
-                parameter.mul_(2.5)
-    ends = [tokenizer.eos_token_id]
-    model.generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+            draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+            noise = torch.randn(parameter.shape, generator=draw)
+            if parameter.ndim > 1 and "embed" not in name:
+                parameter.copy_(noise * GAIN / parameter[0].numel() ** 0.5)
+            elif parameter.ndim > 1:
+                parameter.copy_(noise * EMBEDDING)
+            else:
+                parameter.copy_(float((parameter == 1).all()) + noise * 0.1)
+
+
+def _finish(
+    folder: Path, config: Any, tokenizer: Any, pictures: Any, template: str | None, ends: Sequence[str] = ()
+) -> Path:
+    """``ends`` are the tokens that end an answer, where there are others than the tokenizer's own."""
+    model = tf.AutoModelForImageTextToText.from_config(config)
+    _fill(model)
+    found = [tokenizer.convert_tokens_to_ids(end) for end in ends]
+    model.generation_config.eos_token_id = found or tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     if template:
         tokenizer.chat_template = template
@@ -113,10 +130,11 @@ def _finish(folder: Path, config: Any, tokenizer: Any, pictures: Any, template: 
     return folder
 
 
-def paligemma(folder: Path, text: str = "gemma") -> Path:
+def paligemma(folder: Path, text: str = "gemma", **caps: float) -> Path:
+    """``caps`` are Gemma 2's bounds of logits, off unless given: not every supported release applies them here."""
     tokenizer = _tokenizer("GemmaTokenizer", {"image_token": "<image>"}, ["<pad>", "<eos>", "<bos>", "<unk>"])
     image = tokenizer.convert_tokens_to_ids("<image>")
-    kwargs = _text(tokenizer, head_dim=16, model_type=text, final_logit_softcapping=5.0)
+    off = {} if text == "gemma" else {"final_logit_softcapping": None, "attn_logit_softcapping": None}
     config = tf.PaliGemmaConfig(
         vision_config={
             **VISION,
@@ -126,7 +144,7 @@ def paligemma(folder: Path, text: str = "gemma") -> Path:
             "vision_use_head": False,
             "projection_dim": WIDTH,
         },
-        text_config=kwargs,
+        text_config=_text(tokenizer, head_dim=16, model_type=text, **{**off, **caps}),
         image_token_index=image,
         projection_dim=WIDTH,
         hidden_size=WIDTH,
@@ -142,7 +160,8 @@ def paligemma2(folder: Path) -> Path:
     return paligemma(folder, "gemma2")
 
 
-def llava(folder: Path) -> Path:
+def llava(folder: Path, tower: str = "clip_vision_model", features: str = "default") -> Path:
+    """``features`` says which of the tower's tokens are taken; CLIP's has one more than there are patches."""
     tokenizer = _tokenizer("LlamaTokenizer", {"image_token": "<image>"}, ["<unk>", "<s>", "</s>"], pad_token="</s>")
     image = tokenizer.convert_tokens_to_ids("<image>")
     config = tf.LlavaConfig(
@@ -151,11 +170,12 @@ def llava(folder: Path) -> Path:
             "image_size": 32,
             "patch_size": 8,
             "projection_dim": 32,
-            "model_type": "clip_vision_model",
+            "model_type": tower,
         },
         text_config={**_text(tokenizer), "model_type": "llama"},
         image_token_index=image,
         vision_feature_layer=-1,
+        vision_feature_select_strategy=features,
     )
     config.image_token_id = image
     pictures = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
@@ -208,6 +228,19 @@ def _qwen_ids(tokenizer: Any) -> dict[str, int]:
     return {f"{name}_id": tokenizer.convert_tokens_to_ids(token) for name, token in QWEN_TOKENS.items()}
 
 
+def qwen2_vl(folder: Path) -> Path:
+    tokenizer = _qwen_words(QWEN_TOKENS)
+    config = tf.Qwen2VLConfig(
+        text_config=_text(
+            tokenizer, rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
+        ),
+        vision_config={"depth": 2, "embed_dim": 32, "hidden_size": WIDTH, "num_heads": 2, "patch_size": 8},
+        **_qwen_ids(tokenizer),
+    )
+    pictures = Qwen2VLImageProcessorPil(patch_size=8, size={"shortest_edge": 16 * 16, "longest_edge": 96 * 96})
+    return _finish(folder, config, tokenizer, pictures, CHATML.replace("PICTURE", QWEN_PICTURE))
+
+
 def qwen2_5_vl(folder: Path) -> Path:
     tokenizer = _qwen_words(QWEN_TOKENS)
     config = tf.Qwen2_5_VLConfig(
@@ -227,7 +260,8 @@ def qwen2_5_vl(folder: Path) -> Path:
         **_qwen_ids(tokenizer),
     )
     pictures = Qwen2VLImageProcessorPil(patch_size=8, size={"shortest_edge": 16 * 16, "longest_edge": 96 * 96})
-    return _finish(folder, config, tokenizer, pictures, CHATML.replace("PICTURE", QWEN_PICTURE))
+    template = CHATML.replace("PICTURE", QWEN_PICTURE)
+    return _finish(folder, config, tokenizer, pictures, template, ["<|im_end|>", "<|endoftext|>"])
 
 
 def qwen3_vl(folder: Path) -> Path:
@@ -261,8 +295,8 @@ def qwen3_vl(folder: Path) -> Path:
 
 SMOL_TEMPLATE = (
     "<|im_start|>{% for m in messages %}{{ m['role'] | capitalize }}:{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
+    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
 
@@ -273,10 +307,10 @@ def _idefics(folder: Path, config_class: Any, pictures: Any) -> Path:
     tokenizer.add_special_tokens({"additional_special_tokens": [*names, *rows]}, replace_extra_special_tokens=False)
     tokenizer.eos_token = "<end_of_utterance>"
     config = config_class(
-        vision_config={**VISION, "image_size": 32, "patch_size": 8},
+        vision_config={**VISION, "image_size": 32, "patch_size": 4},
         text_config={**_text(tokenizer), "model_type": "llama"},
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        scale_factor=2,
+        scale_factor=4,
         pad_token_id=tokenizer.pad_token_id,
     )
     return _finish(folder, config, tokenizer, pictures, SMOL_TEMPLATE)
@@ -288,7 +322,7 @@ def idefics3(folder: Path) -> Path:
 
 
 def smolvlm(folder: Path) -> Path:
-    sizes = {"size": {"longest_edge": 64}, "max_image_size": {"longest_edge": 32}}
+    sizes = {"size": {"longest_edge": 96}, "max_image_size": {"longest_edge": 32}}
     return _idefics(folder, tf.SmolVLMConfig, SmolVLMImageProcessorPil(**sizes))
 
 
@@ -316,10 +350,10 @@ def gemma3(folder: Path) -> Path:
     pictures = Gemma3ImageProcessorPil(size={"height": 32, "width": 32})
     template = (
         "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m['role'] }}\n{% for c in m['content'] %}"
-        "{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<end_of_turn>\n{% endfor %}"
-        "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+        "{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<end_of_turn>\n"
+        "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
     )
-    return _finish(folder, config, tokenizer, pictures, template)
+    return _finish(folder, config, tokenizer, pictures, template, ["<eos>", "<end_of_turn>"])
 
 
 def internvl(folder: Path) -> Path:
@@ -397,6 +431,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
         paligemma2,
         llava,
         llava_next,
+        qwen2_vl,
         qwen2_5_vl,
         qwen3_vl,
         idefics3,

@@ -87,7 +87,7 @@ class Florence2(Family):
     def generate_ids(self, inputs: dict[str, Any], prompts: Sequence[Ids], max_new_tokens: int) -> Tensor:
         ids, real = self.padded(prompts)
         out = self.model.generate(
-            input_ids=ids, attention_mask=real.long(), **inputs, **greedy(max_new_tokens + 2, self)
+            input_ids=ids, attention_mask=real.long(), **inputs, **greedy(max_new_tokens + len(self._forced()), self)
         )
         new: Tensor = out[:, 1 + len(self._forced()) :]
         return new
