@@ -1,20 +1,23 @@
 # make demo    label the sample faces with the demo model and evaluate (FACEVLM_IMAGES=/folder: your own pictures)
 # make app     open the App on the result
 # make test    the whole test suite
+# make test-lowest   the tests of the local backend on the lowest supported transformers
 # make check   ruff, mypy, import-linter
 # Python and the folder of the virtual environment can be chosen: make demo PYTHON=python3.12 VENV=/path
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PINS := --constraint constraints.txt
 DATASET ?= facevlm-demo
+LOWEST := $(VENV)/lowest
 
 export FIFTYONE_DATABASE_VALIDATION := false
 export FIFTYONE_DO_NOT_TRACK := true
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo app test check format install install-dev benchmark
+.PHONY: demo app test test-lowest check format install install-dev benchmark
 .DEFAULT_GOAL := demo
 
 install: $(VENV)/.runtime
@@ -22,12 +25,12 @@ install-dev: $(VENV)/.dev
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) torch
-	$(PIP) --editable .
+	$(PIP) $(PINS) torch
+	$(PIP) $(PINS) --editable .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) --editable ".[dev]"
+	$(PIP) $(PINS) --editable ".[dev]"
 	touch $@
 
 demo: install
@@ -38,6 +41,10 @@ app: install
 
 test: install-dev
 	$(BIN)/python -m pytest
+
+test-lowest: install-dev
+	$(PIP) --no-deps --target $(LOWEST) transformers==5.20.2
+	PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest tests/backends
 
 check: install-dev
 	$(BIN)/ruff check .
