@@ -19,9 +19,9 @@ class Pass:
 def vision_flops(vision: Any) -> float:
     """SigLIP and the projector over one picture.
 
-    With n patches of p pixels a side and c colours, width d, feed-forward width m, l layers, and projected width t:
-    patches ``2n(cp²)d``; each layer ``2n(4d² + 2dm)`` for its matrices and ``4n²d`` for attention (queries by keys, weights
-    by values); projector ``2ndt``.
+    With n patches of p pixels a side and c colours, width d, feed-forward width m, and projected width t: patches
+    ``2n(cp²)d``; each layer ``2n(4d² + 2dm)`` for its matrices and ``4n²d`` for attention (queries by keys, weights by
+    values); projector ``2ndt``.
     """
     n = (vision.image_size // vision.patch_size) ** 2
     d, m = vision.hidden_size, vision.intermediate_size
@@ -33,9 +33,9 @@ def vision_flops(vision: Any) -> float:
 def decoder_flops(text: Any, tokens: int) -> float:
     """Gemma's layers over a sequence of ``tokens``, without logits.
 
-    With n tokens, width d, h heads and k key-value heads of size s, gated feed-forward of width m, l layers:
-    each layer ``2n(2dhs + 2dks + 3dm)`` for its matrices and ``4n²hs`` for attention. All of n² counts, since
-    attention under a mask is computed as if there were none.
+    With n tokens, width d, h heads and k key-value heads of size s, and a gated feed-forward of width m: each layer
+    ``2n(2dhs + 2dks + 3dm)`` for its matrices and ``4n²hs`` for attention. All of n² counts, since attention under a
+    mask is computed as if there were none.
     """
     d, heads = text.hidden_size, text.num_attention_heads * text.head_dim
     keys = text.num_key_value_heads * text.head_dim
@@ -45,7 +45,7 @@ def decoder_flops(text: Any, tokens: int) -> float:
 
 def logit_flops(text: Any, positions: int) -> float:
     """Logits over the vocabulary at some positions: ``2nvd``."""
-    return 2.0 * positions * text.vocab_size * text.hidden_size
+    return float(2 * positions * text.vocab_size * text.hidden_size)
 
 
 def picture_flops(vision: Any, text: Any, passes: Sequence[Pass], towers: int = 1) -> float:

@@ -24,7 +24,12 @@ SMALL = "small"
 SIDE, PATCH = 224, 14
 VISION: Mapping[str, Mapping[str, int]] = {
     "mid": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8},
-    "paligemma-3b": {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16},
+    "paligemma-3b": {
+        "hidden_size": 1152,
+        "intermediate_size": 4304,
+        "num_hidden_layers": 27,
+        "num_attention_heads": 16,
+    },
 }
 TEXT: Mapping[str, Mapping[str, int]] = {
     "mid": {

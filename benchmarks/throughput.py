@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +23,12 @@ from PIL import Image
 from transformers import SiglipVisionConfig
 
 import facevlm
+from benchmarks.systems import checkpoint_of, plain_of
+from benchmarks.timing import alternate, machine
 from facevlm import images
 from facevlm.attributes import get
 from facevlm.backends import Options, cards, open_backend
+from facevlm.backends.families.base import edge_log_probs
 from facevlm.datasets import samples
 from facevlm.types import Question
 from tools.demo_model.model import CUES, build, processor, save
@@ -37,26 +38,11 @@ BATCH = 32
 CARD_LOOP = 12
 
 
-def median_rates(systems: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Pictures per second of each system: the median of rounds in which all take turns."""
-    for run in systems.values():
-        run()
-    rates: dict[str, list[float]] = {name: [] for name in systems}
-    for number in range(rounds):
-        names = list(systems) if number % 2 == 0 else list(systems)[::-1]
-        for name in names:
-            start = time.perf_counter()
-            done = systems[name]()
-            rates[name].append(done / (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in rates.items()}
-
-
 def card_loop(model: str, paths: Sequence[str]) -> Callable[[], int]:
     """The model card's way: one picture and one question at a time, generate, cut the prompt off, decode."""
-    backend: Any = open_backend(model)
-    checkpoint = backend._checkpoint(next(iter(backend.card.checkpoints.values())))
-    network, proc = checkpoint.family.model, checkpoint.family.processor
-    prompts = [backend.card.questions[name] for name in ATTRIBUTES]
+    plain = plain_of(checkpoint_of(open_backend(model), ATTRIBUTES[0]))
+    network, proc = plain.network, plain.processor
+    prompts = [cards.find(model).questions[name] for name in ATTRIBUTES]
 
     def run() -> int:
         for path in paths:
@@ -74,10 +60,10 @@ def card_loop(model: str, paths: Sequence[str]) -> Callable[[], int]:
 
 def bare_forward(model: str, questions: Sequence[Question], pictures: Sequence[Image.Image]) -> Callable[[], int]:
     """The same forward passes on pixels that lie ready: no decoding, no parsing, no database."""
-    backend: Any = open_backend(model)
-    checkpoint = backend._checkpoint(next(iter(backend.card.checkpoints.values())))
+    checkpoint = checkpoint_of(open_backend(model), ATTRIBUTES[0])
     family = checkpoint.family
-    batches = [checkpoint.pixels(pictures[i : i + BATCH]) for i in range(0, len(pictures), BATCH)]
+    prepared = checkpoint.prepare(pictures)
+    batches = [family.collate(prepared[i : i + BATCH]) for i in range(0, len(prepared), BATCH)]
     prompts: dict[str, list[Question]] = {}
     for question in questions:
         prompts.setdefault(question.context or question.text, []).append(question)
@@ -85,9 +71,12 @@ def bare_forward(model: str, questions: Sequence[Question], pictures: Sequence[I
     def run() -> int:
         with torch.inference_mode():
             for pixels in batches:
-                features = family.features(pixels)
+                seen = family.see(pixels)
                 for text, group in prompts.items():
-                    family.edge_log_probs(features, family.prompt_ids(text), checkpoint.trie(group)).cpu()
+                    trie, ids = checkpoint._trie(prepared[0], group), checkpoint.ids(prepared[0], text)
+                    keep = trie.scored_positions()
+                    prefixes = [family.split(ids)[0]] * len(seen["features"])
+                    edge_log_probs(family.logits(seen, prefixes, trie, keep), trie, keep).cpu()
         return len(pictures)
 
     return run
@@ -150,7 +139,7 @@ def measure(model: str, paths: Sequence[str], count: int, rounds: int, *, genera
     }
     if generate:
         systems["model-card loop, 4 attributes"] = card_loop(model, list(dict.fromkeys(paths))[:CARD_LOOP])
-    rates = median_rates(systems, rounds)
+    rates = {name: statistics.median(found) for name, found in alternate(systems, rounds).items()}
     dataset.delete()
     applied = rates["apply, 4 attributes, joint prompt"]
     ratios = {"apply / bare forward": applied / rates["bare forward, joint prompt"]}
@@ -177,7 +166,7 @@ def main() -> None:
     paths = [record.filepath for record in samples.read("single")]
     result: dict[str, Any] = {
         "name": "throughput",
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}",
+        "machine": machine(),
         "rounds": args.rounds,
         "demo model": measure("demo", paths, args.pictures, args.rounds, generate=True),
     }

@@ -248,7 +248,7 @@ def apply(
         decode: ``score`` (exact closed-set probabilities) or ``generate`` (free text, parsed).
         quantize: ``8bit`` or ``4bit`` weights, by bitsandbytes.
         attention: ``sdpa``, ``eager`` or ``flash_attention_2``; by default transformers' choice.
-        compile: a mode of ``torch.compile``: ``default``, ``reduce-overhead``, ``max-autotune``; by default off.
+        compile: a mode of ``torch.compile``: ``default`` or ``max-autotune-no-cudagraphs``; by default off.
         memory_gb: GiB that the checkpoints of one model may take together, by default what is free; those that do not
             fit take turns.
         trust_remote_code: run code that comes with the checkpoint.

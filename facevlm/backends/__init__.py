@@ -23,7 +23,7 @@ LOCAL = "facevlm.backends.local:LocalBackend"
 DECODES = ("score", "generate")
 QUANTIZE = ("8bit", "4bit")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
-COMPILE = ("default", "reduce-overhead", "max-autotune")
+COMPILE = ("default", "max-autotune-no-cudagraphs")
 CHOICES = {"decode": DECODES, "quantize": QUANTIZE, "attention": ATTENTION, "compile": COMPILE}
 KEEP_LOADED = 2
 
@@ -37,7 +37,7 @@ class Options:
 
     ``decode`` is ``score`` (closed set, exact) or ``generate`` (free text). ``quantize`` is ``8bit`` or ``4bit``, by
     bitsandbytes. ``attention`` is ``sdpa``, ``eager`` or ``flash_attention_2`` (for the vision tower). ``compile`` is a
-    mode of torch.compile; ``reduce-overhead`` uses CUDA graphs. ``memory_gb`` is what checkpoints may take
+    mode of torch.compile without CUDA graphs. ``memory_gb`` is what checkpoints may take
     together, in GiB; by default what is free.
     """
 

@@ -231,8 +231,8 @@ def _load_errors(card: Card, path: str, options: Options) -> Iterator[None]:
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, ImportError, AttributeError) as error:
         if options.attention and "attention" in str(error).lower():
             raise ModelError(
-                f"Got attention='{options.attention}', which model '{card.name}' cannot use: {_first_line(error)}. Leave it "
-                "out, or choose another."
+                f"Got attention='{options.attention}', which model '{card.name}' cannot use: {_first_line(error)}. "
+                "Leave it out, or choose another."
             ) from error
         if not Path(path).is_dir() and isinstance(error, OSError):
             raise ModelError(_gated(card, path, "it is not on this machine and could not be fetched")) from error

@@ -49,7 +49,7 @@ def test_tower_projector_and_decoder_are_compiled(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(torch, "compile", compiled)
     card = find(f"hf:{tiny.paligemma(tmp_path)}")
-    for mode, passed in (("reduce-overhead", "reduce-overhead"), ("default", None)):
+    for mode, passed in (("max-autotune-no-cudagraphs", "max-autotune-no-cudagraphs"), ("default", None)):
         seen.clear()
         LocalBackend(card, Options(compile=mode))
         assert seen == [passed] * 3
