@@ -5,9 +5,7 @@ Works on plain lists; knows nothing of FiftyOne. Every figure stands beside its 
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,13 +13,25 @@ from typing import Any
 import numpy as np
 
 from facevlm import metrics
+from facevlm.calibration import AgeErrors, Confidence, age_errors, assess
+from facevlm.groups import SMALL, Gap, Grouping, crossings, equalised_odds, gap
+from facevlm.metrics import Floats
 from facevlm.types import Attribute
+from facevlm.uncertainty import DRAWS, percentiles, resample
 
-SMALL = 30
-"""Cells with fewer faces are marked in tables: their intervals are too wide to compare."""
+__all__ = [
+    "MAX_GROUPS",
+    "SMALL",
+    "AttributeEvaluation",
+    "Cell",
+    "ClassRow",
+    "GroupRow",
+    "GroupTable",
+    "Records",
+    "evaluate",
+]
 
 MAX_GROUPS = 100
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,9 @@ class Records:
 
     ``truth`` and ``predicted`` hold labels of the common label set, None where the outcome is not ``ok``.
     ``groups`` maps a grouping field to one value per face (None: not known). ``not_asked`` and ``no_truth``
-    count the faces of the target that are not in the lists.
+    count the faces of the target that are not in the lists. ``log_probs`` are normalised natural-log probabilities of
+    the common labels, (faces, labels), nan for a face without scores. ``years`` are true ages where they are known,
+    and ``edges`` the ages at which the labels begin.
     """
 
     truth: Sequence[str]
@@ -39,15 +51,20 @@ class Records:
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     not_asked: int = 0
     no_truth: int = 0
+    log_probs: Floats | None = None
+    years: Sequence[float] | None = None
+    edges: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
 class Cell:
     """Figures for one set of faces.
 
-    ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``.
-    ``n_labels`` is how many labels occur in the ground truth; with one, macro averages say nothing.
-    ``off_by_one`` and ``mean_bin_error`` (in groups) exist for ordinal attributes.
+    ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``, and ``f1_low``
+    to ``f1_high`` is the 95 % bootstrap interval of macro F1. ``answered`` holds accuracy, balanced accuracy, macro F1,
+    kappa and MCC over the answered faces alone. ``n_labels`` is how many labels occur in the ground truth; with one,
+    macro averages say nothing. ``off_by_one``, ``mean_bin_error`` and ``signed_bias`` (in groups) exist for ordinal
+    attributes.
     """
 
     n: int
@@ -61,8 +78,15 @@ class Cell:
     precision: float
     recall: float
     f1: float
+    f1_low: float = math.nan
+    f1_high: float = math.nan
+    weighted_f1: float = math.nan
+    kappa: float = math.nan
+    mcc: float = math.nan
     off_by_one: float | None = None
     mean_bin_error: float | None = None
+    signed_bias: float | None = None
+    answered: Mapping[str, float] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -94,10 +118,15 @@ class GroupRow:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """Figures by the values of one field or of a pair of fields."""
+    """Figures by the values of one field or of several together, and the gaps between the groups.
+
+    ``odds`` are the equalised-odds differences of a binary attribute, for its first label.
+    """
 
     by: tuple[str, ...]
     rows: tuple[GroupRow, ...]
+    gaps: tuple[Gap, ...] = ()
+    odds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +143,8 @@ class AttributeEvaluation:
     groups: tuple[GroupTable, ...]
     not_asked: int = 0
     no_truth: int = 0
+    confidence: Confidence | None = None
+    ages: AgeErrors | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able data; what is undefined is None."""
@@ -130,55 +161,87 @@ def _plain(value: Any) -> Any:
 
 
 def evaluate(
-    attribute: Attribute, records: Records, *, predicted_attribute: str = "", alignment: str = ""
+    attribute: Attribute,
+    records: Records,
+    *,
+    predicted_attribute: str = "",
+    alignment: str = "",
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> AttributeEvaluation:
-    """Figures of one attribute on its common label set, by group and by every pair of groups."""
+    """Figures of one attribute on its common label set, by every group and by all groups together.
+
+    ``draws`` bootstrap draws, seeded by ``seed``, give the intervals of macro figures and gaps.
+    """
     index = {label: k for k, label in enumerate(attribute.labels)}
     truth = np.array([index[t] for t in records.truth], dtype=np.int64)
     said = np.array([-1 if p is None else index[p] for p in records.predicted], dtype=np.int64)
-    every = np.ones(len(truth), dtype=bool)
+    outcomes = _Outcomes(records.outcomes)
     counts = metrics.confusion(truth, said, len(index))
-    tables = [_table(attribute, records, truth, said, (name,)) for name in records.groups]
-    pairs = [_table(attribute, records, truth, said, pair) for pair in itertools.combinations(records.groups, 2)]
+    rng = np.random.default_rng(seed)
+    every = np.zeros(len(truth), dtype=np.int64)
+    tables = [_table(attribute, truth, said, part, outcomes, draws, rng) for part in crossings(records.groups)]
     return AttributeEvaluation(
         attribute=attribute.name,
         predicted_attribute=predicted_attribute or attribute.name,
         labels=attribute.labels,
         alignment=alignment,
-        overall=_cell(attribute, counts, _outcomes(records, every)),
+        overall=_cells(attribute, counts[None], resample(counts[None], draws, rng), outcomes.by(every, 1))[0],
         classes=_classes(attribute, counts),
         confusion=tuple(tuple(int(v) for v in row) for row in counts),
-        groups=(*tables, *pairs),
+        groups=tuple(tables),
         not_asked=records.not_asked,
         no_truth=records.no_truth,
+        confidence=None if records.log_probs is None else assess(records.log_probs, truth, said),
+        ages=age_errors(records.years, said, records.edges) if records.years is not None else None,
     )
 
 
-def _outcomes(records: Records, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, int]:
-    return dict(sorted(Counter(itertools.compress(records.outcomes, chosen.tolist())).items()))
+class _Outcomes:
+    """Counts of outcomes per group."""
+
+    def __init__(self, outcomes: Sequence[str]) -> None:
+        self._names, codes = np.unique(np.array(outcomes, dtype=str), return_inverse=True)
+        self._codes = codes.astype(np.int64)
+
+    def by(self, groups: metrics.Codes, n_groups: int) -> list[dict[str, int]]:
+        kept, width = groups >= 0, len(self._names)
+        counted = np.bincount(groups[kept] * width + self._codes[kept], minlength=n_groups * width)
+        rows = counted.reshape(n_groups, width).tolist()
+        names = self._names.tolist()
+        return [{name: n for name, n in zip(names, row, strict=True) if n} for row in rows]
 
 
-def _cell(attribute: Attribute, counts: metrics.Counts, outcomes: Mapping[str, int]) -> Cell:
-    n, hits = int(counts.sum()), int(np.trace(counts))
-    low, high = metrics.wilson(hits, n)
-    precision, recall, f1 = metrics.macro(counts)
-    ordinal = attribute.kind == "ordinal"
-    return Cell(
-        n=n,
-        n_labels=int((counts.sum(1) > 0).sum()),
-        coverage=metrics.coverage(counts),
-        accuracy=metrics.accuracy(counts),
-        low=low,
-        high=high,
-        accuracy_answered=metrics.accuracy_answered(counts),
-        balanced_accuracy=metrics.balanced_accuracy(counts),
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        off_by_one=metrics.off_by_one(counts) if ordinal else None,
-        mean_bin_error=metrics.mean_bin_error(counts) if ordinal else None,
-        outcomes=outcomes,
-    )
+def _cells(
+    attribute: Attribute, counts: metrics.Counts, drawn: metrics.Counts, outcomes: Sequence[Mapping[str, int]]
+) -> list[Cell]:
+    """One cell per matrix of (n_groups, L, L + 1), with bootstrap draws of them."""
+    columns = {
+        "n_labels": (counts.sum(-1) > 0).sum(-1),
+        "coverage": metrics.coverage(counts),
+        "accuracy": metrics.accuracy(counts),
+        "accuracy_answered": metrics.accuracy_answered(counts),
+        "balanced_accuracy": metrics.balanced_accuracy(counts),
+        **dict(zip(("precision", "recall", "f1"), metrics.macro(counts), strict=True)),
+        **dict(zip(("f1_low", "f1_high"), percentiles(metrics.macro_f1(drawn)), strict=True)),
+        "weighted_f1": metrics.weighted(counts)[2],
+        "kappa": metrics.kappa(counts),
+        "mcc": metrics.mcc(counts),
+    }
+    if attribute.kind == "ordinal":
+        ordinal = (metrics.off_by_one, metrics.mean_bin_error, metrics.signed_bias)
+        columns |= {function.__name__: function(counts) for function in ordinal}
+    given = metrics.answered(counts)
+    alone = {function.__name__: function(given) for function in ANSWERED}
+    sizes, hits = counts.sum((-2, -1)).tolist(), np.diagonal(counts, axis1=-2, axis2=-1).sum(-1).tolist()
+    rows = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    cells = []
+    for k, (n, right) in enumerate(zip(sizes, hits, strict=True)):
+        low, high = metrics.wilson(right, n)
+        figures = {name: values[k] for name, values in rows.items()}
+        over = {name: float(values[k]) for name, values in alone.items()}
+        cells.append(Cell(n=n, low=low, high=high, answered=over, outcomes=outcomes[k], **figures))
+    return cells
 
 
 def _classes(attribute: Attribute, counts: metrics.Counts) -> tuple[ClassRow, ...]:
@@ -198,14 +261,26 @@ def _classes(attribute: Attribute, counts: metrics.Counts) -> tuple[ClassRow, ..
 
 
 def _table(
-    attribute: Attribute, records: Records, truth: metrics.Codes, said: metrics.Codes, by: tuple[str, ...]
+    attribute: Attribute,
+    truth: metrics.Codes,
+    said: metrics.Codes,
+    part: Grouping,
+    outcomes: _Outcomes,
+    draws: int,
+    rng: np.random.Generator,
 ) -> GroupTable:
-    keys = list(zip(*(records.groups[name] for name in by), strict=True))
-    numbers = {key: k for k, key in enumerate(sorted({k for k in keys if None not in k}))}
-    at = np.array([numbers.get(key, -1) for key in keys], dtype=np.int64)
-    rows = []
-    for key, number in numbers.items():
-        chosen = at == number
-        counts = metrics.confusion(truth[chosen], said[chosen], len(attribute.labels))
-        rows.append(GroupRow(tuple(str(v) for v in key), _cell(attribute, counts, _outcomes(records, chosen))))
-    return GroupTable(by, tuple(rows))
+    groups, labels = len(part.keys), len(attribute.labels)
+    counts = metrics.confusions(truth, said, labels, part.codes, groups)
+    drawn = resample(counts, draws, rng)
+    cells = _cells(attribute, counts, drawn, outcomes.by(part.codes, groups))
+    gaps = [gap(part, counts, drawn, name, function) for name, function in GAPS.items()]
+    return GroupTable(
+        part.by,
+        tuple(GroupRow(key, cell) for key, cell in zip(part.keys, cells, strict=True)),
+        tuple(g for g in gaps if g is not None),
+        equalised_odds(counts, 0) if labels == 2 else {},
+    )
+
+
+ANSWERED = (metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1, metrics.kappa, metrics.mcc)
+GAPS = {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "coverage": metrics.coverage}

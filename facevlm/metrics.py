@@ -1,12 +1,16 @@
-"""Metrics as plain functions on arrays of label indices; -1 in a prediction means no answer.
+"""Metrics as plain functions of confusion matrices, one or many at a time.
 
-Every figure here is derived from one confusion matrix whose last column counts faces without
-an answer, so that coverage can never be forgotten. Checked against scikit-learn in the tests.
+A matrix counts faces: row truth, column prediction, and a last column for faces without an answer, so that
+coverage can never be forgotten. Every function takes counts of shape (..., n_labels, n_labels + 1) and returns one
+figure for each matrix, of shape (...): groups and bootstrap draws are computed at once. What is undefined
+is nan. Figures over all faces count a face without an answer as wrong; ``answered(counts)`` leaves those faces out.
+Checked against scikit-learn in the tests.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +18,32 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int64]
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Figure = Any
+"""A float for one matrix, an array of floats for many."""
 
 Z95 = 1.959963984540054
 
 
 def confusion(truth: Codes, predicted: Codes, n_labels: int) -> Counts:
-    """Counts of shape (n_labels, n_labels + 1): row truth, column prediction, last column no answer."""
+    """Counts of shape (n_labels, n_labels + 1) from label indices; -1 in a prediction means no answer."""
+    one: Counts = confusions(truth, predicted, n_labels, np.zeros(len(truth), dtype=np.int64), 1)[0]
+    return one
+
+
+def confusions(truth: Codes, predicted: Codes, n_labels: int, groups: Codes, n_groups: int) -> Counts:
+    """One matrix per group, (n_groups, n_labels, n_labels + 1), in one pass; faces of group -1 are in none."""
     width = n_labels + 1
     column = np.where(predicted < 0, n_labels, predicted)
-    return np.bincount(truth * width + column, minlength=n_labels * width).reshape(n_labels, width)
+    cell = (groups * n_labels + truth) * width + column
+    counted = np.bincount(cell[groups >= 0], minlength=n_groups * n_labels * width)
+    return counted.reshape(n_groups, n_labels, width)
+
+
+def answered(counts: Counts) -> Counts:
+    """The same without the faces that have no answer."""
+    kept: Counts = counts.copy()
+    kept[..., -1] = 0
+    return kept
 
 
 def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -40,70 +61,140 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     return low, high
 
 
-def accuracy(counts: Counts) -> float:
-    """Share right of all faces; a face without an answer counts as wrong. nan for no faces."""
-    return _share(int(np.trace(counts)), int(counts.sum()))
+def accuracy(counts: Counts) -> Figure:
+    """Share right of all faces."""
+    return _ratio(_hits(counts).sum(-1), counts.sum((-2, -1)))
 
 
-def accuracy_answered(counts: Counts) -> float:
+def accuracy_answered(counts: Counts) -> Figure:
     """Share right of the answered faces."""
-    return _share(int(np.trace(counts)), int(counts[:, :-1].sum()))
+    return accuracy(answered(counts))
 
 
-def coverage(counts: Counts) -> float:
+def coverage(counts: Counts) -> Figure:
     """Share of faces with an answer."""
-    return _share(int(counts[:, :-1].sum()), int(counts.sum()))
+    return _ratio(counts[..., :-1].sum((-2, -1)), counts.sum((-2, -1)))
 
 
 def per_class(counts: Counts) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and F1 per label, each (n_labels,); 0 where undefined, as scikit-learn's default."""
-    hits = np.diagonal(counts).astype(float)
-    said, true = counts[:, :-1].sum(0), counts.sum(1)
-    precision = np.divide(hits, said, out=np.zeros_like(hits), where=said > 0)
-    recall = np.divide(hits, true, out=np.zeros_like(hits), where=true > 0)
-    both = precision + recall
-    f1 = np.divide(2 * precision * recall, both, out=np.zeros_like(hits), where=both > 0)
+    """Precision, recall and F1 per label, each (..., n_labels); 0 where undefined, as scikit-learn's default."""
+    hits = _hits(counts).astype(float)
+    precision = _ratio(hits, counts[..., :-1].sum(-2), 0.0)
+    recall = _ratio(hits, counts.sum(-1), 0.0)
+    f1 = _ratio(2 * precision * recall, precision + recall, 0.0)
     return precision, recall, f1
 
 
 def occurring(counts: Counts) -> NDArray[np.bool_]:
     """Labels that occur in the ground truth or the predictions: what macro averages run over, as in scikit-learn."""
-    return np.asarray((counts.sum(1) + counts[:, :-1].sum(0)) > 0)
+    return np.asarray((counts.sum(-1) + counts[..., :-1].sum(-2)) > 0)
 
 
-def macro(counts: Counts) -> tuple[float, float, float]:
-    """Macro precision, recall and F1 over the occurring labels; nan for no faces."""
+def macro(counts: Counts) -> tuple[Figure, Figure, Figure]:
+    """Macro precision, recall and F1 over the occurring labels."""
     there = occurring(counts)
-    if not there.any():
-        return math.nan, math.nan, math.nan
-    precision, recall, f1 = (float(values[there].mean()) for values in per_class(counts))
+    precision, recall, f1 = (_mean(values, there) for values in per_class(counts))
     return precision, recall, f1
 
 
-def balanced_accuracy(counts: Counts) -> float:
-    """Mean recall over the labels that occur in the ground truth; nan for no faces."""
-    there = counts.sum(1) > 0
-    return float(per_class(counts)[1][there].mean()) if there.any() else math.nan
+def macro_f1(counts: Counts) -> Figure:
+    """Macro F1 over the occurring labels."""
+    return macro(counts)[2]
 
 
-def off_by_one(counts: Counts) -> float:
+def weighted(counts: Counts) -> tuple[Figure, Figure, Figure]:
+    """Precision, recall and F1 averaged by how often each label is true."""
+    support = counts.sum(-1)
+    precision, recall, f1 = (_ratio((v * support).sum(-1), support.sum(-1)) for v in per_class(counts))
+    return precision, recall, f1
+
+
+def balanced_accuracy(counts: Counts) -> Figure:
+    """Mean recall over the labels that occur in the ground truth."""
+    return _mean(per_class(counts)[1], counts.sum(-1) > 0)
+
+
+def kappa(counts: Counts) -> Figure:
+    """Cohen's kappa: agreement beyond chance; no answer is an answer of its own that is never right.
+
+    Cohen, J. (1960), A coefficient of agreement for nominal scales. nan where chance alone would always agree.
+    """
+    n = counts.sum((-2, -1)).astype(float)
+    chance = _ratio((counts.sum(-1) * counts[..., :-1].sum(-2)).sum(-1).astype(float), n * n)
+    return _ratio(accuracy(counts) - chance, 1 - np.asarray(chance))
+
+
+def mcc(counts: Counts) -> Figure:
+    """Matthews correlation coefficient for several labels; 0 where truth or predictions never vary.
+
+    Gorodkin, J. (2004), Comparing two K-category assignments by a K-category correlation coefficient.
+    """
+    n = counts.sum((-2, -1)).astype(float)
+    true, said = counts.sum(-1).astype(float), counts.sum(-2).astype(float)
+    over = _hits(counts).sum(-1) * n - (true * said[..., :-1]).sum(-1)
+    under = np.sqrt((n * n - (said**2).sum(-1)) * (n * n - (true**2).sum(-1)))
+    return np.where(n > 0, _ratio(over, under, 0.0), math.nan)[()]
+
+
+def off_by_one(counts: Counts) -> Figure:
     """Ordinal labels: share of the answered faces that is right or one group away."""
     near = np.abs(_distance(counts)) <= 1
-    answered = counts[:, :-1]
-    return _share(int(answered[near].sum()), int(answered.sum()))
+    given = counts[..., :-1]
+    return _ratio((given * near).sum((-2, -1)), given.sum((-2, -1)))
 
 
-def mean_bin_error(counts: Counts) -> float:
+def mean_bin_error(counts: Counts) -> Figure:
     """Ordinal labels: mean distance in groups between answer and truth over the answered faces."""
-    answered = counts[:, :-1]
-    total = int(answered.sum())
-    return float((np.abs(_distance(counts)) * answered).sum() / total) if total else math.nan
+    given = counts[..., :-1]
+    return _ratio((given * np.abs(_distance(counts))).sum((-2, -1)), given.sum((-2, -1)))
+
+
+def signed_bias(counts: Counts) -> Figure:
+    """Ordinal labels: mean of answer minus truth in groups over the answered faces; above 0, answers are too high."""
+    given = counts[..., :-1]
+    return _ratio((given * _distance(counts)).sum((-2, -1)), given.sum((-2, -1)))
+
+
+def boundary_errors(counts: Counts, first_above: int) -> tuple[Figure, Figure]:
+    """Ordinal labels cut in two: share of those truly below that is put above, and of those above put below.
+
+    ``first_above`` is the index of the first label above the cut, such as the first of adults. Of answered faces.
+    """
+    given = counts[..., :-1]
+    below, above = given[..., :first_above, :], given[..., first_above:, :]
+    return (
+        _ratio(below[..., first_above:].sum((-2, -1)), below.sum((-2, -1))),
+        _ratio(above[..., :first_above].sum((-2, -1)), above.sum((-2, -1))),
+    )
+
+
+def rates(counts: Counts, label: int) -> tuple[Figure, Figure, Figure]:
+    """For one label against all others: how often it is said, said where true (TPR), said where not true (FPR)."""
+    said, true = counts[..., label], counts.sum(-1)
+    others = np.arange(counts.shape[-2]) != label
+    return (
+        _ratio(said.sum(-1), counts.sum((-2, -1))),
+        _ratio(said[..., label], true[..., label]),
+        _ratio(said[..., others].sum(-1), true[..., others].sum(-1)),
+    )
+
+
+def _hits(counts: Counts) -> Counts:
+    hits: Counts = np.diagonal(counts, axis1=-2, axis2=-1)
+    return hits
 
 
 def _distance(counts: Counts) -> Counts:
-    line = np.arange(len(counts))
+    line = np.arange(counts.shape[-2])
     return line[None, :] - line[:, None]
 
 
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
+def _ratio(over: Any, under: Any, undefined: float = math.nan) -> Any:
+    """``over / under``, and ``undefined`` where that is a division by zero; a float for single numbers."""
+    over, under = np.asarray(over, dtype=float), np.asarray(under, dtype=float)
+    over, under = np.broadcast_arrays(over, under)
+    return np.divide(over, under, out=np.full(over.shape, undefined), where=under != 0)[()]
+
+
+def _mean(values: Floats, there: NDArray[np.bool_]) -> Figure:
+    return _ratio((values * there).sum(-1), there.sum(-1))
