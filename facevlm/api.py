@@ -21,8 +21,10 @@ from facevlm.evaluation import AttributeEvaluation
 from facevlm.evaluation import evaluate as evaluate_records
 from facevlm.store import evaluations, predictions, runs, targets
 from facevlm.types import Attribute, Question, digest
+from facevlm.uncertainty import DRAWS
 
 BATCH_SIZE = 32
+MOST_FIELDS = 6
 
 
 @dataclass(frozen=True)
@@ -321,18 +323,22 @@ def evaluate(
     prefix: str = "demo",
     ground_truth: Mapping[str, str] | None = None,
     groups: Sequence[str] | None = None,
+    bins: Mapping[str, Sequence[float]] | None = None,
     eval_key: str | None = None,
+    draws: int = DRAWS,
     registry: Registry | None = None,
 ) -> EvaluationResult:
-    """Compare predictions with ground truth, overall, per class, per group and per pair of groups.
+    """Compare predictions with ground truth, overall, per class, by every group and all groups together.
 
     Args:
         target: a FiftyOne dataset or view.
         attributes: by default all that have predictions under the prefix and a ground-truth field.
         prefix: the field prefix of the predictions.
         ground_truth: attribute name -> field of labels, strings, or ages in years; by default found by name.
-        groups: fields to group by; by default the ground truth of the evaluated attributes.
+        groups: fields to group by, ``tag:NAME`` for a tag; by default the ground truth of the evaluated attributes.
+        bins: numeric group field -> the edges between its bins; by default quarters where there are many numbers.
         eval_key: FiftyOne evaluations are stored as ``<eval_key>_<attribute>``; by default ``<prefix>_eval``.
+        draws: bootstrap draws behind the intervals of macro figures and gaps.
         registry: attributes of your own, from :func:`facevlm.attributes.load`.
 
     Raises:
@@ -343,14 +349,17 @@ def evaluate(
     key = predictions.field_name(eval_key, "x")[:-2] if eval_key else f"{prefix}_eval"
     chosen = _evaluated(target, attributes, prefix, ground_truth or {}, known)
     truths = {a.name: evaluations.read_truth(target, f, a, known) for a, f in chosen}
-    by = _groups(target, groups, truths)
+    by = _groups(target, groups, truths, bins or {})
     results, views = [], {}
     for attribute, _ in chosen:
         truth = truths[attribute.name]
-        records = evaluations.read_records(target, prefix, attribute, truth, by)
+        edges = known.years.get(attribute.name, ())
+        records = evaluations.read_records(target, prefix, attribute, truth, by, edges)
         common = truth.alignment.common
         note = truth.alignment.describe(attribute.name)
-        results.append(evaluate_records(common, records, predicted_attribute=attribute.name, alignment=note))
+        results.append(
+            evaluate_records(common, records, predicted_attribute=attribute.name, alignment=note, draws=draws)
+        )
         views[attribute.name] = evaluations.save_native(target, prefix, attribute, truth, key, results[-1])
     result = EvaluationResult(key, tuple(results), {a.name: f for a, f in chosen}, views)
     evaluations.save_results(target._dataset, f"facevlm_{key}", result.to_dict())
@@ -394,9 +403,17 @@ def _evaluated(
 
 
 def _groups(
-    target: targets.Collection, fields: Sequence[str] | None, truths: Mapping[str, evaluations.Truth]
+    target: targets.Collection,
+    fields: Sequence[str] | None,
+    truths: Mapping[str, evaluations.Truth],
+    bins: Mapping[str, Sequence[float]],
 ) -> dict[str, Sequence[str | None]]:
-    """Group values per sample: the mapped labels where a field is ground truth, else the field's own."""
-    mapped = {truth.field: truth.labels() for truth in truths.values()}
-    names = list(fields) if fields is not None else list(mapped)
-    return {name: mapped.get(name) or evaluations.group_values(target, name) for name in dict.fromkeys(names)}
+    """Group values per sample: the mapped labels where a field is ground truth, else the field's own or its bins."""
+    mapped = {truth.field: truth.labels() for truth in truths.values() if truth.field not in bins}
+    names = list(dict.fromkeys([*(fields if fields is not None else mapped), *bins]))
+    if len(names) > MOST_FIELDS:
+        raise InputError(
+            f"Got {len(names)} fields to group by ({', '.join(names)}), expected at most {MOST_FIELDS}: every "
+            "combination of them is a table of its own."
+        )
+    return {name: mapped.get(name) or evaluations.group_values(target, name, bins.get(name)) for name in names}

@@ -60,8 +60,8 @@ class Records:
 class Cell:
     """Figures for one set of faces.
 
-    ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``, and ``f1_low``
-    to ``f1_high`` is the 95 % bootstrap interval of macro F1. ``answered`` holds accuracy, balanced accuracy, macro F1,
+    ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``, and
+    ``f1_low`` to ``f1_high`` is the 95 % bootstrap interval of macro F1. ``answered`` holds accuracy, balanced accuracy, macro F1,
     kappa and MCC over the answered faces alone. ``n_labels`` is how many labels occur in the ground truth; with one,
     macro averages say nothing. ``off_by_one``, ``mean_bin_error`` and ``signed_bias`` (in groups) exist for ordinal
     attributes.
@@ -148,8 +148,13 @@ class AttributeEvaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able data; what is undefined is None."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        plain: dict[str, Any] = to_plain(self)
         return plain
+
+
+def to_plain(result: Any) -> Any:
+    """A dataclass of figures as JSON-able data; what is undefined is None."""
+    return _plain(asdict(result))
 
 
 def _plain(value: Any) -> Any:

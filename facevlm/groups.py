@@ -22,7 +22,7 @@ BINS = 4
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which group each face is in: ``keys`` has a tuple of values per group, ``codes`` a number per face, -1 for none."""
+    """Which group each face is in: ``keys`` has a tuple of values per group, ``codes`` a number per face or -1."""
 
     by: tuple[str, ...]
     keys: tuple[tuple[str, ...], ...]

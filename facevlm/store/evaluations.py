@@ -8,18 +8,22 @@ the mapped labels are written to a field ``<field>_as_<attribute>``, since the p
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import fiftyone as fo
 import fiftyone.core.runs as fors
+import numpy as np
 from fiftyone import ViewField as F
 from fiftyone.utils.eval import base as eval_base
 
-from facevlm.attributes import Alignment, Registry, align
+from facevlm.attributes import YEARS, Alignment, Registry, align
 from facevlm.errors import FieldError
 from facevlm.evaluation import MAX_GROUPS, AttributeEvaluation, Records
+from facevlm.groups import binned
+from facevlm.metrics import Floats
 from facevlm.store.predictions import field_name
 from facevlm.store.targets import Collection, field_names
 from facevlm.types import Attribute
@@ -28,6 +32,9 @@ NUMBERS = (fo.IntField, fo.FloatField)
 TRUTH_KINDS = (fo.StringField, *NUMBERS)
 MACRO_F1 = "@facevlm/face-attributes/macro_f1"
 MAPPED = "facevlm_mapped_from"
+TAG = "tag:"
+FEW = 12
+"""Numbers with more different values than this are put into bins."""
 SKIPPED = {"id", "filepath", "media_type", "sample_id"}
 
 
@@ -103,16 +110,29 @@ def raw_values(target: Collection, field: str) -> list[object]:
     return values
 
 
-def group_values(target: Collection, field: str) -> list[str | None]:
-    """One value per sample to group by.
+def group_values(target: Collection, field: str, edges: Sequence[float] | None = None) -> list[str | None]:
+    """One value per sample to group by: a label, a string, a number, or with ``tag:NAME`` whether it has the tag.
 
+    Numbers are put into bins between ``edges``; without, into quarters where there are more than ``FEW`` of them.
     Raises :class:`~facevlm.errors.FieldError` for a field that is missing or has too many values to be groups.
     """
+    if field.startswith(TAG):
+        name = field.removeprefix(TAG)
+        return [name if name in tags else f"not {name}" for tags in target.values("tags")]
     kinds = (*TRUTH_KINDS, fo.BooleanField)
     known = [n for n in field_names(target, kinds, labels=True) if n not in SKIPPED]
-    if field not in known:
-        raise FieldError(f"Group field '{field}' is not there or no label. There is: {', '.join(known) or 'none'}.")
-    values = [None if v is None else str(v) for v in raw_values(target, field)]
+    found = target.get_field(field)
+    if field not in known and not isinstance(found, kinds):
+        raise FieldError(
+            f"Group field '{field}' is not there or no label. There is: {', '.join(known) or 'none'}; {TAG}NAME groups "
+            "by a tag."
+        )
+    raw = raw_values(target, field)
+    if isinstance(found, NUMBERS) and (edges is not None or len(set(raw) - {None}) > FEW):
+        return binned(field, raw, edges)  # type: ignore[arg-type]
+    if edges is not None:
+        raise FieldError(f"Got bins for '{field}', which holds no numbers.")
+    values = [None if v is None else str(v) for v in raw]
     distinct = len(set(values) - {None})
     if distinct > MAX_GROUPS:
         raise FieldError(
@@ -123,11 +143,16 @@ def group_values(target: Collection, field: str) -> list[str | None]:
 
 
 def read_records(
-    target: Collection, prefix: str, attribute: Attribute, truth: Truth, groups: Mapping[str, Sequence[str | None]]
+    target: Collection,
+    prefix: str,
+    attribute: Attribute,
+    truth: Truth,
+    groups: Mapping[str, Sequence[str | None]],
+    edges: Sequence[float] = (),
 ) -> Records:
-    """Faces with ground truth and an outcome, brought onto the common label set."""
+    """Faces with ground truth and an outcome, brought onto the common label set; ``edges`` are those of age groups."""
     name = field_name(prefix, attribute.name)
-    said, outcomes = target.values([f"{name}.label", f"{name}.outcome"])
+    said, outcomes, logits = target.values([f"{name}.label", f"{name}.outcome", f"{name}.logits"])
     labels = truth.labels()
     _check_said(name, said, truth.alignment)
     kept = [k for k, (t, o) in enumerate(zip(labels, outcomes, strict=True)) if t is not None and o is not None]
@@ -139,7 +164,40 @@ def read_records(
         groups={by: [values[k] for k in kept] for by, values in groups.items()},
         not_asked=sum(1 for t, o in zip(labels, outcomes, strict=True) if t is not None and o is None),
         no_truth=sum(1 for t in labels if t is None),
+        log_probs=_common_log_probs([logits[k] for k in kept], attribute, truth.alignment),
+        years=[_year(truth.values[k]) for k in kept] if truth.alignment.truth_attribute == YEARS else None,
+        edges=edges,
     )
+
+
+def read_answers(
+    target: Collection, prefix: str, attribute: Attribute, alignment: Alignment
+) -> tuple[list[str | None], list[str | None]]:
+    """Answers on the common label set, and outcomes, of all faces in order."""
+    name = field_name(prefix, attribute.name)
+    said, outcomes = target.values([f"{name}.label", f"{name}.outcome"])
+    _check_said(name, said, alignment)
+    return [None if label is None else alignment.predicted[label] for label in said], outcomes
+
+
+def _year(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _common_log_probs(logits: Sequence[Any], attribute: Attribute, alignment: Alignment) -> Floats | None:
+    """Log-probabilities of the common labels, (faces, labels), nan for a face without; None where no face has any.
+
+    Labels that become one add their probabilities up.
+    """
+    known = [k for k, row in enumerate(logits) if row is not None and len(row) == len(attribute.labels)]
+    if not known:
+        return None
+    given = np.asarray([logits[k] for k in known], dtype=float)
+    at = np.array([alignment.common.labels.index(alignment.predicted[label]) for label in attribute.labels])
+    table = np.full((len(logits), len(alignment.common.labels)), np.nan)
+    columns = [np.logaddexp.reduce(given[:, at == k], axis=1) for k in range(table.shape[1])]
+    table[known] = np.stack(columns, 1)
+    return table
 
 
 def _check_said(field: str, said: Sequence[str | None], alignment: Alignment) -> None:
