@@ -346,6 +346,7 @@ def evaluate(
     """
     known = registry or registry_module.shipped()
     targets.check(target)
+    pipeline.check_sizes(draws=draws)
     key = predictions.field_name(eval_key, "x")[:-2] if eval_key else f"{prefix}_eval"
     chosen = _evaluated(target, attributes, prefix, ground_truth or {}, known)
     truths = {a.name: evaluations.read_truth(target, f, a, known) for a, f in chosen}
@@ -410,7 +411,8 @@ def _groups(
 ) -> dict[str, Sequence[str | None]]:
     """Group values per sample: the mapped labels where a field is ground truth, else the field's own or its bins."""
     mapped = {truth.field: truth.labels() for truth in truths.values() if truth.field not in bins}
-    names = list(dict.fromkeys([*(fields if fields is not None else mapped), *bins]))
+    usual = list(mapped)[: max(0, MOST_FIELDS - len(bins))]
+    names = list(dict.fromkeys([*(fields if fields is not None else usual), *bins]))
     if len(names) > MOST_FIELDS:
         raise InputError(
             f"Got {len(names)} fields to group by ({', '.join(names)}), expected at most {MOST_FIELDS}: every "

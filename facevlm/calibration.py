@@ -13,6 +13,8 @@ from scipy.optimize import minimize_scalar
 from facevlm.metrics import Codes, Floats, wilson
 
 POINTS = 101
+FLOOR = -700.0
+"""Stands for a probability of nothing: its exponential is 0 in all but name, and sums stay finite."""
 BINS = 15
 """As in Guo et al. (2017), On calibration of modern neural networks."""
 
@@ -128,8 +130,8 @@ class Confidence:
     """What the confidences of the scored faces are worth.
 
     ``bins`` are of equal width, ``ece_mass`` is the error in bins of as many faces each. ``temperature`` is fitted on
-    every second face, and ``ece_after`` measured on the others, beside ``ece_before`` on the same. ``selective`` is the
-    curve of accuracy against coverage, thinned to at most ``POINTS``.
+    a random half of the faces, and ``ece_after`` measured on the others, beside ``ece_before`` on the same.
+    ``selective`` is the curve of accuracy against coverage, thinned to at most ``POINTS``.
     """
 
     n: int
@@ -150,14 +152,15 @@ def assess(log_probs: Floats, truth: Codes, said: Codes) -> Confidence | None:
     ``log_probs`` (n, n_labels) are normalised, nan in faces without; ``truth`` and ``said`` are label indices, -1 for
     no answer.
     """
-    scored = np.isfinite(log_probs).all(1) & (said >= 0) if len(log_probs) else np.zeros(0, dtype=bool)
+    scored = ~np.isnan(log_probs).any(1) & (said >= 0) if len(log_probs) else np.zeros(0, dtype=bool)
     if not scored.any():
         return None
-    table, true, answer = log_probs[scored], truth[scored], said[scored]
+    table, true, answer = np.maximum(log_probs[scored], FLOOR), truth[scored], said[scored]
     confidence, right = _sure(table, answer), answer == true
     bins = reliability(confidence, right)
-    fitted = fit_temperature(table[::2], true[::2])
-    rest, hits, answers = table[1::2], right[1::2], answer[1::2]
+    fitting = np.random.default_rng(0).permutation(len(true)) < (len(true) + 1) // 2
+    fitted = fit_temperature(table[fitting], true[fitting])
+    rest, hits, answers = table[~fitting], right[~fitting], answer[~fitting]
     points = selective(confidence, right, len(truth))
     return Confidence(
         n=len(true),

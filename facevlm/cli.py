@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | predict | evaluate | probe | models | attributes."""
+"""The command line: facevlm demo | predict | evaluate | report | compare | probe | models | attributes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from facevlm import report
 from facevlm.backends import ATTENTION, COMPILE, DECODES, QUANTIZE, Options, cards, families
 from facevlm.errors import FacevlmError, InputError
 from facevlm.types import OUTCOMES
+from facevlm.uncertainty import DRAWS
 
 if TYPE_CHECKING:
     from facevlm.api import ApplyResult, EvaluationResult
@@ -56,6 +57,8 @@ def parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_report(commands)
+    _add_compare(commands)
     _add_probe(commands)
     models = commands.add_parser("models", help="list the models that can be asked for by name")
     models.set_defaults(run=_models)
@@ -173,10 +176,59 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--groups", type=_names, default=None, help="fields to group by (default: the ground-truth fields)"
     )
-    evaluate.add_argument("--pairs", action="store_true", help="print every pair of groups, too")
+    evaluate.add_argument(
+        "--bins",
+        type=_edges,
+        action="append",
+        default=[],
+        metavar="FIELD=EDGES",
+        help="group by a field of numbers between these edges, such as age=20,40,60",
+    )
+    evaluate.add_argument("--pairs", action="store_true", help="print every combination of groups, too")
+    evaluate.add_argument(
+        "--draws", type=int, default=DRAWS, help=f"bootstrap draws behind intervals (default: {DRAWS})"
+    )
     evaluate.add_argument("--eval-key", help="FiftyOne evaluation key (default: PREFIX_eval)")
     evaluate.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     evaluate.set_defaults(run=_evaluate)
+
+
+def _add_report(commands: Any) -> None:
+    written = commands.add_parser(
+        "report",
+        help="write a report of a stored evaluation",
+        description="Writes report.html, report.md and report.json of an evaluation that is stored with the dataset, "
+        "in the manner of a model card: the run, the data, all figures with n and intervals, gaps between groups, "
+        "calibration, limits. The HTML file needs no network. Pictures are in it only with --pictures.",
+    )
+    written.add_argument("dataset", help="name of a FiftyOne dataset")
+    written.add_argument("--prefix", default="demo", help="field prefix of the predictions (default: demo)")
+    written.add_argument("--eval-key", help="key of the evaluation (default: PREFIX_eval)")
+    written.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: DATASET-report)")
+    written.add_argument(
+        "--pictures", action="store_true", help="embed small pictures of the most confident errors in report.html"
+    )
+    written.set_defaults(run=_report)
+
+
+def _add_compare(commands: Any) -> None:
+    compare = commands.add_parser(
+        "compare",
+        help="compare the predictions of two or more models or prompts",
+        description="Prints for every pair of prefixes how often one is right where the other is wrong, with McNemar's "
+        "exact test, and how often answers flip over all of them.",
+    )
+    compare.add_argument("dataset", help="name of a FiftyOne dataset")
+    compare.add_argument("--view", help="only the samples of this saved view")
+    compare.add_argument("--prefixes", type=_names, required=True, help="comma-separated field prefixes, at least two")
+    compare.add_argument("--attributes", type=_names, default=None, help="comma-separated (default: all shared ones)")
+    compare.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
+    compare.add_argument(
+        "--truth", type=_pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
+    )
+    compare.add_argument("--groups", type=_names, default=[], help="fields by which flips are shown")
+    compare.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    compare.set_defaults(run=_compare)
 
 
 def _names(text: str) -> list[str]:
@@ -188,6 +240,14 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name.strip() or not value.strip():
         raise argparse.ArgumentTypeError(f"got '{text}', expected NAME=VALUE")
     return name.strip(), value.strip()
+
+
+def _edges(text: str) -> tuple[str, list[float]]:
+    name, edges = _pair(text)
+    try:
+        return name, [float(edge) for edge in edges.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got '{text}', expected FIELD=NUMBERS such as age=20,40,60") from None
 
 
 def _registry(path: Path | None) -> attribute_registry.Registry:
@@ -290,16 +350,22 @@ def _print_applied(result: ApplyResult) -> None:
         print(f"Warning: {warning}")
 
 
+def _check_json(path: Path | None) -> None:
+    if path and (path.is_dir() or not path.parent.is_dir()):
+        raise InputError(f"Cannot write figures to '{path}', expected a file in a folder that is there.")
+
+
 def _evaluate(args: argparse.Namespace) -> None:
-    if args.json and (args.json.is_dir() or not args.json.parent.is_dir()):
-        raise InputError(f"Cannot write figures to '{args.json}', expected a file in a folder that is there.")
+    _check_json(args.json)
     result = facevlm.evaluate(
         facevlm.sources.load(args.dataset, args.view),
         args.attributes,
         prefix=args.prefix,
         ground_truth=dict(args.truth),
         groups=args.groups,
+        bins=dict(args.bins),
         eval_key=args.eval_key,
+        draws=args.draws,
         registry=_registry(args.attributes_file),
     )
     _print_evaluated(result, pairs=args.pairs)
@@ -312,6 +378,35 @@ def _print_evaluated(result: EvaluationResult, *, pairs: bool) -> None:
     keys = ", ".join(f"{result.eval_key}_{name}" for name in result.views)
     print(f"In the App's Model Evaluation panel: {keys}")
     print(f"Saved views of the errors, the most confident first: {', '.join(result.views.values())}")
+
+
+def _report(args: argparse.Namespace) -> None:
+    # Imported here: they load FiftyOne, which listing models or attributes has no need of.
+    from facevlm import reports
+    from facevlm.store import reporting
+
+    folder = args.out or Path(f"{args.dataset}-report")
+    reports.check_folder(folder)
+    source = reporting.read(facevlm.sources.load(args.dataset), args.prefix, args.eval_key, pictures=args.pictures)
+    for path in reports.write(reports.build(source), folder):
+        print(path)
+    if args.pictures:
+        print("report.html holds pictures of people's faces: treat it as you treat the pictures themselves.")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    _check_json(args.json)
+    results = facevlm.compare(
+        facevlm.sources.load(args.dataset, args.view),
+        args.prefixes,
+        args.attributes,
+        ground_truth=dict(args.truth),
+        groups=args.groups,
+        registry=_registry(args.attributes_file),
+    )
+    print(report.comparison_text(results), end="")
+    if args.json:
+        args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")
 
 
 def _models(args: argparse.Namespace) -> None:

@@ -50,6 +50,11 @@ def compare(
     if len(names) < 2:
         raise InputError(f"Got the prefixes {list(prefixes)}, expected at least two different ones.")
     chosen = _shared(target, names, attributes, known)
+    strange = sorted(set(ground_truth or {}) - {a.name for a in chosen})
+    if strange:
+        raise InputError(
+            f"Got ground truth for {', '.join(strange)}, expected only {', '.join(a.name for a in chosen)}."
+        )
     by = {name: evaluations.group_values(target, name) for name in groups}
     return [_one(target, names, a, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
 
@@ -83,8 +88,8 @@ def _one(
     field = field or evaluations.guess_truth(target, attribute, known)
     if field is None:
         raise FieldError(
-            f"No ground-truth field is known for {attribute.name}. Name one as {attribute.name}=FIELD. Fields that could be: "
-            f"{', '.join(evaluations.truth_fields(target)) or 'none'}."
+            f"No ground-truth field is known for {attribute.name}. Name one as {attribute.name}=FIELD. Fields that "
+            f"could be: {', '.join(evaluations.truth_fields(target)) or 'none'}."
         )
     truth = evaluations.read_truth(target, field, attribute, known)
     labels = truth.alignment.common.labels

@@ -1,4 +1,4 @@
-"""Two or more models, or wordings, on the same faces: who is right where the other is wrong, and how often answers flip."""
+"""Two or more models or wordings on the same faces: who is right where the other is wrong, how often answers flip."""
 
 from __future__ import annotations
 

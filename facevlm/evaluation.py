@@ -17,7 +17,7 @@ from facevlm.calibration import AgeErrors, Confidence, age_errors, assess
 from facevlm.groups import SMALL, Gap, Grouping, crossings, equalised_odds, gap
 from facevlm.metrics import Floats
 from facevlm.types import Attribute
-from facevlm.uncertainty import DRAWS, percentiles, resample
+from facevlm.uncertainty import DRAWS, bootstrap
 
 __all__ = [
     "MAX_GROUPS",
@@ -61,10 +61,10 @@ class Cell:
     """Figures for one set of faces.
 
     ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``, and
-    ``f1_low`` to ``f1_high`` is the 95 % bootstrap interval of macro F1. ``answered`` holds accuracy, balanced accuracy, macro F1,
-    kappa and MCC over the answered faces alone. ``n_labels`` is how many labels occur in the ground truth; with one,
-    macro averages say nothing. ``off_by_one``, ``mean_bin_error`` and ``signed_bias`` (in groups) exist for ordinal
-    attributes.
+    ``f1_low`` to ``f1_high`` is the 95 % bootstrap interval of macro F1. ``answered`` holds accuracy, balanced
+    accuracy, macro F1, kappa and MCC over the answered faces alone. ``n_labels`` is how many labels occur in the ground
+    truth; with one, macro averages say nothing. ``off_by_one``, ``mean_bin_error`` and ``signed_bias`` (in groups)
+    exist for ordinal attributes.
     """
 
     n: int
@@ -183,15 +183,14 @@ def evaluate(
     said = np.array([-1 if p is None else index[p] for p in records.predicted], dtype=np.int64)
     outcomes = _Outcomes(records.outcomes)
     counts = metrics.confusion(truth, said, len(index))
-    rng = np.random.default_rng(seed)
     every = np.zeros(len(truth), dtype=np.int64)
-    tables = [_table(attribute, truth, said, part, outcomes, draws, rng) for part in crossings(records.groups)]
+    tables = [_table(attribute, truth, said, part, outcomes, draws, seed) for part in crossings(records.groups)]
     return AttributeEvaluation(
         attribute=attribute.name,
         predicted_attribute=predicted_attribute or attribute.name,
         labels=attribute.labels,
         alignment=alignment,
-        overall=_cells(attribute, counts[None], resample(counts[None], draws, rng), outcomes.by(every, 1))[0],
+        overall=_cells(attribute, counts[None], outcomes.by(every, 1), draws, seed)[0],
         classes=_classes(attribute, counts),
         confusion=tuple(tuple(int(v) for v in row) for row in counts),
         groups=tuple(tables),
@@ -218,9 +217,9 @@ class _Outcomes:
 
 
 def _cells(
-    attribute: Attribute, counts: metrics.Counts, drawn: metrics.Counts, outcomes: Sequence[Mapping[str, int]]
+    attribute: Attribute, counts: metrics.Counts, outcomes: Sequence[Mapping[str, int]], draws: int, seed: int
 ) -> list[Cell]:
-    """One cell per matrix of (n_groups, L, L + 1), with bootstrap draws of them."""
+    """One cell per matrix of (n_groups, L, L + 1)."""
     columns = {
         "n_labels": (counts.sum(-1) > 0).sum(-1),
         "coverage": metrics.coverage(counts),
@@ -228,7 +227,7 @@ def _cells(
         "accuracy_answered": metrics.accuracy_answered(counts),
         "balanced_accuracy": metrics.balanced_accuracy(counts),
         **dict(zip(("precision", "recall", "f1"), metrics.macro(counts), strict=True)),
-        **dict(zip(("f1_low", "f1_high"), percentiles(metrics.macro_f1(drawn)), strict=True)),
+        **dict(zip(("f1_low", "f1_high"), bootstrap(counts, metrics.macro_f1, draws, seed), strict=True)),
         "weighted_f1": metrics.weighted(counts)[2],
         "kappa": metrics.kappa(counts),
         "mcc": metrics.mcc(counts),
@@ -272,13 +271,12 @@ def _table(
     part: Grouping,
     outcomes: _Outcomes,
     draws: int,
-    rng: np.random.Generator,
+    seed: int,
 ) -> GroupTable:
     groups, labels = len(part.keys), len(attribute.labels)
     counts = metrics.confusions(truth, said, labels, part.codes, groups)
-    drawn = resample(counts, draws, rng)
-    cells = _cells(attribute, counts, drawn, outcomes.by(part.codes, groups))
-    gaps = [gap(part, counts, drawn, name, function) for name, function in GAPS.items()]
+    cells = _cells(attribute, counts, outcomes.by(part.codes, groups), draws, seed)
+    gaps = [gap(part, counts, name, function, draws, seed) for name, function in GAPS.items()]
     return GroupTable(
         part.by,
         tuple(GroupRow(key, cell) for key, cell in zip(part.keys, cells, strict=True)),

@@ -12,7 +12,7 @@ import numpy as np
 from facevlm import metrics
 from facevlm.errors import InputError
 from facevlm.metrics import Codes, Counts, Figure, Floats
-from facevlm.uncertainty import against_the_rest, holm, percentiles
+from facevlm.uncertainty import DRAWS, against_the_rest, holm, percentiles, resample
 
 SMALL = 30
 """Groups of fewer faces are greyed and left out of gaps: their intervals are too wide to compare."""
@@ -78,15 +78,18 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
             raise InputError(
                 f"Got the bin edges {list(edges)} for '{name}', expected rising numbers such as 20, 40, 60."
             )
-    names = [_bin_name(inner, k) for k in range(len(inner) + 1)]
+    names = _bin_names(inner)
     at = np.searchsorted(inner, numbers, side="right")
     return [names[k] if known else None for k, known in zip(at.tolist(), there.tolist(), strict=True)]
 
 
-def _bin_name(inner: Floats, k: int) -> str:
-    low = f"from {inner[k - 1]:.4g}" if k else ""
-    high = f"below {inner[k]:.4g}" if k < len(inner) else ""
-    return f"{k + 1}: {' '.join(filter(None, (low, high))) or 'all'}"
+def _bin_names(inner: Floats) -> list[str]:
+    """Numbered with as many digits for all; edges with as many digits as give them back exactly."""
+    edges = [f"{edge:.0f}" if edge == round(edge) else f"{edge!r}" for edge in inner.tolist()]
+    width = len(str(len(edges) + 1))
+    ends = zip(["", *edges], [*edges, ""], strict=True)
+    words = [" ".join(filter(None, (low and f"from {low}", high and f"below {high}"))) for low, high in ends]
+    return [f"{k:0{width}d}: {text or 'all'}" for k, text in enumerate(words, 1)]
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,28 @@ class Gap:
     p_values: Mapping[str, float]
 
 
-def gap(part: Grouping, counts: Counts, draws: Counts, figure: str, function: Callable[[Counts], Figure]) -> Gap | None:
+def gap(
+    part: Grouping,
+    counts: Counts,
+    figure: str,
+    function: Callable[[Counts], Figure],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Gap | None:
     """The gap by a figure; None where fewer than two groups can be compared.
 
-    ``counts`` are the groups' matrices (n_groups, L, L + 1), ``draws`` bootstrap draws of them, (n_draws, n_groups, ...).
+    ``counts`` are the groups' matrices (n_groups, L, L + 1).
     """
+    rng = np.random.default_rng(seed)
     values = np.asarray(function(counts), dtype=float)
     sizes = counts.sum((-2, -1))
     kept = np.flatnonzero((sizes >= SMALL) & np.isfinite(values))
     if len(kept) < 2:
         return None
     shown = values[kept]
-    worst, best = kept[int(shown.argmin())], kept[int(shown.argmax())]
-    low, high = np.asarray(function(draws[:, [worst, best]]), dtype=float).T
+    order = np.argsort(shown, kind="stable")
+    worst, best = kept[order[0]], kept[order[-1]]
+    low, high = np.asarray(function(resample(counts[[worst, best]], draws, rng)), dtype=float).T
     ratios = np.divide(low, high, out=np.full(len(low), math.nan), where=high > 0)
     (difference_low, ratio_low), (difference_high, ratio_high) = percentiles(np.stack([high - low, ratios], 1))
     return Gap(
@@ -159,9 +171,9 @@ def _p_values(part: Grouping, counts: Counts, kept: Codes) -> dict[str, float]:
 def equalised_odds(counts: Counts, label: int) -> dict[str, float]:
     """For one label of a binary attribute: largest differences between groups of at least ``SMALL`` faces.
 
-    ``selection`` is how often the label is said (demographic parity difference), ``tpr`` and ``fpr`` how often where it is
-    and is not true; ``equalised_odds`` is the larger of these two. Hardt, Price, Srebro (2016), Equality of opportunity
-    in supervised learning. nan for fewer than two groups.
+    ``selection`` is how often the label is said (demographic parity difference), ``tpr`` and ``fpr`` how often where it
+    is and is not true; ``equalised_odds`` is the larger of these two. nan for fewer than two groups.
+    Hardt, Price, Srebro (2016), Equality of opportunity in supervised learning.
     """
     large = counts[counts.sum((-2, -1)) >= SMALL]
     spans = [_span(np.asarray(values, dtype=float)) for values in metrics.rates(large, label)]

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from facevlm.comparison import Comparison, Flips
 from facevlm.evaluation import SMALL, AttributeEvaluation, Cell, GroupTable
+from facevlm.groups import Gap
+from facevlm.reports.structure import number, probability, share
+
+__all__ = ["INTERVAL", "comparison_text", "number", "share", "text"]
 
 INTERVAL = "95 % Wilson"
+FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
 
 
 def text(evaluations: Sequence[AttributeEvaluation], *, pairs: bool = True) -> str:
-    """All evaluations as text: a summary of attributes, then classes, groups and pairs of each."""
+    """All evaluations as text: a summary, then classes, groups and, with ``pairs``, combinations of groups of each."""
     parts = [_summary(evaluations)]
     for evaluation in evaluations:
         parts.append(_heading(evaluation))
         parts.append(_classes(evaluation))
         parts += [_groups(table) for table in evaluation.groups if pairs or len(table.by) == 1]
     parts.append(
-        "Figures in per cent. Accuracy counts faces without an answer as wrong. "
-        f"Intervals: {INTERVAL}. * fewer than {SMALL} faces."
+        "Figures in per cent, kappa as it is. Accuracy counts faces without an answer as wrong. "
+        f"Intervals: {INTERVAL}; of gaps,\n95 % bootstrap. p: Fisher's exact test of a group against the others, Holm. "
+        f"* fewer than {SMALL} faces."
     )
     return "\n\n".join(parts) + "\n"
 
 
 def _summary(evaluations: Sequence[AttributeEvaluation]) -> str:
-    rows = [[e.attribute, *_figures(e.overall), _outcomes(e)] for e in evaluations]
+    rows = [[e.attribute, *_figures(e.overall), number(e.overall.kappa), _outcomes(e)] for e in evaluations]
     header = [
         "attribute",
         "n",
@@ -38,6 +44,7 @@ def _summary(evaluations: Sequence[AttributeEvaluation]) -> str:
         "macro P",
         "macro R",
         "macro F1",
+        "kappa",
         "not ok",
     ]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
@@ -70,6 +77,13 @@ def _heading(evaluation: AttributeEvaluation) -> str:
     cell = evaluation.overall
     if cell.off_by_one is not None and cell.mean_bin_error is not None:
         line += f"\n\nOff by one at most: {share(cell.off_by_one)}, mean error: {number(cell.mean_bin_error)} groups"
+    sure = evaluation.confidence
+    if sure is not None:
+        line += (
+            f"\n\nCalibration error: {share(sure.ece)}, Brier score: {number(sure.brier)}; temperature "
+            f"{number(sure.temperature)}, fitted on one half, takes the\nerror on the other "
+            f"from {share(sure.ece_before)} to {share(sure.ece_after)}"
+        )
     return line
 
 
@@ -88,14 +102,64 @@ def _groups(table: GroupTable) -> str:
         for row in table.rows
     ]
     header = [*table.by, "n", "answered", "accuracy", INTERVAL, "balanced", "macro F1"]
+    lines = [tabulate(rows, header, tablefmt="simple", disable_numparse=True), *map(_gap, filter(_is_gap, table.gaps))]
+    even = [FIGURES[gap.figure] for gap in table.gaps if not _is_gap(gap)]
+    lines += [f"No gap in {', '.join(even)}"] if even else []
+    return "\n".join(lines)
+
+
+def _is_gap(gap: Gap) -> bool:
+    return gap.worst != gap.best
+
+
+def _gap(gap: Gap) -> str:
+    worst, best = " / ".join(gap.worst), " / ".join(gap.best)
+    line = (
+        f"Gap in {FIGURES[gap.figure]}: {worst} {share(gap.low_value)}, {best} {share(gap.high_value)}, "
+        f"difference {share(gap.difference)} ({share(gap.difference_low)} - {share(gap.difference_high)})"
+    )
+    return f"{line}, p {probability(gap.p_values[worst])}" if worst in gap.p_values else line
+
+
+def comparison_text(comparisons: Sequence[Comparison]) -> str:
+    """Runs side by side: who is right where the other is wrong, and how often answers flip."""
+    parts = []
+    for comparison in comparisons:
+        parts.append(f"{comparison.attribute}\n{'=' * len(comparison.attribute)}")
+        parts.append(_pairs(comparison))
+        parts.append(_flips("all runs", [comparison.flips]))
+        parts += [_flips(name, rows) for name, rows in comparison.flips_by.items()]
+    parts.append(
+        "Figures in per cent. difference: accuracy of a minus that of b, with its 95 % bootstrap interval.\np: "
+        f"McNemar's exact test. flips: faces with more than one answer over the runs. * fewer than {SMALL} faces."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _pairs(comparison: Comparison) -> str:
+    rows = [
+        [
+            pair.a,
+            pair.b,
+            pair.n,
+            pair.both_right,
+            pair.only_a,
+            pair.only_b,
+            pair.neither,
+            share(pair.difference),
+            f"{share(pair.low)} - {share(pair.high)}",
+            probability(pair.p_value),
+            share(pair.agreement),
+        ]
+        for pair in comparison.pairs
+    ]
+    right = ["both right", "only a", "only b", "neither"]
+    header = ["a", "b", "n", *right, "difference", "95 % bootstrap", "p", "same answer"]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 
-def number(value: float) -> str:
-    """A number with two decimals, or a dash where it is undefined."""
-    return f"{value:.2f}" if math.isfinite(value) else "-"
-
-
-def share(value: float) -> str:
-    """A share as per cent with one decimal, or a dash where it is undefined."""
-    return f"{100 * value:.1f}" if math.isfinite(value) else "-"
+def _flips(name: str, flips: Sequence[Flips]) -> str:
+    rows = [
+        [f.group, f"{f.n}{'*' if f.small else ''}", share(f.rate), f"{share(f.low)} - {share(f.high)}"] for f in flips
+    ]
+    return tabulate(rows, [name, "n", "flips", INTERVAL], tablefmt="simple", disable_numparse=True)

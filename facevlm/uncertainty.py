@@ -48,14 +48,14 @@ def bootstrap(
 
     Efron, B. (1979), Bootstrap methods: another look at the jackknife.
     """
-    table = np.concatenate([np.atleast_2d(statistic(part)) for part in _parts(counts, draws, seed)])
-    return percentiles(table)
-
-
-def _parts(counts: Counts, draws: int, seed: int) -> list[Counts]:
     rng = np.random.default_rng(seed)
-    at_once = max(1, CHUNK_CELLS // max(1, counts.size))
-    return [resample(counts, min(at_once, draws - start), rng) for start in range(0, draws, at_once)]
+    at_once = max(1, CHUNK_CELLS // max(1, draws * counts[0].size)) if len(counts) else 1
+    parts = [
+        percentiles(np.asarray(statistic(resample(counts[start : start + at_once], draws, rng)), dtype=float))
+        for start in range(0, len(counts), at_once)
+    ]
+    lows, highs = zip(*parts, strict=True) if parts else ((np.zeros(0),), (np.zeros(0),))
+    return np.concatenate(lows), np.concatenate(highs)
 
 
 def percentiles(table: Floats) -> tuple[Floats, Floats]:

@@ -1,6 +1,8 @@
-"""Operators of the App: a form in, a core call, progress and a result out. They translate, they do not compute."""
+"""Operators and the panel of the App: a form or a click in, a core call, a result out. They do not compute."""
 
 from .apply import ApplyVlmFaceAttributes
 from .evaluate import EvaluateFaceAttributes
+from .panel import FaceAttributeErrors
+from .report import WriteFaceAttributeReport
 
-OPERATORS = (ApplyVlmFaceAttributes, EvaluateFaceAttributes)
+OPERATORS = (ApplyVlmFaceAttributes, EvaluateFaceAttributes, FaceAttributeErrors, WriteFaceAttributeReport)

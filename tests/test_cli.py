@@ -50,10 +50,14 @@ OPTIONS = {
         "--attributes-file",
         "--truth",
         "--groups",
+        "--bins",
         "--pairs",
         "--eval-key",
+        "--draws",
         "--json",
     },
+    "report": {"--prefix", "--eval-key", "--out", "--pictures"},
+    "compare": {"--view", "--prefixes", "--attributes", "--attributes-file", "--truth", "--groups", "--json"},
     "models": set(),
     "attributes": {"--attributes-file"},
 }
@@ -73,10 +77,11 @@ class Ran:
         return [row for row in cells if row[0] == first and len(row) > 1]
 
     def tables(self, *header: str) -> list[list[list[str]]]:
-        """The tables whose header begins with these cells, each a list of rows."""
+        """The tables whose header begins with these cells, each a list of rows, without the gaps below it."""
         blocks = [block.strip().splitlines() for block in self.out.split("\n\n")]
         cells = [[re.split(r"\s{2,}", line.strip()) for line in block] for block in blocks]
-        return [rows[2:] for rows in cells if rows and tuple(rows[0][: len(header)]) == header]
+        found = [rows[2:] for rows in cells if rows and tuple(rows[0][: len(header)]) == header]
+        return [[row for row in rows if not row[0].startswith(("Gap in", "No gap in"))] for rows in found]
 
 
 Run = Callable[..., Ran]
@@ -311,7 +316,7 @@ def test_the_json_file_holds_the_printed_figures(judged: fo.Dataset, tmp_path: P
     tables = {header: done.tables(*header, "n") for header in [("class",), ("side",), ("gender",), ("side", "gender")]}
     for k, evaluation in enumerate(data["evaluations"]):
         cell = evaluation["overall"]
-        averages = [share(cell[name]) for name in ("precision", "recall", "f1")]
+        averages = [*(share(cell[name]) for name in ("precision", "recall", "f1")), f"{cell['kappa']:.2f}"]
         assert summary[k] == [evaluation["attribute"], *figures(cell), *averages, "-"]
         assert cell["n"] == COUNT
         assert tables["class",][k] == [
@@ -404,6 +409,84 @@ def test_attributes_of_ones_own_are_listed_and_evaluated(judged: fo.Dataset, tmp
     assert [row[:2] for row in done.tables("class", "n")[0]] == [["young", "12"], ["old", "12"]]
 
 
+def test_numbers_are_put_into_bins(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "figures.json"
+    command = (
+        "evaluate",
+        JUDGED,
+        "--attributes",
+        "gender",
+        "--eval-key",
+        "binned",
+        "--draws",
+        "50",
+        "--json",
+        str(path),
+    )
+    assert run(*command, "--bins", "age=25,40", "--groups", "side").status == 0
+    [evaluation] = json.loads(path.read_text(encoding="utf-8"))["evaluations"]
+    names = {tuple(t["by"]): [row["values"][0] for row in t["rows"]] for t in evaluation["groups"]}
+    assert set(names["age",]) <= {"1: below 25", "2: from 25 below 40", "3: from 40"}
+    assert set(names) == {("side",), ("age",), ("side", "age")}
+
+
+# report
+
+
+def test_a_report_holds_the_figures_of_the_stored_evaluation(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    figures, folder = tmp_path / "figures.json", tmp_path / "deep" / "out"
+    assert run("evaluate", JUDGED, "--eval-key", "told", "--draws", "50", "--json", str(figures)).status == 0
+    done = run("report", JUDGED, "--eval-key", "told", "--out", str(folder))
+    assert (done.status, done.err) == (0, "")
+    assert done.out.split() == [str(folder / f"report.{kind}") for kind in ("html", "md", "json")]
+    kept = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    assert kept["evaluation"] == json.loads(figures.read_text(encoding="utf-8"))
+    assert "data:image" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_pictures_are_in_a_report_on_demand(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    assert run("evaluate", JUDGED, "--truth", "gender=sex", "--eval-key", "seen", "--draws", "50").status == 0
+    done = run("report", JUDGED, "--eval-key", "seen", "--out", str(tmp_path), "--pictures")
+    assert done.status == 0
+    assert done.out.endswith(
+        "report.html holds pictures of people's faces: treat it as you treat the pictures themselves.\n"
+    )
+    errors = sum(min(12, len(judged.load_saved_view(f"seen_{name}_errors"))) for name in ("gender", "age5"))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").count("data:image/jpeg") == errors
+
+
+def test_a_report_goes_to_a_folder_named_after_the_dataset(
+    judged: fo.Dataset, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", JUDGED, "--attributes", "gender", "--draws", "50").status == 0
+    assert run("report", JUDGED).status == 0
+    assert sorted(p.name for p in (tmp_path / f"{JUDGED}-report").iterdir()) == [
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+
+
+# compare
+
+
+def test_two_prompts_are_compared(faces: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "a").status == 0
+    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "b", "--prompt", "gender=who?").status == 0
+    path = tmp_path / "figures.json"
+    done = run("compare", faces.name, "--prefixes", "a,b", "--groups", "gender", "--json", str(path))
+    assert done.status == 0
+    [data] = json.loads(path.read_text(encoding="utf-8"))
+    [pair] = data["pairs"]
+    [row] = done.rows("a")[1:]
+    counts = [str(pair[name]) for name in ("n", "both_right", "only_a", "only_b", "neither")]
+    assert row[:7] == ["a", "b", *counts]
+    assert row[7] == share(pair["difference"])
+    assert done.rows("all")[0][1:3] == ["6*", share(data["flips"]["rate"])]
+    assert sum(int(r[1].rstrip("*")) for label in ("Male", "Female") for r in done.rows(label)) == 6
+
+
 # models, attributes
 
 
@@ -458,6 +541,12 @@ def test_attributes_are_listed_with_their_maps(run: Run) -> None:
         (["evaluate", JUDGED, "--truth", "race5=race"], "Got ground truth for race5, expected only gender, age5."),
         (["evaluate", JUDGED, "--groups", "filepath"], "Group field 'filepath' is not there or no label."),
         (["evaluate", JUDGED, "--eval-key", "no key"], "expected letters, digits and underscores"),
+        (["evaluate", JUDGED, "--bins", "side=1,2"], "Got bins for 'side', which holds no numbers."),
+        (["evaluate", JUDGED, "--bins", "age=40,20"], "expected rising numbers such as 20, 40, 60."),
+        (["report", "no-such"], "Unknown dataset 'no-such'. Known: "),
+        (["report", JUDGED, "--eval-key", "nope"], "keeps no figures of the evaluation 'nope'"),
+        (["compare", JUDGED, "--prefixes", "demo"], "expected at least two different ones."),
+        (["compare", JUDGED, "--prefixes", "demo,nope"], "No attribute has predictions under all of demo, nope."),
         (["attributes", "--attributes-file", "{empty}/no.yaml"], "Cannot read the attribute file"),
         (["evaluate", JUDGED, "--attributes-file", "{empty}/no.yaml"], "Cannot read the attribute file"),
     ],
@@ -482,6 +571,9 @@ def test_bad_input_is_one_line_and_status_two(
         (["predict", "x", "--prompt", "gender"], "argument --prompt: got 'gender', expected NAME=VALUE"),
         (["predict", "x", "--prompt", "gender= "], "argument --prompt: got 'gender= ', expected NAME=VALUE"),
         (["evaluate", "x", "--truth", "=sex"], "argument --truth: got '=sex', expected NAME=VALUE"),
+        (["evaluate", "x", "--bins", "age"], "argument --bins: got 'age', expected NAME=VALUE"),
+        (["evaluate", "x", "--bins", "age=a,b"], "argument --bins: got 'age=a,b', expected FIELD=NUMBERS such as"),
+        (["compare", "x"], "the following arguments are required: --prefixes"),
         (["predict", "x", "--batch-size", "few"], "argument --batch-size: invalid int value: 'few'"),
         (["predict", "x", "--decode", "guess"], "argument --decode: invalid choice: 'guess'"),
     ],
@@ -506,6 +598,14 @@ def test_a_json_file_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp
     done = run("evaluate", JUDGED, "--json", str(tmp_path / "no" / "figures.json"))
     assert done.status == 2
     assert done.err.startswith("facevlm: ")
+
+
+def test_a_report_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "file"
+    path.write_text("x")
+    done = run("report", JUDGED, "--out", str(path))
+    assert (done.status, done.out) == (2, "")
+    assert "expected a folder" in done.err
 
 
 @pytest.mark.parametrize("place", ["/nowhere/at/all", "{empty}"])

@@ -87,7 +87,7 @@ def test_groups_leave_out_faces_of_unknown_group(result: AttributeEvaluation) ->
     assert outside.cell.outcomes == {"ok": 2}
 
 
-def test_every_pair_of_groups_is_crossed_and_only_pairs_that_occur(result: AttributeEvaluation) -> None:
+def test_every_combination_of_groups_is_crossed_and_only_those_that_occur(result: AttributeEvaluation) -> None:
     assert [t.by for t in result.groups] == [
         ("place",),
         ("light",),
@@ -95,6 +95,7 @@ def test_every_pair_of_groups_is_crossed_and_only_pairs_that_occur(result: Attri
         ("place", "light"),
         ("place", "lens"),
         ("light", "lens"),
+        ("place", "light", "lens"),
     ]
     rows = {row.values: row.cell for row in table(result, "place", "light").rows}
     assert [(*values, cell.n) for values, cell in rows.items()] == [

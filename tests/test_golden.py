@@ -1,22 +1,45 @@
-"""The demo's evaluation as a file, in which any change of model, scoring or tables shows; --update-golden writes it."""
+"""The demo's evaluation and report as files, in which any change shows; --update-golden writes them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import fiftyone as fo
 import pytest
 
 import facevlm
-from facevlm import report, sources
+from facevlm import report, reports, sources
+from facevlm.api import EvaluationResult
+from facevlm.reports import markdown
+from facevlm.store import reporting
 
-GOLDEN = Path(__file__).parent / "golden" / "demo_evaluation.txt"
+GOLDEN = Path(__file__).parent / "golden"
 ATTRIBUTES = ["gender", "age5", "race5", "emotion7"]
+NAME = "test-golden"
+PASSING = re.compile(r"^\| (versions|device|date|seconds|faces asked)\b.*\n", re.MULTILINE)
+"""Lines of the report that differ from run to run."""
 
 
-def test_the_demos_evaluation_is_as_it_was(dataset_name: str, request: pytest.FixtureRequest) -> None:
-    dataset = sources.sample_faces(dataset_name)
+@pytest.fixture(scope="module")
+def result() -> Iterator[EvaluationResult]:
+    dataset = sources.sample_faces(NAME)
     facevlm.apply(dataset, "demo", ATTRIBUTES, progress=False)
-    text = report.text(facevlm.evaluate(dataset, ATTRIBUTES).evaluations)
+    yield facevlm.evaluate(dataset, ATTRIBUTES)
+    fo.delete_dataset(NAME)
+
+
+def check(name: str, text: str, request: pytest.FixtureRequest) -> None:
     if request.config.getoption("--update-golden"):
-        GOLDEN.write_text(text, encoding="utf-8")
-    assert text == GOLDEN.read_text(encoding="utf-8")
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_the_demos_evaluation_is_as_it_was(result: EvaluationResult, request: pytest.FixtureRequest) -> None:
+    check("demo_evaluation.txt", report.text(result.evaluations), request)
+
+
+def test_the_demos_report_is_as_it_was(result: EvaluationResult, request: pytest.FixtureRequest) -> None:
+    text = markdown.render(reports.build(reporting.read(fo.load_dataset(NAME))))
+    check("report.md", PASSING.sub("", text), request)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from facevlm import metrics
-from facevlm.metrics import Codes
+from facevlm.metrics import Codes, Counts, Floats
 
 Case = tuple[Codes, Codes, int]
 checked = settings(deadline=None, max_examples=60)
@@ -146,3 +148,193 @@ def test_wilson_agrees_with_scipy(case: tuple[int, int]) -> None:
 def test_wilson_ends_are_exact_where_all_or_none_succeed() -> None:
     assert metrics.wilson(0, 7)[0] == 0.0
     assert metrics.wilson(7, 7)[1] == 1.0
+
+
+@given(cases())
+@checked
+def test_averages_weighted_by_how_often_a_label_is_true(case: Case) -> None:
+    truth, predicted, n = case
+    expected = sk.precision_recall_fscore_support(
+        truth, predicted, labels=range(n), average="weighted", zero_division=0
+    )
+    assert metrics.weighted(metrics.confusion(*case)) == pytest.approx(expected[:3])
+
+
+@given(cases())
+@checked
+def test_kappa_takes_no_answer_for_an_answer_that_is_never_right(case: Case) -> None:
+    truth, predicted, _ = case
+    found = metrics.kappa(metrics.confusion(*case))
+    if len(set(truth) | set(predicted)) == 1:
+        assert math.isnan(found), "chance alone always agrees"
+    else:
+        assert found == pytest.approx(sk.cohen_kappa_score(truth, predicted), abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@given(cases())
+@checked
+def test_mcc(case: Case) -> None:
+    truth, predicted, _ = case
+    expected = sk.matthews_corrcoef(truth, predicted)
+    assert metrics.mcc(metrics.confusion(*case)) == pytest.approx(expected, abs=1e-7)
+
+
+def test_kappa_and_mcc_of_a_million_faces_do_not_overflow() -> None:
+    counts = np.array([[400_000_000, 100_000_000, 0], [200_000_000, 300_000_000, 0]])
+    assert metrics.kappa(counts) == pytest.approx(0.4)
+    assert metrics.mcc(counts) == pytest.approx(metrics.mcc(counts // 100_000_000))
+
+
+@given(cases())
+@checked
+def test_answered_leaves_the_faces_without_an_answer_out(case: Case) -> None:
+    truth, predicted, n = case
+    given_one = predicted >= 0
+    counts = metrics.confusion(*case)
+    before = counts.copy()
+    assert np.array_equal(metrics.answered(counts), metrics.confusion(truth[given_one], predicted[given_one], n))
+    assert np.array_equal(counts, before), "the counts that were given stay as they are"
+
+
+@given(cases())
+@checked
+def test_signed_bias_is_above_0_for_answers_that_are_too_high(case: Case) -> None:
+    truth, predicted, n = case
+    bias = metrics.signed_bias(metrics.confusion(*case))
+    distance = (predicted - truth)[predicted >= 0]
+    if not len(distance):
+        assert math.isnan(bias)
+        return
+    assert bias == pytest.approx(distance.mean())
+    mirrored = np.where(predicted < 0, -1, n - 1 - predicted)
+    assert metrics.signed_bias(metrics.confusion(n - 1 - truth, mirrored, n)) == pytest.approx(-bias)
+
+
+@given(cases(), st.data())
+@checked
+def test_boundary_errors(case: Case, data: st.DataObject) -> None:
+    truth, predicted, n = case
+    cut = data.draw(st.integers(1, n - 1))
+    given_one = predicted >= 0
+    true_above, said_above = truth[given_one] >= cut, predicted[given_one] >= cut
+    found = metrics.boundary_errors(metrics.confusion(*case), cut)
+    assert_same(found[0], share(said_above[~true_above]))
+    assert_same(found[1], share(~said_above[true_above]))
+
+
+@given(cases(), st.data())
+@checked
+def test_rates_of_one_label_against_all_others(case: Case, data: st.DataObject) -> None:
+    truth, predicted, n = case
+    label = data.draw(st.integers(0, n - 1))
+    said, true = predicted == label, truth == label
+    found = metrics.rates(metrics.confusion(*case), label)
+    for value, expected in zip(found, (said, said[true], said[~true]), strict=True):
+        assert_same(value, share(expected))
+
+
+def share(hits: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> float:
+    return float(hits.mean()) if len(hits) else math.nan
+
+
+def assert_same(found: float, expected: float) -> None:
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_rates_by_hand() -> None:
+    # 10 truly of label 0: 6 said, 3 taken for label 1, 1 unanswered. 5 truly of label 1: 1 taken for label 0.
+    counts = np.array([[6, 3, 1], [1, 4, 0]])
+    assert metrics.rates(counts, 0) == pytest.approx((7 / 15, 6 / 10, 1 / 5))
+    assert metrics.rates(counts, 1) == pytest.approx((7 / 15, 4 / 5, 3 / 10))
+
+
+def test_boundary_errors_by_hand() -> None:
+    counts = np.array([[5, 2, 1, 9], [0, 3, 3, 0], [1, 0, 7, 2]])
+    assert metrics.boundary_errors(counts, 2) == pytest.approx((4 / 14, 1 / 8))
+    assert metrics.boundary_errors(counts, 1) == pytest.approx((3 / 8, 1 / 14))
+
+
+@given(cases(smallest=0), st.data())
+@checked
+def test_many_groups_at_once_equal_one_by_one(case: Case, data: st.DataObject) -> None:
+    truth, predicted, n = case
+    n_groups = data.draw(st.integers(1, 4))
+    size = len(truth)
+    groups = np.array(data.draw(st.lists(st.integers(-1, n_groups - 1), min_size=size, max_size=size)), dtype=np.int64)
+    found = metrics.confusions(truth, predicted, n, groups, n_groups)
+    assert found.shape == (n_groups, n, n + 1)
+    for k in range(n_groups):
+        assert np.array_equal(found[k], metrics.confusion(truth[groups == k], predicted[groups == k], n))
+
+
+def test_no_group_at_all() -> None:
+    nobody = np.full(3, -1)
+    assert metrics.confusions(np.array([0, 1, 1]), nobody, 2, nobody, 0).shape == (0, 2, 3)
+
+
+FIGURES: dict[str, Callable[[Counts], tuple[object, ...]]] = {
+    "accuracy": lambda c: (metrics.accuracy(c),),
+    "accuracy_answered": lambda c: (metrics.accuracy_answered(c),),
+    "coverage": lambda c: (metrics.coverage(c),),
+    "macro": metrics.macro,
+    "macro_f1": lambda c: (metrics.macro_f1(c),),
+    "weighted": metrics.weighted,
+    "balanced_accuracy": lambda c: (metrics.balanced_accuracy(c),),
+    "kappa": lambda c: (metrics.kappa(c),),
+    "mcc": lambda c: (metrics.mcc(c),),
+    "off_by_one": lambda c: (metrics.off_by_one(c),),
+    "mean_bin_error": lambda c: (metrics.mean_bin_error(c),),
+    "signed_bias": lambda c: (metrics.signed_bias(c),),
+    "boundary_errors": lambda c: metrics.boundary_errors(c, 1),
+    "rates": lambda c: metrics.rates(c, 0),
+}
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> Counts:
+    """Matrices in zero to two leading dimensions; many cells, and often whole matrices, are empty."""
+    n = draw(st.integers(2, 5))
+    shape = (*draw(st.lists(st.integers(0, 3), max_size=2)), n, n + 1)
+    counts = draw(hnp.arrays(np.int64, shape, elements=st.integers(0, 40) | st.just(0), fill=st.just(0)))
+    return np.asarray(counts)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@given(stacks())
+@settings(deadline=None, max_examples=30)
+def test_a_stack_of_matrices_gives_the_figures_of_each(name: str, counts: Counts) -> None:
+    function = FIGURES[name]
+    found = [np.asarray(v) for v in function(counts)]
+    for place in np.ndindex(*counts.shape[:-2]):
+        one = list(function(counts[place]))
+        np.testing.assert_allclose([v[place] for v in found], np.asarray(one, dtype=float))
+    assert {v.shape for v in found} == {counts.shape[:-2]}
+
+
+@given(stacks())
+@settings(deadline=None, max_examples=30)
+def test_per_class_and_occurring_of_a_stack_are_those_of_each(counts: Counts) -> None:
+    found: tuple[Floats, ...] = metrics.per_class(counts)
+    for place in np.ndindex(*counts.shape[:-2]):
+        np.testing.assert_allclose([v[place] for v in found], metrics.per_class(counts[place]))
+        assert np.array_equal(metrics.occurring(counts)[place], metrics.occurring(counts[place]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@given(stacks())
+@settings(deadline=None, max_examples=30)
+def test_figures_lie_where_they_can(name: str, counts: Counts) -> None:
+    """Shares in 0 to 1, agreement in -1 to 1, distances within the labels; nan exactly where it must be."""
+    values = np.stack([np.asarray(v, dtype=float) for v in FIGURES[name](counts)])
+    known = values[np.isfinite(values)]
+    low, high = {
+        "kappa": (-1.0, 1.0),
+        "mcc": (-1.0, 1.0),
+        "signed_bias": (1.0 - counts.shape[-2], counts.shape[-2] - 1.0),
+        "mean_bin_error": (0.0, counts.shape[-2] - 1.0),
+    }.get(name, (0.0, 1.0))
+    assert ((known >= low - 1e-9) & (known <= high + 1e-9)).all()
+    assert not np.isinf(values).any()
+    if name in ("accuracy", "coverage", "macro", "macro_f1", "weighted", "balanced_accuracy", "mcc"):
+        assert np.array_equal(np.isnan(values), np.broadcast_to(counts.sum((-2, -1)) == 0, values.shape))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from facevlm import report
+from facevlm import comparison, report
 from facevlm.attributes import define
 from facevlm.evaluation import AttributeEvaluation, Records, evaluate
 
@@ -43,12 +44,13 @@ def lines(text: str, start: str) -> list[list[str]]:
 def test_the_summary_has_a_line_per_attribute(hair: AttributeEvaluation, stage: AttributeEvaluation) -> None:
     text = report.text([hair, stage])
     header = " ".join(text.splitlines()[0].split())
-    assert header == "attribute n answered accuracy 95 % Wilson balanced macro P macro R macro F1 not ok"
+    assert header == "attribute n answered accuracy 95 % Wilson balanced macro P macro R macro F1 kappa not ok"
     summary = lines(text, "hair ")[0]
     # balanced: (1 + 0 + 0) / 3; precision: (24/32 + 0 + 0) / 3; F1: (2 * .75 / 1.75) / 3
     assert summary[:10] == ["hair", "40", "80.0", "60.0", "44.6", "-", "73.7", "33.3", "25.0", "33.3"]
-    assert summary[10] == "28.6"
-    assert " ".join(summary[11:]) == "8 refused, 3 not asked, 5 no ground truth"
+    # kappa: chance is 24 * 32 / 40 ** 2
+    assert summary[10:12] == ["28.6", "0.23"]
+    assert " ".join(summary[12:]) == "8 refused, 3 not asked, 5 no ground truth"
 
 
 def test_an_attribute_where_all_is_well_has_nothing_to_add(stage: AttributeEvaluation) -> None:
@@ -93,7 +95,54 @@ def test_ordinal_figures_have_a_dash_where_nothing_was_answered() -> None:
 
 def test_an_evaluation_without_faces_is_all_dashes() -> None:
     summary = lines(report.text([evaluate(HAIR, Records([], [], []))]), "hair ")[0]
-    assert summary == ["hair", "0*", *["-"] * 10]
+    assert summary == ["hair", "0*", *["-"] * 11]
+
+
+def test_gaps_stand_under_their_table() -> None:
+    records = Records(
+        truth=["dark"] * 60,
+        predicted=["dark"] * 45 + ["fair"] * 15,
+        outcomes=["ok"] * 60,
+        groups={"place": ["out"] * 30 + ["in"] * 30},
+    )
+    text = report.text([evaluate(HAIR, records)])
+    [gap] = [line for line in text.splitlines() if line.startswith("Gap in accuracy")]
+    assert gap.startswith("Gap in accuracy: in 50.0, out 100.0, difference 50.0 (")
+    assert gap.endswith("), p < 0.001")
+    assert "\nNo gap in answered\n" in text
+    assert max(len(line) for line in text.splitlines()) <= 120
+
+
+def test_groups_that_cannot_be_compared_have_no_gap(hair: AttributeEvaluation) -> None:
+    assert "Gap in" not in report.text([hair])
+    assert "No gap" not in report.text([hair])
+
+
+def test_calibration_stands_under_the_heading() -> None:
+    log_probs = np.log(np.array([[0.8, 0.1, 0.1]] * 40))
+    records = Records(["dark"] * 30 + ["fair"] * 10, ["dark"] * 40, ["ok"] * 40, log_probs=log_probs)
+    text = report.text([evaluate(HAIR, records)])
+    # Brier: 30 * (.04 + .01 + .01) + 10 * (.64 + .81 + .01), over 40
+    assert "Calibration error: 5.0, Brier score: 0.41; temperature " in text
+    assert "Calibration" not in report.text([evaluate(HAIR, Records(["dark"], ["dark"], ["ok"]))])
+
+
+def test_a_comparison_is_two_tables_and_one_per_group() -> None:
+    truth = np.zeros(40, dtype=np.int64)
+    first, second = truth.copy(), np.array([0] * 30 + [1] * 10)
+    groups = {"place": ["in"] * 30 + ["out"] * 10}
+    result = comparison.compare("hair", ["dark", "fair"], truth, {"one": first, "two": second}, groups)
+    text = report.comparison_text([result])
+    assert text.startswith("hair\n====\n\na ")
+    [pair] = lines(text, "one")
+    assert pair[:7] == ["one", "two", "40", "30", "10", "0", "0"]
+    assert (pair[7], pair[-2], pair[-1]) == ("25.0", "0.002", "75.0")
+    assert lines(text, "all ") == [
+        ["all", "runs", "n", "flips", "95", "%", "Wilson"],
+        ["all", "40", "25.0", "14.2", "-", "40.2"],
+    ]
+    assert [row[:3] for row in lines(text, "in")] == [["in", "30", "0.0"]]
+    assert [row[:3] for row in lines(text, "out")] == [["out", "10*", "100.0"]]
 
 
 @pytest.mark.parametrize(

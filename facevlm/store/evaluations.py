@@ -33,6 +33,9 @@ TRUTH_KINDS = (fo.StringField, *NUMBERS)
 MACRO_F1 = "@facevlm/face-attributes/macro_f1"
 MAPPED = "facevlm_mapped_from"
 TAG = "tag:"
+RESULTS = "facevlm-evaluation"
+KEPT = "facevlm_"
+"""Evaluation ``KEY`` keeps its figures as the run ``facevlm_KEY``."""
 FEW = 12
 """Numbers with more different values than this are put into bins."""
 SKIPPED = {"id", "filepath", "media_type", "sample_id"}
@@ -116,18 +119,20 @@ def group_values(target: Collection, field: str, edges: Sequence[float] | None =
     Numbers are put into bins between ``edges``; without, into quarters where there are more than ``FEW`` of them.
     Raises :class:`~facevlm.errors.FieldError` for a field that is missing or has too many values to be groups.
     """
-    if field.startswith(TAG):
+    if field.startswith(TAG) and edges is None:
         name = field.removeprefix(TAG)
         return [name if name in tags else f"not {name}" for tags in target.values("tags")]
+    if field.startswith(TAG):
+        raise FieldError(f"Got bins for '{field}', which holds no numbers.")
     kinds = (*TRUTH_KINDS, fo.BooleanField)
     known = [n for n in field_names(target, kinds, labels=True) if n not in SKIPPED]
     found = target.get_field(field)
-    if field not in known and not isinstance(found, kinds):
+    if field not in known and (field in SKIPPED or not isinstance(found, kinds)):
         raise FieldError(
             f"Group field '{field}' is not there or no label. There is: {', '.join(known) or 'none'}; {TAG}NAME groups "
             "by a tag."
         )
-    raw = raw_values(target, field)
+    raw = [None if isinstance(v, float) and math.isnan(v) else v for v in raw_values(target, field)]
     if isinstance(found, NUMBERS) and (edges is not None or len(set(raw) - {None}) > FEW):
         return binned(field, raw, edges)  # type: ignore[arg-type]
     if edges is not None:
@@ -274,8 +279,36 @@ def save_results(dataset: fo.Dataset, key: str, results: Mapping[str, Any]) -> N
     """Keep all figures with the dataset as a FiftyOne custom run, for later reports."""
     if dataset.has_run(key):
         dataset.delete_run(key)
-    dataset.register_run(key, fors.RunConfig(method="facevlm-evaluation"))
+    dataset.register_run(key, fors.RunConfig(method=RESULTS))
     dataset.save_run_results(key, dataset.init_run_results(key, **results), cache=False)
+
+
+def eval_keys(dataset: fo.Dataset) -> list[str]:
+    """Keys of the evaluations whose figures are kept with a dataset, oldest first."""
+    found = []
+    for key in dataset.list_runs():
+        info = dataset.get_run_info(key)
+        if info.config.method == RESULTS:
+            found.append((info.timestamp, key.removeprefix(KEPT)))
+    return [key for _, key in sorted(found)]
+
+
+def load_results(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:
+    """All figures of an evaluation as plain data, as ``EvaluationResult.to_dict`` gives them.
+
+    Raises :class:`~facevlm.errors.FieldError` where no such figures are kept.
+    """
+    known = eval_keys(dataset)
+    kept = None
+    if eval_key in known:
+        # Read anew: another process may have evaluated again under the same key.
+        kept = dataset.load_run_results(f"{KEPT}{eval_key}", cache=False, load_view=False)
+    if kept is None:
+        raise FieldError(
+            f"Dataset '{dataset.name}' keeps no figures of the evaluation '{eval_key}'. There is: "
+            f"{', '.join(known) or 'none'}. Run 'Evaluate face attributes against ground truth', or facevlm.evaluate."
+        )
+    return {name: getattr(kept, name) for name in ("eval_key", "ground_truth", "views", "evaluations")}
 
 
 def keep_custom_metrics() -> None:

@@ -14,7 +14,9 @@ from fiftyone.operators.registry import OperatorRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "@facevlm/face-attributes"
-URIS = {f"{NAME}/apply_vlm_face_attributes", f"{NAME}/evaluate_face_attributes"}
+OPERATORS = ("apply_vlm_face_attributes", "evaluate_face_attributes", "write_face_attribute_report")
+PANELS = ("face_attribute_errors",)
+URIS = {f"{NAME}/{name}" for name in (*OPERATORS, *PANELS)}
 
 UNINSTALLED = """
 import importlib.util, sys
@@ -44,7 +46,7 @@ def test_both_operators_are_registered_without_errors() -> None:
 
 def test_fiftyone_yml_names_every_operator() -> None:
     described = yaml.safe_load((ROOT / "fiftyone.yml").read_text())
-    assert {f"{described['name']}/{name}" for name in described["operators"]} == URIS
+    assert {f"{described['name']}/{name}" for name in (*described["operators"], *described["panels"])} == URIS
 
 
 def test_there_is_one_copy_of_every_core_module() -> None:

@@ -1,0 +1,33 @@
+"""What a report is built from: figures as they were stored, the record of the run, and perhaps the surest errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer; the picture's file is read for its thumbnail and named nowhere."""
+
+    filepath: str
+    true: str
+    said: str
+    confidence: float | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A stored evaluation as plain data. ``record`` is empty where no run of the prefix was recorded.
+
+    ``mistakes`` are there when pictures are asked for, by predicted attribute; ``evaluated`` is a date.
+    """
+
+    dataset: str
+    prefix: str
+    evaluation: Mapping[str, Any]
+    record: Mapping[str, Any] = field(default_factory=dict)
+    view: str = ""
+    evaluated: str = ""
+    mistakes: Mapping[str, Sequence[Mistake]] | None = None

@@ -1,0 +1,231 @@
+"""What a report is made of. HTML, Markdown and JSON are all written from it, so that their figures cannot differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+Number: TypeAlias = "float | None"
+Value: TypeAlias = "str | int | float | tuple[Number, Number] | None"
+DASH = "-"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure or a word as it is shown, and the value behind it; an interval is a pair."""
+
+    shown: str
+    value: Value
+
+    @property
+    def numeric(self) -> bool:
+        return not isinstance(self.value, str)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table; ``muted`` for groups too small to compare."""
+
+    cells: tuple[Cell, ...]
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading and a note below."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; a ``warning`` stands out."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Points:
+    """A list of short sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A share with its interval."""
+
+    label: str
+    value: Number
+    low: Number
+    high: Number
+    n: int
+    muted: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Shares with intervals beside one another, and the overall share as a line."""
+
+    title: str
+    bars: tuple[Bar, ...]
+    reference: Number = None
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Counts; colours show shares of a row."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A point of a curve, perhaps with an interval and with the faces behind it."""
+
+    x: float
+    y: float
+    low: Number = None
+    high: Number = None
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points over shares, joined by a line or against the diagonal; the vertical axis begins at ``bottom``."""
+
+    title: str
+    x_label: str
+    y_label: str
+    spots: tuple[Spot, ...]
+    joined: bool = False
+    bottom: float = 0.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture as a data URL; kept out of Markdown and JSON."""
+
+    url: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Sample errors with pictures."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+Block: TypeAlias = "Table | Text | Points | Bars | Heatmap | Curve | Gallery"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Blocks under a heading, then sections below it. ``folded`` sections open on demand."""
+
+    title: str
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report, and the stored evaluation that it was made of."""
+
+    title: str
+    subtitle: str
+    sections: tuple[Section, ...]
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data without pictures."""
+        return {
+            "title": self.title,
+            "subtitle": self.subtitle,
+            "sections": [_section(s) for s in self.sections],
+            "evaluation": dict(self.evaluation),
+        }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "blocks": [{"kind": type(b).__name__.lower(), **asdict(b)} for b in section.blocks if not _pictured(b)],
+        "sections": [_section(s) for s in section.sections],
+    }
+
+
+def _pictured(block: Block) -> bool:
+    return isinstance(block, Gallery)
+
+
+def share(value: Number) -> str:
+    """A share as per cent with one decimal, or a dash where it is undefined."""
+    return f"{100 * value:.1f}" if value is not None and math.isfinite(value) else DASH
+
+
+def number(value: Number) -> str:
+    """A number with two decimals, or a dash where it is undefined."""
+    return f"{value:.2f}" if value is not None and math.isfinite(value) else DASH
+
+
+def probability(value: Number) -> str:
+    """A p-value with three decimals, or a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def numbers_alone(table: Table) -> list[bool]:
+    """For every column whether it holds no word: those are aligned to the right."""
+    return [all(row.cells[k].numeric for row in table.rows) for k in range(len(table.header))]
+
+
+def word(text: object) -> Cell:
+    """Something that is no figure."""
+    return Cell(str(text), str(text))
+
+
+def count(n: int, *, few: bool = False) -> Cell:
+    """A whole number; a star where it is too few to compare."""
+    return Cell(f"{n}{'*' if few else ''}", n)
+
+
+def percent(value: Number) -> Cell:
+    return Cell(share(value), value)
+
+
+def decimal(value: Number) -> Cell:
+    return Cell(number(value), value)
+
+
+def chance(value: Number) -> Cell:
+    """A p-value."""
+    return Cell(probability(value), value)
+
+
+def interval(low: Number, high: Number) -> Cell:
+    """Two shares."""
+    return Cell(f"{share(low)} - {share(high)}" if low is not None and high is not None else DASH, (low, high))
+
+
+def ratio_interval(low: Number, high: Number) -> Cell:
+    """Two numbers."""
+    return Cell(f"{number(low)} - {number(high)}" if low is not None and high is not None else DASH, (low, high))
+
+
+def facts(title: str, pairs: Sequence[tuple[str, Cell]], note: str = "") -> Table:
+    """A table of names and what they are."""
+    return Table(title, ("what", "value"), tuple(Row((word(name), cell)) for name, cell in pairs), note)

@@ -1,0 +1,139 @@
+"""The panel of attribute errors in a real browser: figures on the page, and a click that filters the grid to them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import fiftyone as fo
+import pytest
+from playwright.sync_api import Page, expect
+
+import facevlm
+from facevlm.store import evaluations, inspection
+from tests.browser import test_app as shared
+
+app, page, faces, pytestmark = shared.app, shared.page, shared.faces, shared.pytestmark
+
+CELL = """
+([column, row]) => {
+    const gd = [...document.querySelectorAll('.js-plotly-plot')].find(g => g.data?.[0]?.name === 'confusion');
+    gd.scrollIntoView({block: 'center'});
+    const box = gd.getBoundingClientRect(), l = gd._fullLayout;
+    return [box.left + l.xaxis._offset + l.xaxis.d2p(column), box.top + l.yaxis._offset + l.yaxis.d2p(row)];
+}
+"""
+POINT = """
+([name, k]) => {
+    const gd = [...document.querySelectorAll('.js-plotly-plot')].find(g => g.data?.[0]?.name === name);
+    gd.scrollIntoView({block: 'center'});
+    const box = gd.getBoundingClientRect(), l = gd._fullLayout, t = gd.data[0];
+    const x = name === 'accuracy' ? t.x[k] / 2 : t.x[k];
+    return [box.left + l.xaxis._offset + l.xaxis.d2p(x), box.top + l.yaxis._offset + l.yaxis.d2p(t.y[k])];
+}
+"""
+SHOWN = "name => [...document.querySelectorAll('.js-plotly-plot')].some(g => g.data?.[0]?.name === name)"
+
+
+@pytest.fixture
+def evaluated(faces: fo.Dataset) -> fo.Dataset:
+    facevlm.apply(faces, "demo", ["gender", "race5"], progress=False)
+    facevlm.evaluate(faces, prefix="demo")
+    return faces
+
+
+def open_panel(page: Page) -> None:
+    page.locator("[data-cy=new-panel-btn]").first.click()
+    page.locator("[data-cy=new-panel-option-face_attribute_errors]").click()
+    page.get_by_text("All labels are perceived or apparent").wait_for()
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox").filter(has_text=re.compile(label)).first.click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def click_at(page: Page, script: str, args: list[Any]) -> None:
+    page.evaluate(script, args)
+    page.wait_for_timeout(500)
+    x, y = page.evaluate(script, args)
+    page.mouse.move(x, y)
+    page.mouse.click(x, y)
+
+
+def shows(page: Page, n: int) -> None:
+    """Wait until the grid holds just so many samples."""
+    entries = page.locator("[data-cy=entry-counts]").first
+    expect(entries).to_have_text(re.compile(rf"^{n} samples?\s*$"), timeout=shared.PATIENCE)
+
+
+def test_a_click_shows_just_the_faces_behind_a_figure(page: Page, app: str, evaluated: fo.Dataset) -> None:
+    results = evaluations.load_results(evaluated, "demo_eval")
+    figures = inspection.figures_of(results, "race5")
+    labels, counts = figures["labels"], figures["confusion"]
+    shared.open_dataset(page, app, evaluated)
+    open_panel(page)
+    page.wait_for_function(SHOWN, arg="confusion")
+    page.wait_for_timeout(1500)
+    shared.shoot(page, "panel-grid")
+    row, column = next((i, j) for i, line in enumerate(counts) for j, n in enumerate(line[:-1]) if i != j and n > 1)
+    click_at(page, CELL, [labels[column], labels[row]])
+    shows(page, counts[row][column])
+    page.wait_for_selector("[data-cy=looker]")
+    page.wait_for_timeout(1500)
+    shared.shoot(page, "panel-cell")
+    said = inspection.cell(inspection.inspect(evaluated, results, "race5"), labels[row], labels[column])
+    assert len(said) == counts[row][column]
+
+    bins = figures["confidence"]["bins"]
+    click_at(page, POINT, ["reliability", len(bins) - 1])
+    shows(page, bins[-1]["n"])
+    shared.shoot(page, "panel-bin")
+    rows = figures["groups"][0]["rows"]
+    most = max(range(len(rows)), key=lambda k: rows[k]["cell"]["n"])
+    click_at(page, POINT, ["accuracy", most])
+    shows(page, rows[most]["cell"]["n"])
+    shared.shoot(page, "panel-groups")
+    page.get_by_role("button", name="Show all").click()
+    shows(page, 96)
+    choose(page, "race5", "gender")
+    page.get_by_text("accuracy 100.0 %").wait_for()
+    click_at(page, CELL, ["Male", "Male"])
+    males = evaluated.count_values("gender.label")["Male"]
+    shows(page, males)
+
+
+def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dataset) -> None:
+    shared.open_dataset(page, app, evaluated)
+    open_panel(page)
+    page.get_by_role("button", name="Confident errors").click()
+    shows(page, 14)
+    page.get_by_role("button", name="Ambiguous").click()
+    page.get_by_text("Tag all 14 faces of this view").wait_for()
+    shared.shoot(page, "panel-confirm")
+    page.get_by_role("button", name="Tag 14").click()
+    page.get_by_text("14 tagged 'ambiguous'").wait_for()
+    evaluated.reload()
+    assert evaluated.count_sample_tags() == {"ambiguous": 14}
+    page.get_by_role("button", name="Relabel").click()
+    page.get_by_text("Select at least one face in the grid first").wait_for()
+
+
+def test_the_modal_shows_all_answers_about_a_face(page: Page, app: str, evaluated: fo.Dataset) -> None:
+    facevlm.apply(evaluated, "demo", ["gender"], prefix="again", progress=False)
+    shared.open_dataset(page, app, evaluated)
+    page.locator("[data-cy=looker]").first.click()
+    page.locator("[data-cy=modal]").wait_for()
+    page.locator("[data-cy=modal] [data-cy=panel-tab-face_attribute_errors]").click()
+    page.get_by_text("outcome ok").first.wait_for()
+    page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
+    page.wait_for_timeout(1500)
+    shared.shoot(page, "panel-modal")
+    expect(page.get_by_text("again:")).to_have_count(1)
+
+
+def test_without_an_evaluation_the_panel_says_what_to_run(page: Page, app: str, faces: fo.Dataset) -> None:
+    shared.open_dataset(page, app, faces)
+    open_panel(page)
+    page.get_by_text("This dataset keeps no evaluation yet").wait_for()
+    shared.shoot(page, "panel-nothing")

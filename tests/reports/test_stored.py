@@ -1,0 +1,83 @@
+"""Stored evaluations read back for a report, against a real MongoDB."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import fiftyone as fo
+import pytest
+
+import facevlm
+from facevlm import reports, sources
+from facevlm.errors import FieldError
+from facevlm.reports import markdown
+from facevlm.store import evaluations, reporting
+
+NAME = "test-reports-stored"
+
+
+@pytest.fixture(scope="module")
+def faces() -> Iterator[fo.Dataset]:
+    dataset = sources.sample_faces(NAME)
+    facevlm.apply(dataset, "demo", ["gender", "emotion7"], progress=False)
+    yield dataset
+    fo.delete_dataset(NAME)
+
+
+def test_the_figures_are_those_of_the_evaluation(faces: fo.Dataset) -> None:
+    result = facevlm.evaluate(faces, draws=20)
+    source = reporting.read(faces)
+    assert source.evaluation == json.loads(json.dumps(result.to_dict()))
+    assert (source.dataset, source.prefix, source.view, source.mistakes) == (NAME, "demo", "", None)
+    assert source.record["outcomes"] == {"gender": {"ok": 96}, "emotion7": {"ok": 96}}
+    assert source.evaluated
+
+
+def test_a_later_evaluation_is_the_one_that_is_read(faces: fo.Dataset) -> None:
+    facevlm.evaluate(faces, draws=20)
+    reporting.read(faces)
+    facevlm.evaluate(faces.limit(50), draws=20)
+    source = reporting.read(faces)
+    assert source.evaluation["evaluations"][0]["overall"]["n"] == 50
+    assert source.view == "Limit"
+
+
+def test_another_key_finds_its_prefix(faces: fo.Dataset) -> None:
+    facevlm.apply(faces, "demo", ["emotion7"], prefix="other", progress=False)
+    facevlm.evaluate(faces, ["emotion7"], prefix="other", eval_key="mine", draws=20)
+    assert reporting.read(faces, eval_key="mine").prefix == "other"
+
+
+def test_the_surest_errors_come_first(faces: fo.Dataset) -> None:
+    facevlm.evaluate(faces, draws=20)
+    mistakes = reporting.read(faces, pictures=True).mistakes
+    assert mistakes is not None
+    assert mistakes["gender"] == []
+    sure = [m.confidence or 0.0 for m in mistakes["emotion7"]]
+    assert len(sure) == reporting.MOST
+    assert sure == sorted(sure, reverse=True)
+    assert all(m.true != m.said for m in mistakes["emotion7"])
+    faces.delete_saved_view("demo_eval_emotion7_errors")
+    assert (reporting.read(faces, pictures=True).mistakes or {})["emotion7"] == []
+
+
+def test_a_view_with_paths_is_told_without_them(faces: fo.Dataset) -> None:
+    view = faces.match(fo.ViewField("filepath").contains_str("/"))
+    facevlm.evaluate(view, eval_key="paths", draws=20)
+    text = markdown.render(reports.build(reporting.read(faces, eval_key="paths")))
+    assert "| view | Match |" in text
+    assert not [p for p in faces.values("filepath") if p in text]
+
+
+def test_without_an_evaluation_the_error_says_what_to_do(faces: fo.Dataset) -> None:
+    with pytest.raises(FieldError, match="'nope_eval'"):
+        reporting.read(faces, "nope")
+
+
+def test_figures_of_another_version_are_to_be_made_again(faces: fo.Dataset) -> None:
+    result = facevlm.evaluate(faces, ["gender"], eval_key="old", draws=20).to_dict()
+    del result["evaluations"][0]["overall"]["kappa"]
+    evaluations.save_results(faces, f"{evaluations.KEPT}old", result)
+    with pytest.raises(FieldError, match="it lacks kappa"):
+        reporting.read(faces, eval_key="old")
