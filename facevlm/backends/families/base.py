@@ -53,7 +53,8 @@ class Family:
 
     first_position = 0
     fixed_pictures = False
-    picture_first = True
+    chat = True
+    """Whether prompts are those of a chat, which the tokenizer opens with its begin token."""
 
     def __init__(self, model: Any, tools: Tools) -> None:
         self.model, self.tools = model, tools
@@ -83,7 +84,7 @@ class Family:
 
     def picture_text(self, inputs: Mapping[str, Any]) -> str:
         """The text that stands for one picture in a prompt, from what the image processor returned for it."""
-        raise NotImplementedError
+        return self.placeholder() * int(self.tools.image_processor.image_seq_length)
 
     def prepare(self, image: Image) -> Prepared:
         """One RGB picture of any size as the model takes it; free of the model, so threads may call it."""
@@ -153,7 +154,7 @@ class Family:
 
     def _encode_prompt(self, rendered: str) -> Ids:
         begin = self.tokenizer.bos_token
-        written = begin is not None and rendered.startswith(begin)
+        written = not self.chat or (begin is not None and rendered.startswith(begin))
         return tuple(self.tokenizer(rendered, add_special_tokens=not written)["input_ids"])
 
     def split(self, ids: Ids) -> tuple[Ids, Ids]:
@@ -189,15 +190,18 @@ class Family:
         ids, real = self.padded(prefixes)
         nodes = torch.tensor(trie.tokens, dtype=torch.long, device=ids.device).expand(len(ids), -1)
         output = self.model(
-            input_ids=torch.cat([ids, nodes], 1),
+            **self.fed(inputs, torch.cat([ids, nodes], 1)),
             attention_mask=self.mask(ids, real, trie),
             position_ids=self.positions(ids, real, inputs, trie),
             logits_to_keep=torch.from_numpy(keep).to(ids.device) + (ids.shape[1] - 1),
             use_cache=False,
-            **inputs,
         )
         found: Tensor = output.logits
         return found
+
+    def fed(self, inputs: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
+        """The model's arguments for pictures and the tokens of prefix and nodes."""
+        return {"input_ids": tokens, **inputs}
 
     def padded(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         """Token ids (batch, longest) filled up on the left, and which of them are real."""

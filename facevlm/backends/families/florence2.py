@@ -7,28 +7,22 @@ given, so they are set by a hook on the position embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from facevlm.backends.families.base import Family, Ids, Prepared, greedy
+from facevlm.backends.families.base import Family, Ids, greedy
 from facevlm.backends.trie import IntArray, LabelTrie
 
 
 class Florence2(Family):
     fixed_pictures = True
-
-    def picture_text(self, inputs: Mapping[str, Any]) -> str:
-        return self.placeholder() * int(self.tools.image_processor.image_seq_length)
+    chat = False
 
     def render(self, text: str) -> str:
         return f"{self.placeholder()}{self.tokenizer.bos_token}{text}{self.tokenizer.eos_token}"
-
-    def ids(self, picture: Prepared, text: str) -> Ids:
-        rendered = self.render(text).replace(self.placeholder(), picture.text)
-        return tuple(self.tokenizer(rendered, add_special_tokens=False)["input_ids"])
 
     def answers(self, text: str, rendered: str) -> tuple[Ids, ...]:
         return (self.answer_ids(text),)
