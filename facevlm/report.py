@@ -109,7 +109,7 @@ def _groups(table: GroupTable) -> str:
 
 
 def _is_gap(gap: Gap) -> bool:
-    return gap.worst != gap.best
+    return gap.difference > 0
 
 
 def _gap(gap: Gap) -> str:
