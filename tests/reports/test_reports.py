@@ -85,7 +85,7 @@ RECORD = {
     "seconds": 4.5,
     "model_seconds": 3.25,
     "view": json.dumps(
-        [{"_cls": "fiftyone.core.stages.Match", "kwargs": [["filter", {"filepath": "/home/person.jpg"}]]}]
+        [{"_cls": "fiftyone.core.stages.Match", "kwargs": [["filter", {"filepath": "faces/person.jpg"}]]}]
     ),
 }
 
