@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from facevlm import attributes as registry_module
 from facevlm import pipeline
 from facevlm.attributes import Registry
-from facevlm.backends import Backend, BackendInfo, Checker, Options, open_backend
+from facevlm.backends import Backend, BackendInfo, Briefing, Checker, Hosted, Options, Remote, Secrets, open_backend
 from facevlm.backends.cards import ANY, Card, find, questions_for
 from facevlm.errors import FieldError, InputError
 from facevlm.evaluation import AttributeEvaluation
@@ -23,6 +24,7 @@ from facevlm.store import evaluations, predictions, runs, targets
 from facevlm.types import Attribute, Question, digest
 from facevlm.uncertainty import DRAWS
 
+log = logging.getLogger("facevlm")
 BATCH_SIZE = 32
 MOST_FIELDS = 6
 
@@ -71,21 +73,23 @@ class Application:
         joint: bool = True,
         options: Options | None = None,
         registry: Registry | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
-        self._options = options or Options()
+        self._options = _fresh(options or Options()) if overwrite else options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
         if not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
-            backend_of(model, self._options, chosen)
+            backend_of(model, self._options, chosen, secrets)
         shared = joint and self._options.decode == "score"
         self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=shared)}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = backend_of(model, self._options, chosen)
+        self.backend = backend_of(model, self._options, chosen, secrets)
+        self._own_backend = isinstance(model, str)
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
@@ -108,11 +112,21 @@ class Application:
         )
         self.total = sum(len(faces) for faces in self._work.values())
         self.tally = pipeline.Tally()
+        self.briefing = self._briefing()
+
+    def _briefing(self) -> Briefing | None:
+        """Where pictures go, if they leave this process, and what that costs; None where they do not."""
+        if not isinstance(self.backend, Hosted):
+            return None
+        return self.backend.briefing(self.total, list(self.questions.values()))
 
     def steps(self) -> Generator[pipeline.Progress, None, None]:
         """Do the work; yields after every batch. Closing it keeps what was answered."""
         if not self.total:
+            self._close()
             return
+        if self.briefing is not None:
+            log.log(logging.INFO if self.briefing.is_local else logging.WARNING, self.briefing.text)
         predictions.declare(self._dataset, self.fields, self._stamps)
         self._record("running")
         writer = predictions.Writer(self._dataset, self.fields, self._stamps)
@@ -125,9 +139,14 @@ class Application:
                     for step in progress:
                         yield pipeline.Progress(done + step.done, self.total, self.tally)
                 done += len(faces)
-            status = "done"
+            status = "done" if self.tally.faces >= self.total else "stopped"
         finally:
+            self._close()
             self._record(status)
+
+    def _close(self) -> None:
+        if self._own_backend and isinstance(self.backend, Hosted):
+            self.backend.close()
 
     def result(self) -> ApplyResult:
         skipped = len(self._faces) - self.total
@@ -181,14 +200,25 @@ def card_of(model: str | Backend) -> Card:
     return Card(model.info.model, {ANY: model.info.model}, prompt="{question}")
 
 
-def backend_of(model: str | Backend, options: Options, attributes: Sequence[Attribute]) -> Backend:
+def backend_of(
+    model: str | Backend, options: Options, attributes: Sequence[Attribute], secrets: Secrets | None = None
+) -> Backend:
     """The backend of a model name with the checkpoints that the attributes need; a backend as it is."""
-    return open_backend(model, options, [a.name for a in attributes]) if isinstance(model, str) else model
+    return open_backend(model, options, [a.name for a in attributes], secrets) if isinstance(model, str) else model
+
+
+def _fresh(options: Options) -> Options:
+    """Options under which no reply of an earlier run is used."""
+    if options.remote.cache != "on":
+        return options
+    return replace(options, remote=replace(options.remote, cache="refresh"))
 
 
 def default_prefix(model: str) -> str:
     """``demo`` for demo, ``my_model`` for hf:org/My-Model."""
-    name = re.sub(r"\W+", "_", model.rstrip("/").split("/")[-1].removeprefix("hf:").lower()).strip("_")
+    name = re.sub(
+        r"\W+", "_", model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("openai:").lower()
+    ).strip("_")
     return name if name.isidentifier() else f"vlm_{name}"
 
 
@@ -230,6 +260,10 @@ def apply(
     compile: str | None = None,
     memory_gb: float | None = None,
     trust_remote_code: bool = False,
+    base_url: str | None = None,
+    concurrency: int | None = None,
+    budget: float | None = None,
+    remote: Remote | None = None,
     registry: Registry | None = None,
     progress: bool = True,
 ) -> ApplyResult:
@@ -237,7 +271,8 @@ def apply(
 
     Args:
         target: a FiftyOne dataset, view, or ``view.select(ids)``.
-        model: a name that ``facevlm models`` lists, ``hf:ID-or-folder``, or a :class:`~facevlm.backends.Backend`.
+        model: a name that ``facevlm models`` lists, ``hf:ID-or-folder``, ``openai:MODEL``, or a
+            :class:`~facevlm.backends.Backend`.
         attributes: names such as ``gender`` or ``age5``, or :class:`~facevlm.types.Attribute`; at least one.
         prefix: predictions go to ``<prefix>_<attribute>``; by default the model's short name.
         prompts: other wordings by attribute name.
@@ -254,13 +289,21 @@ def apply(
         memory_gb: GiB that the checkpoints of one model may take together, by default what is free; those that do not
             fit take turns.
         trust_remote_code: run code that comes with the checkpoint.
+        base_url: of models behind an API: the server, by default that of the model's own service.
+        concurrency: of models behind an API: the most requests in flight, by default 64.
+        budget: of models behind an API: US dollars before which the run stops.
+        remote: everything else about models behind an API; see :class:`~facevlm.backends.remote.options.Remote`.
         registry: attributes of your own, from :func:`facevlm.attributes.load`.
         progress: show a progress bar.
 
     Raises:
         FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
     """
-    options = Options(device, dtype, revision, decode, trust_remote_code, quantize, attention, compile, memory_gb)
+    given = {"base_url": base_url, "concurrency": concurrency, "budget": budget}
+    remote = replace(remote or Remote(), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    options = Options(
+        device, dtype, revision, decode, trust_remote_code, quantize, attention, compile, memory_gb, remote
+    )
     application = Application(
         target,
         model,

@@ -27,7 +27,7 @@ def predict(face: Face, question: Question, reply: Reply) -> Prediction:
     if reply.log_probs is not None:
         return _scored(face, question, reply)
     if reply.text is not None:
-        return _read(face, question, reply.text)
+        return _read(face, question, reply.text, reply.confidence)
     return Prediction(face, name, "failed", reason="the backend gave neither scores nor text")
 
 
@@ -78,10 +78,10 @@ def answer_table(question: Question) -> dict[str, str]:
     return table
 
 
-def _read(face: Face, question: Question, text: str) -> Prediction:
+def _read(face: Face, question: Question, text: str, confidence: float | None) -> Prediction:
     label = answer_table(question).get(fold(text))
     if label is not None:
-        return Prediction(face, question.attribute.name, "ok", label=label, text=text)
+        return Prediction(face, question.attribute.name, "ok", label=label, confidence=confidence, text=text)
     shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
     expected = ", ".join(question.attribute.labels)
     reason = f"the answer '{shown}' is none of: {expected}" if text.strip() else "the answer is empty"
