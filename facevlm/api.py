@@ -216,9 +216,8 @@ def _fresh(options: Options) -> Options:
 
 def default_prefix(model: str) -> str:
     """``demo`` for demo, ``my_model`` for hf:org/My-Model."""
-    name = re.sub(
-        r"\W+", "_", model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("openai:").lower()
-    ).strip("_")
+    short = model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("openai:")
+    name = re.sub(r"\W+", "_", short.lower()).strip("_")
     return name if name.isidentifier() else f"vlm_{name}"
 
 

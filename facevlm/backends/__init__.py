@@ -16,8 +16,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 from PIL.Image import Image, Resampling
 
 from facevlm.backends.cards import find
-from facevlm.backends.remote.keys import Secrets
-from facevlm.backends.remote.options import Remote
+from facevlm.backends.remote.keys import Secrets as Secrets
+from facevlm.backends.remote.options import Remote as Remote
 from facevlm.errors import InputError
 from facevlm.types import Question, Reply
 

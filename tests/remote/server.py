@@ -1,5 +1,6 @@
-"""A chat completion server on real sockets that behaves as badly as it is told to. It stands in for providers, which cannot
-be had here: it answers in the shape of OpenAI's documented chat completions.
+"""A chat completion server on real sockets that behaves as badly as it is told to.
+
+It stands in for providers, which cannot be had here, and answers in the shape of OpenAI's documented chat completions.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def token(text: str, log_prob: float, **others: float) -> dict[str, Any]:
 
 
 def obedient(request: Request) -> Act:
-    """The first label of every attribute, or a label by the picture's grey level; schema and log-probabilities honoured."""
+    """A label by the picture's grey level for every attribute; schema and log-probabilities are honoured."""
     if request.is_probe:
         code = json.dumps({"code": CODES[0]})
         return Act(completion(code, logprobs=[token(code, -0.1)]))
