@@ -26,6 +26,9 @@ def predict(face: Face, question: Question, reply: Reply) -> Prediction:
         return Prediction(face, name, "failed", reason=reply.error, text=reply.text)
     if reply.log_probs is not None:
         return _scored(face, question, reply)
+    if reply.text is not None and reply.malformed:
+        reason = f"the answer '{_shown(reply.text)}' is not in the form that was asked for"
+        return Prediction(face, name, "unparsed", reason=reason, text=reply.text)
     if reply.text is not None:
         return _read(face, question, reply.text, reply.confidence)
     return Prediction(face, name, "failed", reason="the backend gave neither scores nor text")
@@ -82,7 +85,10 @@ def _read(face: Face, question: Question, text: str, confidence: float | None) -
     label = answer_table(question).get(fold(text))
     if label is not None:
         return Prediction(face, question.attribute.name, "ok", label=label, confidence=confidence, text=text)
-    shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
     expected = ", ".join(question.attribute.labels)
-    reason = f"the answer '{shown}' is none of: {expected}" if text.strip() else "the answer is empty"
+    reason = f"the answer '{_shown(text)}' is none of: {expected}" if text.strip() else "the answer is empty"
     return Prediction(face, question.attribute.name, "unparsed", reason=reason, text=text)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -38,37 +38,37 @@ class Concurrency:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(self) -> float:
-        """Wait for room; returns the time at which the request starts."""
-        while self.in_flight >= int(self.limit):
+        """Wait for room, first come, first served; returns the time at which the request starts."""
+        if self._waiting or self.in_flight >= int(self.limit):
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)
             try:
                 await place
             except asyncio.CancelledError:
-                self._pass_on(place)
+                self._give_up(place)
                 raise
-        self.in_flight += 1
-        self.highest = max(self.highest, self.in_flight)
+        else:
+            self._enter()
         return self._clock()
 
-    def _pass_on(self, place: asyncio.Future[None]) -> None:
+    def _enter(self) -> None:
+        self.in_flight += 1
+        self.highest = max(self.highest, self.in_flight)
+
+    def _give_up(self, place: asyncio.Future[None]) -> None:
         if place in self._waiting:
             self._waiting.remove(place)
-        elif place.done() and not place.cancelled():
-            self._wake()
+        elif not place.cancelled():
+            self.release()
 
     def release(self) -> None:
-        """A request has ended, however it ended."""
+        """A request has ended, however it ended; those that wait move up."""
         self.in_flight -= 1
-        self._wake()
-
-    def _wake(self) -> None:
-        room = int(self.limit) - self.in_flight
-        while room > 0 and self._waiting:
+        while self._waiting and self.in_flight < int(self.limit):
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)
-                room -= 1
+                self._enter()
 
     def succeeded(self, started: float) -> None:
         """A request that began at ``started`` was answered."""

@@ -125,7 +125,7 @@ def to_replies(completion: Completion, questions: Sequence[Question]) -> list[Re
         return [Reply(error=completion.error or "the answer is empty")] * len(questions)
     found = json_object(completion.content)
     if found is None:
-        return [_prose(completion)] * len(questions)
+        return [_prose(completion, alone=len(questions) == 1)] * len(questions)
     return [_value(q, found, completion) for q in questions]
 
 
@@ -140,20 +140,22 @@ def json_object(content: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _prose(completion: Completion) -> Reply:
+def _prose(completion: Completion, alone: bool) -> Reply:
+    """A text that is no JSON. Where one question was ``alone``, it may be the bare label, as some models answer."""
     text = completion.content or ""
     if is_refusal(text):
         return Reply(text=text, refused=True)
-    if completion.finish == "length":
-        return Reply(text=f"{text} (cut off by max_tokens)")
-    return Reply(text=text)
+    cut = completion.finish == "length"
+    return Reply(text=f"{text} (cut off by max_tokens)" if cut else text, malformed=cut or not alone)
 
 
 def _value(question: Question, found: Mapping[str, Any], completion: Completion) -> Reply:
     name = question.attribute.name
     value = found.get(name)
+    if name not in found:
+        return Reply(text=completion.content, malformed=True)
     if not isinstance(value, str):
-        return Reply(text=json.dumps(value, ensure_ascii=False) if name in found else completion.content)
+        return Reply(text=json.dumps(value, ensure_ascii=False))
     label = answer_table(question).get(fold(value))
     if label is None:
         return Reply(text=value, refused=is_refusal(value))
@@ -165,7 +167,7 @@ def _value(question: Question, found: Mapping[str, Any], completion: Completion)
 
 def label_of(reply: Reply, question: Question) -> str | None:
     """The label that a reply's text spells, or None."""
-    if reply.text is None or reply.refused or reply.error is not None:
+    if reply.text is None or reply.refused or reply.malformed or reply.error is not None:
         return None
     return answer_table(question).get(fold(reply.text))
 

@@ -84,10 +84,10 @@ def endpoint(name: str, base_url: str | None = None, key_name: str | None = None
     preset = presets().get(model)
     if not model:
         raise InputError(f"Got the model '{name}', expected openai:MODEL such as openai:gpt-4o.")
+    own = lookup("service", data()["services"], preset.service if preset else "openai")["base_url"]
+    url = checked(own if base_url is None else base_url)
     if preset is None or (base_url is not None and name.startswith(PREFIX)):
-        url = checked(base_url or data()["services"]["openai"]["base_url"])
         return Endpoint(model, url, _keys(url, key_name))
-    url = checked(base_url or lookup("service", data()["services"], preset.service)["base_url"])
     return Endpoint(preset.model, url, _keys(url, key_name), preset.max_side, preset.extra)
 
 
