@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -16,6 +16,7 @@ from facevlm import attributes as registry_module
 from facevlm import pipeline
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, BackendInfo, Briefing, Checker, Hosted, Options, Remote, Secrets, open_backend
+from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import ANY, Card, find, questions_for
 from facevlm.errors import FieldError, InputError
 from facevlm.evaluation import AttributeEvaluation
@@ -31,7 +32,11 @@ MOST_FIELDS = 6
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """What a run did. ``fields`` maps attributes to dataset fields; ``skipped`` faces had all their answers before."""
+    """What a run did. ``fields`` maps attributes to dataset fields; ``skipped`` faces had all their answers before.
+
+    ``usage`` is what a model behind an API took: requests, tokens, US dollars. ``left`` faces were not asked, because
+    the budget was used up or the run was not agreed to; the next run asks them.
+    """
 
     run_key: str
     fields: Mapping[str, str]
@@ -40,6 +45,8 @@ class ApplyResult:
     tally: pipeline.Tally
 
     notes: Sequence[str] = ()
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    left: int = 0
 
     @property
     def outcomes(self) -> dict[str, dict[str, int]]:
@@ -75,7 +82,7 @@ class Application:
         registry: Registry | None = None,
         secrets: Secrets | None = None,
     ) -> None:
-        self._options = _fresh(options or Options()) if overwrite else options or Options()
+        self._options = fresh(options or Options()) if overwrite else options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = card_of(model)
@@ -120,13 +127,23 @@ class Application:
             return None
         return self.backend.briefing(self.total, list(self.questions.values()))
 
+    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
+        """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over."""
+        if self.briefing is None or not self.total:
+            return True
+        agreed = False
+        try:
+            agreed = confirm(self.briefing)
+        finally:
+            if not agreed:
+                self._close()
+        return agreed
+
     def steps(self) -> Generator[pipeline.Progress, None, None]:
         """Do the work; yields after every batch. Closing it keeps what was answered."""
         if not self.total:
             self._close()
             return
-        if self.briefing is not None:
-            log.log(logging.INFO if self.briefing.is_local else logging.WARNING, self.briefing.text)
         predictions.declare(self._dataset, self.fields, self._stamps)
         self._record("running")
         writer = predictions.Writer(self._dataset, self.fields, self._stamps)
@@ -150,7 +167,9 @@ class Application:
 
     def result(self) -> ApplyResult:
         skipped = len(self._faces) - self.total
-        return ApplyResult(self.run_key, self.fields, self.tally.faces, skipped, self.tally, self.backend.info.notes)
+        info, asked = self.backend.info, self.tally.faces
+        left = self.total - asked
+        return ApplyResult(self.run_key, self.fields, asked, skipped, self.tally, info.notes, info.usage, left)
 
     def _record(self, status: str) -> None:
         info = asdict(self.backend.info)
@@ -207,13 +226,6 @@ def backend_of(
     return open_backend(model, options, [a.name for a in attributes], secrets) if isinstance(model, str) else model
 
 
-def _fresh(options: Options) -> Options:
-    """Options under which no reply of an earlier run is used."""
-    if options.remote.cache != "on":
-        return options
-    return replace(options, remote=replace(options.remote, cache="refresh"))
-
-
 def default_prefix(model: str) -> str:
     """``demo`` for demo, ``my_model`` for hf:org/My-Model."""
     short = model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("openai:")
@@ -263,6 +275,7 @@ def apply(
     concurrency: int | None = None,
     budget: float | None = None,
     remote: Remote | None = None,
+    confirm: Callable[[Briefing], bool] | None = None,
     registry: Registry | None = None,
     progress: bool = True,
 ) -> ApplyResult:
@@ -292,6 +305,8 @@ def apply(
         concurrency: of models behind an API: the most requests in flight, by default 64.
         budget: of models behind an API: US dollars before which the run stops.
         remote: everything else about models behind an API; see :class:`~facevlm.backends.remote.options.Remote`.
+        confirm: called before pictures are sent to a server, with where, how many, and at what cost; if it returns
+            False nothing is asked. By default the log says it.
         registry: attributes of your own, from :func:`facevlm.attributes.load`.
         progress: show a progress bar.
 
@@ -317,6 +332,8 @@ def apply(
         options=options,
         registry=registry,
     )
+    if not application.begin(confirm or _announce):
+        return application.result()
     with (
         closing(application.steps()) as steps,
         tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,
@@ -324,6 +341,11 @@ def apply(
         for step in steps:
             bar.update(step.done - bar.n)
     return application.result()
+
+
+def _announce(briefing: Briefing) -> bool:
+    log.log(logging.INFO if briefing.is_local else logging.WARNING, briefing.text)
+    return True
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,13 @@ def test_after_the_last_word_what_is_in_work_ends_and_nothing_more_is_taken(thre
         return x
 
     got: list[int] = []
-    with pytest.raises(End):
+
+    def collect() -> None:
         for rows in flow(thread, work, given(), 8, End):
-            got += [n for n, _ in rows]
+            got.extend(n for n, _ in rows)
+
+    with pytest.raises(End):
+        collect()
     assert sorted([*got, 4]) == taken
     assert len(taken) < 100
 
