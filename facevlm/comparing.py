@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from facevlm import attributes as registry_module
-from facevlm.api import predicted_attributes, resolve_attributes
+from facevlm.api import resolve_attributes
 from facevlm.attributes import Registry
 from facevlm.comparison import Comparison
 from facevlm.comparison import compare as compare_codes
 from facevlm.errors import FieldError, InputError
+from facevlm.evaluating import predicted_attributes
 from facevlm.store import evaluations, predictions, targets
+from facevlm.store.rows import Pictures, rows_of
 from facevlm.types import Attribute
 from facevlm.uncertainty import DRAWS
 
@@ -24,6 +26,7 @@ def compare(
     *,
     ground_truth: Mapping[str, str] | None = None,
     groups: Sequence[str] = (),
+    faces: str | None = None,
     draws: int = DRAWS,
     registry: Registry | None = None,
 ) -> list[Comparison]:
@@ -38,6 +41,7 @@ def compare(
         attributes: by default all that every prefix has predictions for.
         ground_truth: attribute name -> field; by default found by name.
         groups: fields by which flips are shown.
+        faces: for predictions on faces, the Detections field with ground truth; by default the only one.
         draws: bootstrap draws behind the interval of the difference.
         registry: attributes of your own.
 
@@ -55,8 +59,10 @@ def compare(
         raise InputError(
             f"Got ground truth for {', '.join(strange)}, expected only {', '.join(a.name for a in chosen)}."
         )
-    by = {name: evaluations.group_values(target, name) for name in groups}
-    return [_one(target, names, a, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
+    fields = [predictions.field_name(prefix, a.name) for prefix in names for a in chosen]
+    rows = rows_of(target, fields, faces)
+    by = {name: evaluations.group_values(rows, name) for name in groups}
+    return [_one(rows, names, a, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
 
 
 def _shared(
@@ -67,7 +73,7 @@ def _shared(
         chosen = resolve_attributes(wanted, registry=known)
         for prefix in prefixes:
             for attribute in chosen:
-                targets.require_classification(target, predictions.field_name(prefix, attribute.name))
+                predictions.require(target, predictions.field_name(prefix, attribute.name))
         return chosen
     shared = [known.get(name) for name in known.attributes if all(name in names for names in there)]
     if not shared:
@@ -77,7 +83,7 @@ def _shared(
 
 
 def _one(
-    target: targets.Collection,
+    rows: Pictures,
     prefixes: Sequence[str],
     attribute: Attribute,
     field: str | None,
@@ -85,19 +91,19 @@ def _one(
     draws: int,
     known: Registry,
 ) -> Comparison:
-    field = field or evaluations.guess_truth(target, attribute, known)
+    field = field or evaluations.guess_truth(rows, attribute, known)
     if field is None:
         raise FieldError(
             f"No ground-truth field is known for {attribute.name}. Name one as {attribute.name}=FIELD. Fields that "
-            f"could be: {', '.join(evaluations.truth_fields(target)) or 'none'}."
+            f"could be: {', '.join(evaluations.truth_fields(rows)) or 'none'}."
         )
-    truth = evaluations.read_truth(target, field, attribute, known)
+    truth = evaluations.read_truth(rows, field, attribute, known)
     labels = truth.alignment.common.labels
     index = {label: k for k, label in enumerate(labels)}
     true = np.array([-1 if t is None else index[t] for t in truth.labels()], dtype=np.int64)
     runs, asked = {}, true >= 0
     for prefix in prefixes:
-        said, outcomes = evaluations.read_answers(target, prefix, attribute, truth.alignment)
+        said, outcomes = evaluations.read_answers(rows, prefix, attribute, truth.alignment)
         runs[prefix] = np.array([-1 if label is None else index[label] for label in said], dtype=np.int64)
         asked &= np.array([outcome is not None for outcome in outcomes], dtype=bool)
     kept = np.flatnonzero(asked)

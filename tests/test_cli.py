@@ -51,6 +51,7 @@ OPTIONS = {
         "--truth",
         "--groups",
         "--bins",
+        "--faces",
         "--pairs",
         "--eval-key",
         "--draws",

@@ -184,7 +184,7 @@ def test_the_key_is_in_nothing_that_a_run_wrote(
         if when == "answer" and not request.is_probe and request.level < 100:
             return Act(completion(json.dumps({"gender": key, "age5": "0-9"}), refusal=None, note=key))
         if when == "probe" and not request.is_probe:
-            return Act({"error": {"message": f"Incorrect API key provided: {key}"}}, 401, {"x-echo": key})
+            return Act({"error": {"message": f"Incorrect API key provided: {key}"}}, 401)
         act = obedient(request)
         return Act({**act.body, "echo": key})
 
@@ -196,20 +196,8 @@ def test_the_key_is_in_nothing_that_a_run_wrote(
         except ModelError as error:
             shown = _whole_traceback(error)
             assert when == "probe"
-        status = cli.main(
-            [
-                "predict",
-                dataset.name,
-                "--model",
-                "openai:m",
-                "--attributes",
-                "gender",
-                "--base-url",
-                server.base_url,
-                "--prefix",
-                "c",
-            ]
-        )
+        question = ["--model", "openai:m", "--attributes", "gender", "--prefix", "c"]
+        status = cli.main(["predict", dataset.name, *question, "--base-url", server.base_url])
         assert status == (1 if when == "probe" else 0)
     captured = capfd.readouterr()
     output = captured.out + captured.err + shown + caplog.text
