@@ -33,7 +33,7 @@ def _mongod() -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -43,7 +43,7 @@ def _start_mongod() -> str:
     """Start a mongod on a free port; returns its URI. It ends with this process."""
     folder = HOME / "mongo"
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     command = [_mongod(), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--quiet"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     owner = os.getpid()

@@ -31,6 +31,7 @@ AHEAD = 32
 FEWEST = 20
 """Faces before the share of failures is looked at."""
 PACKAGES = ("facevlm", "openai")
+PROBE_TOKENS = 256
 THREADS = 2
 
 
@@ -260,7 +261,8 @@ class RemoteBackend:
         found = Abilities.of(known)
         if found is None:
             e = self.endpoint
-            found = thread.call(probe_module.probe(client.complete, e.model, e.extra, self.options.max_tokens))
+            most = min(PROBE_TOKENS, self.options.max_tokens)
+            found = thread.call(probe_module.probe(client.complete, e.model, e.extra, most))
             if self._cache:
                 self._cache.put_server(key, found.to_dict())
         return found
