@@ -33,9 +33,9 @@ def trips(limit: Concurrency, clock: Clock, count: int, latency: float) -> None:
 def test_it_doubles_per_round_trip_up_to_the_most() -> None:
     clock = Clock()
     limit = Concurrency(64, clock)
-    assert limit.limit == 8
-    trips(limit, clock, 8, 0.2)
     assert limit.limit == 16
+    trips(limit, clock, 16, 0.2)
+    assert limit.limit == 32
     trips(limit, clock, 200, 0.2)
     assert limit.limit == 64
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-FIRST = 8
+FIRST = 16
 SLOW = 2.0
 """Latency is not steady when its moving average is this many times the lowest it has been."""
 SMOOTH = 0.05
