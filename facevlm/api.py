@@ -275,6 +275,11 @@ def apply(
         options=options,
         registry=registry,
     )
+    return carry_out(application, progress=progress)
+
+
+def carry_out(application: Application, *, progress: bool = True) -> ApplyResult:
+    """Do the work of a run to its end, with a progress bar if wanted."""
     with (
         closing(application.steps()) as steps,
         tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,

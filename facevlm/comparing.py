@@ -10,7 +10,7 @@ import numpy as np
 
 from facevlm import attributes as registry_module
 from facevlm.api import predicted_attributes, resolve_attributes
-from facevlm.attributes import Registry, align
+from facevlm.attributes import Alignment, Registry, align
 from facevlm.comparison import Comparison, Flags
 from facevlm.comparison import compare as compare_codes
 from facevlm.errors import FieldError, InputError, TaxonomyError
@@ -116,14 +116,21 @@ def read(
     """
     truth, notes = find_truth(target, attribute, field, known)
     alignment = truth.alignment if truth else align(attribute, (), known)
-    labels = alignment.common.labels
+    runs, asked = read_runs(target, prefixes, attribute, alignment)
+    codes = label_codes(truth.labels(), alignment.common.labels) if truth else None
+    return Answers(alignment.common, runs, asked, codes, truth.field if truth else None, notes)
+
+
+def read_runs(
+    target: targets.Collection, prefixes: Sequence[str], attribute: Attribute, alignment: Alignment
+) -> tuple[dict[str, Codes], Flags]:
+    """Answers of the runs as label indices on the common label set, and which faces every run was asked about."""
     runs, asked = {}, np.ones(len(target), dtype=bool)
     for prefix in prefixes:
         said, outcomes = evaluations.read_answers(target, prefix, attribute, alignment)
-        runs[prefix] = _codes(said, labels)
+        runs[prefix] = label_codes(said, alignment.common.labels)
         asked &= np.array([outcome is not None for outcome in outcomes], dtype=bool)
-    codes = _codes(truth.labels(), labels) if truth else None
-    return Answers(alignment.common, runs, asked, codes, truth.field if truth else None, notes)
+    return runs, asked
 
 
 def find_truth(
@@ -145,7 +152,8 @@ def find_truth(
         return None, (f"Ground truth of {attribute.name} is left out: {error}",)
 
 
-def _codes(values: Sequence[str | None], labels: Sequence[str]) -> Codes:
+def label_codes(values: Sequence[str | None], labels: Sequence[str]) -> Codes:
+    """Indices of labels, -1 for none."""
     index = {label: k for k, label in enumerate(labels)}
     return np.array([-1 if value is None else index[value] for value in values], dtype=np.int64)
 

@@ -11,7 +11,7 @@ from facevlm.evaluation import SMALL, AttributeEvaluation, Cell, GroupTable
 from facevlm.groups import Gap
 from facevlm.reports.structure import DASH, number, probability, share
 
-__all__ = ["INTERVAL", "comparison_text", "number", "share", "text"]
+__all__ = ["INTERVAL", "comparison_text", "flip_cells", "number", "share", "text"]
 
 INTERVAL = "95 % Wilson"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
@@ -163,13 +163,11 @@ def _pair(pair: Pair) -> list[str]:
 
 
 def _flips(name: str, flips: Sequence[Flips]) -> str:
-    return tabulate([_flip(f) for f in flips], [name, "n", "flips", INTERVAL], tablefmt="simple", disable_numparse=True)
+    rows = [flip_cells(f, f.group) for f in flips]
+    return tabulate(rows, [name, "n", "flips", INTERVAL], tablefmt="simple", disable_numparse=True)
 
 
-def _flip(flips: Flips) -> list[str]:
-    return [
-        flips.group,
-        f"{flips.n}{'*' if flips.small else ''}",
-        share(flips.rate),
-        f"{share(flips.low)} - {share(flips.high)}",
-    ]
+def flip_cells(flips: Flips, name: str) -> list[str]:
+    """A row of a table of flips: name, n, share, interval."""
+    count = f"{flips.n}{'*' if flips.small else ''}"
+    return [name, count, share(flips.rate), f"{share(flips.low)} - {share(flips.high)}"]
