@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,13 +59,13 @@ class Sensitivity:
     ``flips`` and ``groups`` tell over how many faces: the share that got more than one answer over all wordings (with
     its 95 % Wilson interval) and the mean flip rate, that is the share of wordings whose answer is not the face's most
     frequent one (with its 95 % bootstrap interval). ``by_paraphrase`` is the same over the wordings in the labels' own
-    order alone, ``by_order`` over the orders of the model's own wording alone; None where there is one. Faces without
-    an answer to any wording are ``unanswered`` and not in these.
+    order alone, ``by_order`` over the orders of the model's own wording alone; None where these are one or all. Faces
+    without an answer to any wording are ``unanswered`` and not in these.
 
-    ``spread`` compares the most accurate wording ``a`` with the least accurate ``b`` on the same faces, None where all
-    are equally accurate or there is no ground truth; its interval
-    and p-value do not know that they were picked as the extremes. ``field`` holds each face's flip rate, and ``view``
-    names the saved view of the faces with one above 0, the highest first.
+    ``spread`` compares the most accurate wording ``a`` with the least accurate ``b`` on the same faces; its interval
+    and p-value do not know that they were picked as the extremes. It is None where all are equally accurate or there
+    is no ground truth. ``field`` holds each face's flip rate, and ``view`` names the saved view of the faces with one
+    above 0, the highest first.
     """
 
     attribute: str
@@ -219,8 +220,8 @@ def _result(
             for k, (name, wording, said) in enumerate(zip(prefixes, asked, codes, strict=True))
         ),
         flips=summarise("all", rates, draws=draws),
-        by_paraphrase=_part([c for c, w in zip(codes, asked, strict=True) if not w.order], labels, draws),
-        by_order=_part([c for c, w in zip(codes, asked, strict=True) if not w.paraphrase], labels, draws),
+        by_paraphrase=_part(codes, [not w.order for w in asked], labels, draws),
+        by_order=_part(codes, [not w.paraphrase for w in asked], labels, draws),
         groups={
             name: tuple(summarise(group, rates[inside], draws=draws) for group, inside in members(name, values))
             for name, values in groups.items()
@@ -284,8 +285,10 @@ def _wording(name: str, wording: Wording, said: Codes, own: Codes, right: Flags 
     )
 
 
-def _part(codes: Sequence[Codes], labels: int, draws: int) -> FlipRates | None:
-    return summarise("all", flip_rates(codes, labels), draws=draws) if len(codes) > 1 else None
+def _part(codes: Sequence[Codes], kept: Sequence[bool], labels: int, draws: int) -> FlipRates | None:
+    """Flips over some of the wordings; None where these are one or all."""
+    some = list(itertools.compress(codes, kept))
+    return summarise("all", flip_rates(some, labels), draws=draws) if 1 < len(some) < len(codes) else None
 
 
 def _spread(prefixes: Sequence[str], judged: _Judged, draws: int) -> Pair | None:
