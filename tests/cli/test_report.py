@@ -44,3 +44,15 @@ def test_a_report_goes_to_a_folder_named_after_the_dataset(
         "report.json",
         "report.md",
     ]
+
+
+def test_a_saved_view_is_reported_by_the_key_of_its_evaluation(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    assert run("evaluate", JUDGED, "--draws", "50").status == 0
+    assert run("evaluate", JUDGED, "--view", "few", "--eval-key", "five", "--draws", "50").status == 0
+    assert run("report", JUDGED, "--eval-key", "five", "--out", str(tmp_path)).status == 0
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| view | Limit |" in text
+    kept = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["evaluation"]
+    assert [e["overall"]["n"] for e in kept["evaluations"]] == [5, 5]
+    told = " ".join(run("report", "--help").out.split())
+    assert "such as one that 'facevlm evaluate' gave to a saved view" in told
