@@ -77,6 +77,7 @@ summary { cursor: pointer; font-weight: 600; }
 .gallery img { display: block; border-radius: .3rem; max-width: 100%; }
 @media (max-width: 40rem) { body { padding: 1rem .9rem 3rem; } h1 { font-size: 1.4rem; }
   th, td { padding: .25rem .5rem; } td.word { max-width: 16rem; } }
+@media screen { wbr { display: none; } }
 @page { margin: 15mm 14mm; }
 @media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #444; --rule: #bbb; --band: #f2f2f2;
   --accent: #2f6fb0; --grey: #b5b5b5; --warn: #fff; --warn-rule: #000; --on-accent: #fff; font-size: 9.5pt; }
@@ -171,7 +172,7 @@ def _table(table: Table) -> str:
 
 
 def _breakable(text: str) -> str:
-    """Text whose long names may go on in the next line after an underscore, so that no table grows too wide."""
+    """Text whose long names may, in print, go on in the next line after an underscore, so that no table is cut."""
     return escape(text).replace("_", "_<wbr>")
 
 
