@@ -12,7 +12,7 @@ import numpy as np
 
 from facevlm import attributes as registry_module
 from facevlm import comparing, pipeline, wordings
-from facevlm.api import Application, card_of, carry_out, default_prefix, resolve_attributes
+from facevlm.api import Application, backend_of, card_of, carry_out, default_prefix, resolve_attributes
 from facevlm.attributes import Registry, align
 from facevlm.backends import Backend, Options
 from facevlm.comparison import Flags, FlipRates, Pair, compare_two, flip_rates, members, summarise
@@ -140,24 +140,30 @@ def sensitivity(
     for what, given in (("paraphrases", paraphrases or {}), ("ground truth", ground_truth or {})):
         _check_names(what, given, chosen)
     start = prefix if prefix is not None else f"{default_prefix(card.name)}_words"
-    shared = joint and (options or Options()).decode == "score"
-    asked = {
-        a.name: wordings.wordings(card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=shared)
-        for a in chosen
-    }
     by = {name: evaluations.group_values(target, name) for name in groups}
     for attribute in chosen:
         flips.check(target, flips.field_of(start, attribute.name))
         if (ground_truth or {}).get(attribute.name):
             comparing.find_truth(target, attribute, (ground_truth or {})[attribute.name], known)
+    loading = options or Options()
+    if not card.is_here():
+        # Fetched first: how the questions are worded depends on the family that its config names.
+        backend_of(model, loading, chosen)
+    shared = joint and loading.decode == "score"
+    asked = {
+        a.name: wordings.wordings(card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=shared)
+        for a in chosen
+    }
     settings: dict[str, Any] = {
         "batch_size": batch_size,
         "chunk_size": chunk_size,
         "threads": threads,
         "overwrite": overwrite,
         "joint": joint,
-        "options": options,
+        "options": loading,
         "registry": known,
+        # One for all runs: of a model with several checkpoints, others are asked in some than in others.
+        "backend": backend_of(model, loading, chosen),
     }
     _ask(target, model, chosen, asked, start, settings, progress)
     return [

@@ -14,14 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import facevlm
-from facevlm.backends import Options
+from facevlm.api import backend_of
+from facevlm.backends import Backend, Options
 from facevlm.comparison import flip_rates, members, summarise
 from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, ModelError, TargetError, TaxonomyError, UnknownName
 from facevlm.metrics import Codes, wilson
 from facevlm.rewording import Sensitivity
 from facevlm.store import evaluations, records
-from facevlm.types import Question, Reply
+from facevlm.types import Attribute, Question, Reply
 from tests.scripted import ScriptedBackend, certain
 
 LABELS = 3
@@ -183,7 +184,7 @@ def test_a_model_whose_prompt_lists_the_labels_is_asked_in_orders(
 ) -> None:
     """A scripted stand-in for a zero-shot checkpoint, which cannot be had here; its card is the shipped one."""
     backend = ScriptedBackend(moody, name="paligemma")
-    monkeypatch.setattr("facevlm.api.backend_of", lambda *_: backend)
+    monkeypatch.setattr("facevlm.rewording.backend_of", lambda *_: backend)
     (found,) = facevlm.sensitivity(dataset, "paligemma", ["gender"], orders=2, draws=5, progress=False)
     assert len(found.wordings) == 8
     assert found.by_order is not None
@@ -192,6 +193,23 @@ def test_a_model_whose_prompt_lists_the_labels_is_asked_in_orders(
     assert found.by_order.rate == pytest.approx(4 / 9)
     assert found.by_paraphrase.rate == 0
     assert found.flips.mean == pytest.approx(4 * 0.5 / 9)
+
+
+def test_a_model_is_opened_once_for_all_wordings(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where one attribute has more wordings than another, so that not all runs ask about both."""
+    opened: list[list[str]] = []
+
+    def recorded(model: str, options: Options, attributes: list[Attribute]) -> Backend:
+        opened.append([a.name for a in attributes])
+        return backend_of(model, options, attributes)
+
+    for module in ("api", "rewording"):
+        monkeypatch.setattr(f"facevlm.{module}.backend_of", recorded)
+    more = {"gender": ["who?", "which?"], "age5": ["how old?"]}
+    results = facevlm.sensitivity(dataset, "demo", ["gender", "age5"], paraphrases=more, progress=False, draws=5)
+    assert opened == [["gender", "age5"]]
+    assert [len(r.wordings) for r in results] == [3, 2]
+    assert list(dataset.get_run_info("facevlm_demo_words_w2").config.questions) == ["gender"]
 
 
 def test_accuracy_over_wordings(dataset: fo.Dataset) -> None:
