@@ -113,7 +113,7 @@ def _print(result: Sensitivity) -> None:
             f"({report.share(spread.low)} - {report.share(spread.high)})"
         )
     if result.unanswered:
-        print(f"\n{result.unanswered} faces have no answer in any wording and are left out.")
+        print(f"\nFaces without an answer in any wording, left out: {result.unanswered}")
     print("\n" + "\n".join((*result.notes, f"Per face: field {result.field}, saved view {result.view}")))
 
 
