@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from facevlm import attributes as registry_module
-from facevlm.api import predicted_attributes, resolve_attributes
+from facevlm.api import resolve_attributes
 from facevlm.attributes import Alignment, Registry, align
 from facevlm.comparison import Comparison, Flags
 from facevlm.comparison import compare as compare_codes
 from facevlm.errors import FieldError, InputError, TaxonomyError
+from facevlm.evaluating import predicted_attributes
 from facevlm.metrics import Codes
 from facevlm.store import evaluations, predictions, targets, views
+from facevlm.store.rows import Pictures, rows_of
 from facevlm.types import Attribute
 from facevlm.uncertainty import DRAWS
 
@@ -27,6 +29,7 @@ def compare(
     *,
     ground_truth: Mapping[str, str] | None = None,
     groups: Sequence[str] = (),
+    faces: str | None = None,
     save_views: bool = False,
     draws: int = DRAWS,
     registry: Registry | None = None,
@@ -43,6 +46,7 @@ def compare(
         attributes: by default all that every prefix has predictions for.
         ground_truth: attribute name -> field; by default found by name.
         groups: fields by which flips are shown.
+        faces: for predictions on faces, the Detections field with ground truth; by default the only one.
         save_views: save the faces that only one run of a pair got right, and those with unequal answers, as views
             ``<a>_vs_<b>_<attribute>_only_<a>_right``, ``..._only_<b>_right`` and ``..._disagree``: those that a run
             got wrong with the highest confidence first, of unequal answers those with the highest confidence together.
@@ -63,12 +67,14 @@ def compare(
         raise InputError(
             f"Got ground truth for {', '.join(strange)}, expected only {', '.join(a.name for a in chosen)}."
         )
-    by = {name: evaluations.group_values(target, name) for name in groups}
+    fields = [predictions.field_name(prefix, a.name) for prefix in names for a in chosen]
+    rows = rows_of(target, fields, faces)
+    by = {name: evaluations.group_values(rows, name) for name in groups}
     results = []
     for attribute in chosen:
-        answers = read(target, names, attribute, (ground_truth or {}).get(attribute.name), known)
+        answers = read(rows, names, attribute, (ground_truth or {}).get(attribute.name), known)
         result, there = _one(answers, by, draws)
-        saved = _save_views(target, answers, attribute.name, there) if save_views else ()
+        saved = _save_views(rows, answers, attribute.name, there) if save_views else ()
         results.append(replace(result, views=saved))
     return results
 
@@ -81,7 +87,7 @@ def _shared(
         chosen = resolve_attributes(wanted, registry=known)
         for prefix in prefixes:
             for attribute in chosen:
-                targets.require_classification(target, predictions.field_name(prefix, attribute.name))
+                predictions.require(target, predictions.field_name(prefix, attribute.name))
         return chosen
     shared = [known.get(name) for name in known.attributes if all(name in names for names in there)]
     if not shared:
@@ -92,10 +98,10 @@ def _shared(
 
 @dataclass(frozen=True)
 class Answers:
-    """What runs said about the faces of a target, on the label set that they share with ground truth.
+    """What runs said, row by row, on the label set that they share with ground truth.
 
-    ``truth`` and each of ``runs`` are label indices (faces,), -1 for none; ``asked`` are the faces that every run was
-    asked about. Without ground truth ``truth`` and ``field`` are None, and ``notes`` say why.
+    ``truth`` and each of ``runs`` are label indices (rows,), -1 for none; ``asked`` are those that every run was asked
+    about. Without ground truth ``truth`` and ``field`` are None, and ``notes`` say why.
     """
 
     attribute: Attribute
@@ -106,48 +112,46 @@ class Answers:
     notes: tuple[str, ...]
 
 
-def read(
-    target: targets.Collection, prefixes: Sequence[str], attribute: Attribute, field: str | None, known: Registry
-) -> Answers:
+def read(rows: Pictures, prefixes: Sequence[str], attribute: Attribute, field: str | None, known: Registry) -> Answers:
     """Answers of the runs to one attribute, with ground truth from a field or, where that is None, found by name.
 
     Raises :class:`~facevlm.errors.FacevlmError` for a named field that does not fit; one that was only found is then
     left out, with a note.
     """
-    truth, notes = find_truth(target, attribute, field, known)
+    truth, notes = find_truth(rows, attribute, field, known)
     alignment = truth.alignment if truth else align(attribute, (), known)
-    runs, asked = read_runs(target, prefixes, attribute, alignment)
+    runs, asked = read_runs(rows, prefixes, attribute, alignment)
     codes = label_codes(truth.labels(), alignment.common.labels) if truth else None
     return Answers(alignment.common, runs, asked, codes, truth.field if truth else None, notes)
 
 
 def read_runs(
-    target: targets.Collection, prefixes: Sequence[str], attribute: Attribute, alignment: Alignment
+    rows: Pictures, prefixes: Sequence[str], attribute: Attribute, alignment: Alignment
 ) -> tuple[dict[str, Codes], Flags]:
     """Answers of the runs as label indices on the common label set, and which faces every run was asked about."""
-    runs, asked = {}, np.ones(len(target), dtype=bool)
+    runs, asked = {}, []
     for prefix in prefixes:
-        said, outcomes = evaluations.read_answers(target, prefix, attribute, alignment)
+        said, outcomes = evaluations.read_answers(rows, prefix, attribute, alignment)
         runs[prefix] = label_codes(said, alignment.common.labels)
-        asked &= np.array([outcome is not None for outcome in outcomes], dtype=bool)
-    return runs, asked
+        asked.append(np.array([outcome is not None for outcome in outcomes], dtype=bool))
+    return runs, np.all(asked, axis=0)
 
 
 def find_truth(
-    target: targets.Collection, attribute: Attribute, field: str | None, known: Registry
+    rows: Pictures, attribute: Attribute, field: str | None, known: Registry
 ) -> tuple[evaluations.Truth | None, tuple[str, ...]]:
     """Ground truth of an attribute, or None with the reason."""
     if field is not None:
-        return evaluations.read_truth(target, field, attribute, known), ()
-    guessed = evaluations.guess_truth(target, attribute, known)
+        return evaluations.read_truth(rows, field, attribute, known), ()
+    guessed = evaluations.guess_truth(rows, attribute, known)
     if guessed is None:
-        could = ", ".join(evaluations.truth_fields(target)) or "none"
+        could = ", ".join(evaluations.truth_fields(rows)) or "none"
         return None, (
             f"No ground-truth field is known for {attribute.name}, so that nobody is judged right or wrong. Name one "
             f"as {attribute.name}=FIELD. Fields that could be: {could}.",
         )
     try:
-        return evaluations.read_truth(target, guessed, attribute, known), ()
+        return evaluations.read_truth(rows, guessed, attribute, known), ()
     except (FieldError, TaxonomyError) as error:
         return None, (f"Ground truth of {attribute.name} is left out: {error}",)
 
@@ -173,25 +177,22 @@ def _one(
     return replace(result, ground_truth=answers.field, notes=answers.notes), there
 
 
-def _save_views(target: targets.Collection, answers: Answers, name: str, there: Flags) -> tuple[str, ...]:
+def _save_views(rows: Pictures, answers: Answers, name: str, there: Flags) -> tuple[str, ...]:
     """Of every pair of runs the faces that only one got right, and those with unequal answers, as saved views."""
-    ids = np.array(target.values("id"))
     saved = []
     for a, b in itertools.combinations(answers.runs, 2):
         first, second = answers.runs[a], answers.runs[b]
-        sure = {run: f"{predictions.field_name(run, name)}.confidence" for run in (a, b)}
+        field = {run: predictions.field_name(run, name) for run in (a, b)}
         wanted: list[tuple[str, Flags, tuple[str, ...], str]] = [
-            ("disagree", first != second, (sure[a], sure[b]), f"{a} and {b} answer {name} unlike")
+            ("disagree", first != second, (field[a], field[b]), f"{a} and {b} answer {name} unlike")
         ]
         if answers.truth is not None:
             right_a, right_b = first == answers.truth, second == answers.truth
             wanted += [
-                (f"only_{a}_right", right_a & ~right_b, (sure[b],), f"{a} is right and {b} wrong about {name}"),
-                (f"only_{b}_right", right_b & ~right_a, (sure[a],), f"{b} is right and {a} wrong about {name}"),
+                (f"only_{a}_right", right_a & ~right_b, (field[b],), f"{a} is right and {b} wrong about {name}"),
+                (f"only_{b}_right", right_b & ~right_a, (field[a],), f"{b} is right and {a} wrong about {name}"),
             ]
         for ending, found, by, what in wanted:
             description = f"{what}, the most confident first"
-            saved.append(
-                views.save(target, f"{a}_vs_{b}_{name}_{ending}", ids[there & found].tolist(), by, description)
-            )
+            saved.append(views.save(rows, f"{a}_vs_{b}_{name}_{ending}", there & found, by, description))
     return tuple(saved)

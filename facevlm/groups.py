@@ -91,14 +91,17 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
             raise InputError(
                 f"Got the bin edges {list(edges)} for '{name}', expected rising numbers such as 20, 40, 60."
             )
-    names = _bin_names(inner)
+    names = bin_names(inner.tolist())
     at = np.searchsorted(inner, numbers, side="right")
     return [names[k] if known else None for k, known in zip(at.tolist(), there.tolist(), strict=True)]
 
 
-def _bin_names(inner: Floats) -> list[str]:
-    """Numbered with as many digits for all; edges with as many digits as give them back exactly."""
-    edges = [f"{edge:.0f}" if edge == round(edge) else f"{edge!r}" for edge in inner.tolist()]
+def bin_names(inner: Sequence[float]) -> list[str]:
+    """Names of the bins between edges, one more than there are edges.
+
+    Numbered with as many digits for all; edges with as many digits as give them back exactly.
+    """
+    edges = [f"{edge:.0f}" if edge == round(edge) else f"{edge!r}" for edge in inner]
     width = len(str(len(edges) + 1))
     ends = zip(["", *edges], [*edges, ""], strict=True)
     words = [" ".join(filter(None, (low and f"from {low}", high and f"below {high}"))) for low, high in ends]

@@ -20,6 +20,7 @@ from facevlm.errors import InputError
 from facevlm.evaluation import to_plain
 from facevlm.metrics import Codes, wilson
 from facevlm.store import evaluations, flips, targets
+from facevlm.store.rows import Pictures
 from facevlm.types import Attribute
 from facevlm.uncertainty import DRAWS
 from facevlm.wordings import Wording
@@ -140,11 +141,12 @@ def sensitivity(
     for what, given in (("paraphrases", paraphrases or {}), ("ground truth", ground_truth or {})):
         _check_names(what, given, chosen)
     start = prefix if prefix is not None else f"{default_prefix(card.name)}_words"
-    by = {name: evaluations.group_values(target, name) for name in groups}
+    rows = Pictures(target)
+    by = {name: evaluations.group_values(rows, name) for name in groups}
     for attribute in chosen:
         flips.check(target, flips.field_of(start, attribute.name))
         if (ground_truth or {}).get(attribute.name):
-            comparing.find_truth(target, attribute, (ground_truth or {})[attribute.name], known)
+            comparing.find_truth(rows, attribute, (ground_truth or {})[attribute.name], known)
     loading = options or Options()
     if not card.is_here():
         # Fetched first: how the questions are worded depends on the family that its config names.
@@ -166,9 +168,7 @@ def sensitivity(
         "backend": backend_of(model, loading, chosen),
     }
     _ask(target, model, chosen, asked, start, settings, progress)
-    return [
-        _result(target, a, asked[a.name], start, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen
-    ]
+    return [_result(rows, a, asked[a.name], start, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
 
 
 def _check_names(what: str, given: Mapping[str, object], chosen: Sequence[Attribute]) -> None:
@@ -200,7 +200,7 @@ def _ask(
 
 
 def _result(
-    target: targets.Collection,
+    rows: Pictures,
     attribute: Attribute,
     asked: Sequence[Wording],
     prefix: str,
@@ -210,12 +210,12 @@ def _result(
     known: Registry,
 ) -> Sensitivity:
     prefixes = [f"{prefix}_{wording.ending}" for wording in asked]
-    runs, _ = comparing.read_runs(target, prefixes, attribute, align(attribute, (), known))
+    runs, _ = comparing.read_runs(rows, prefixes, attribute, align(attribute, (), known))
     codes, labels = list(runs.values()), len(attribute.labels)
     rates = flip_rates(codes, labels)
     there = np.isfinite(rates)
     field = flips.field_of(prefix, attribute.name)
-    truth, notes = comparing.find_truth(target, attribute, truth_field, known)
+    truth, notes = comparing.find_truth(rows, attribute, truth_field, known)
     judged = _judged(attribute, codes, truth, there)
     if not any(wording.labels for wording in asked):
         notes += (f"The prompts about {attribute.name} list no labels, so that their order could not be changed.",)
@@ -236,7 +236,7 @@ def _result(
         spread=_spread(prefixes, judged, draws) if judged else None,
         ground_truth=truth.field if truth else None,
         field=field,
-        view=flips.save(target, field, rates, prefixes),
+        view=flips.save(rows.target, field, rates, prefixes),
         notes=notes,
     )
 

@@ -279,6 +279,33 @@ def test_saved_views_hold_just_the_faces_that_are_counted(dataset: fo.Dataset) -
     assert len(dataset.list_saved_views()) == 3
 
 
+def test_runs_on_faces_are_compared_face_by_face(dataset: fo.Dataset) -> None:
+    """Two faces in each of three pictures; predictions as Detections that name the face."""
+    boxes = [[0.1, 0.1, 0.2, 0.2], [0.6, 0.6, 0.2, 0.2]]
+    truth = ["Male", "Female"]
+    some = dataset.limit(3).clone(f"{dataset.name}-faces")
+    some.delete_sample_fields(["one_gender", "two_gender", "gender"])
+    faces = [[fo.Detection(bounding_box=b, gender=t) for b, t in zip(boxes, truth, strict=True)] for _ in range(3)]
+    some.set_values("faces", [fo.Detections(detections=found) for found in faces])
+    for prefix, said in (("one", ["Male", "Female"]), ("two", ["Male", "Male"])):
+        answers = [
+            [
+                fo.Detection(bounding_box=f.bounding_box, label=s, outcome="ok", confidence=k / 4 + 0.1, face=f.id)
+                for f, s in zip(found, said, strict=True)
+            ]
+            for k, found in enumerate(faces)
+        ]
+        some.set_values(f"{prefix}_gender", [fo.Detections(detections=found) for found in answers])
+    some.add_dynamic_sample_fields()
+    (found,) = facevlm.compare(some, ["one", "two"], ["gender"], save_views=True, draws=5)
+    (pair,) = found.pairs
+    assert found.ground_truth == "faces.detections.gender"
+    assert (pair.n, pair.both_right, pair.only_a, pair.only_b) == (6, 3, 3, 0)
+    view = some.load_saved_view("one_vs_two_gender_only_one_right")
+    assert view.values("id") == [found[1].id for found in reversed(faces)], "surest error first"
+    fo.delete_dataset(some.name)
+
+
 def test_no_dataset_at_all() -> None:
     with pytest.raises(TargetError, match="type str"):
         facevlm.compare("a name", ["one", "two"])

@@ -22,6 +22,7 @@ from facevlm.errors import FieldError, InputError, ModelError, TargetError, Taxo
 from facevlm.metrics import Codes, wilson
 from facevlm.rewording import Sensitivity
 from facevlm.store import evaluations, records
+from facevlm.store.rows import Pictures
 from facevlm.types import Attribute, Question, Reply
 from tests.scripted import ScriptedBackend, certain
 
@@ -152,7 +153,7 @@ def test_the_app_can_sort_by_the_rate_and_opens_a_view_of_the_flipped(dataset: f
     assert len(view) == round(found.flips.rate * found.flips.n) == 4
     rates = view.values(found.field)
     assert rates == sorted(rates, reverse=True)
-    assert found.field not in evaluations.truth_fields(dataset), "a rate is offered as no ground truth"
+    assert found.field not in evaluations.truth_fields(Pictures(dataset)), "a rate is offered as no ground truth"
 
 
 def test_what_was_answered_is_not_asked_again(dataset: fo.Dataset) -> None:

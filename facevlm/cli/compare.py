@@ -33,6 +33,11 @@ def add(commands: Any) -> None:
     )
     compare.add_argument("--groups", type=_options.names, default=[], help="fields by which flips are shown")
     compare.add_argument(
+        "--faces",
+        metavar="FIELD",
+        help="Detections with ground truth, for predictions on faces (default: the one)",
+    )
+    compare.add_argument(
         "--save-views", action="store_true", help="save the faces that only one is right about, and unequal answers"
     )
     compare.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
@@ -47,6 +52,7 @@ def _compare(args: argparse.Namespace) -> None:
         args.attributes,
         ground_truth=dict(args.truth),
         groups=args.groups,
+        faces=args.faces,
         save_views=args.save_views,
         registry=_options.registry(args.attributes_file),
     )
