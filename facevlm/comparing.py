@@ -49,8 +49,8 @@ def compare(
         faces: for predictions on faces, the Detections field with ground truth; by default the only one.
         save_views: save the faces that only one run of a pair got right, and those with unequal answers, as views
             ``<a>_vs_<b>_<attribute>_only_<a>_right``, ``..._only_<b>_right`` and ``..._disagree``: those that a run
-            got wrong with the highest confidence first, of unequal answers those with the highest confidence together. Of
-            faces, they are views of patches.
+            got wrong with the highest confidence first, of unequal answers those with the highest confidence together.
+            Of faces, they are views of patches.
         draws: bootstrap draws behind the interval of the difference.
         registry: attributes of your own.
 
