@@ -49,7 +49,8 @@ class ApplyResult:
 class Application:
     """A checked and loaded run that has not begun: iterate :meth:`steps`, then read :meth:`result`.
 
-    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments.
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments;
+    ``backend`` is that of the model, where it is open already.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class Application:
         joint: bool = True,
         options: Options | None = None,
         registry: Registry | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._options = options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
-        if not card.is_here():
+        if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
             backend_of(model, self._options, chosen)
         shared = joint and self._options.decode == "score"
@@ -81,7 +83,7 @@ class Application:
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = backend_of(model, self._options, chosen)
+        self.backend = backend or backend_of(model, self._options, chosen)
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
@@ -271,6 +273,11 @@ def apply(
         options=options,
         registry=registry,
     )
+    return carry_out(application, progress=progress)
+
+
+def carry_out(application: Application, *, progress: bool = True) -> ApplyResult:
+    """Do the work of a run to its end, with a progress bar if wanted."""
     with (
         closing(application.steps()) as steps,
         tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,
