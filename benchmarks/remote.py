@@ -5,8 +5,8 @@
 The server (``remote_server``) is a process of its own and waits 200 ms. Ideal is the number in flight over the
 latency; plain sockets show what the machine allows at the moment. "Batches of 8" sends 8 requests at once through the
 same client library, on pictures that lie ready as JPEG, and waits for all of them before the next 8. Ours decodes,
-encodes, asks for four attributes, parses and hands over for writing. CPU is that of this process alone. The last line is
-one JSON object.
+encodes, asks for four attributes, parses and hands over for writing. CPU is that of this process alone. The last line
+is one JSON object.
 """
 
 from __future__ import annotations

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from facevlm.comparing import compare as compare
     from facevlm.evaluating import evaluate as evaluate
     from facevlm.probing import probe as probe
+    from facevlm.rewording import sensitivity as sensitivity
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sources"]
+__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sensitivity", "sources"]
 
 _SUBMODULES = ("attributes", "sources")
 _LAZY = {
@@ -30,6 +31,7 @@ _LAZY = {
     "open_backend": "facevlm.backends",
     "compare": "facevlm.comparing",
     "probe": "facevlm.probing",
+    "sensitivity": "facevlm.rewording",
     "Attribute": "facevlm.types",
 }
 

@@ -58,7 +58,8 @@ class ApplyResult:
 class Application:
     """A checked and loaded run that has not begun: iterate :meth:`steps`, then read :meth:`result`.
 
-    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments.
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments;
+    ``backend`` is that of the model, where it is open already.
     """
 
     def __init__(
@@ -77,13 +78,14 @@ class Application:
         options: Options | None = None,
         registry: Registry | None = None,
         secrets: Secrets | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._options = fresh(options or Options()) if overwrite else options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
-        if not card.is_here():
+        if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
             backend_of(model, self._options, chosen, secrets)
         shared = joint and self._options.decode == "score"
@@ -91,8 +93,8 @@ class Application:
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = backend_of(model, self._options, chosen, secrets)
-        self._own_backend = isinstance(model, str)
+        self.backend = backend or backend_of(model, self._options, chosen, secrets)
+        self._own_backend = backend is None and isinstance(model, str)
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
@@ -328,7 +330,17 @@ def apply(
         options=options,
         registry=registry,
     )
-    if not application.begin(confirm or _announce):
+    return carry_out(application, confirm=confirm, progress=progress)
+
+
+def carry_out(
+    application: Application, *, confirm: Callable[[Briefing], bool] | None = None, progress: bool = True
+) -> ApplyResult:
+    """Do the work of a run to its end, with a progress bar if wanted.
+
+    ``confirm`` is told where pictures go, if they go anywhere, and may say no; by default the log says it.
+    """
+    if not application.begin(confirm or announce):
         return application.result()
     with (
         closing(application.steps()) as steps,
@@ -339,6 +351,7 @@ def apply(
     return application.result()
 
 
-def _announce(briefing: Briefing) -> bool:
+def announce(briefing: Briefing) -> bool:
+    """Tell the log where pictures go: a warning where that is not this machine or its network. Always agrees."""
     log.log(logging.INFO if briefing.is_local else logging.WARNING, briefing.text)
     return True

@@ -111,6 +111,7 @@ def evaluate(
     wanted = _wanted(target, attributes, prefix, ground_truth or {}, known)
     rows = rows_of(target, [predictions.field_name(prefix, a.name) for a in wanted], faces)
     chosen = _with_truth(rows, wanted, attributes is not None, ground_truth or {}, known)
+    rows.load(evaluations.paths(rows, prefix, chosen, [*(groups or ()), *(bins or ())]))
     truths = {a.name: evaluations.read_truth(rows, f, a, known) for a, f in chosen}
     by = _groups(rows, groups, truths, bins or {})
     judged = []

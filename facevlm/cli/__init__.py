@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | predict | evaluate | report | compare | probe | models | attributes | cache."""
+"""The command line: facevlm demo | predict | evaluate | report | compare | sensitivity | probe | models and more."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import facevlm
-from facevlm.cli import cache, compare, demo, evaluate, listing, predict, probe, report
+from facevlm.cli import cache, compare, demo, evaluate, listing, predict, probe, report, sensitivity
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, predict, evaluate, report, compare, probe, listing, cache)
+COMMANDS = (demo, predict, evaluate, report, compare, sensitivity, probe, listing, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

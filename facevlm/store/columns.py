@@ -7,6 +7,7 @@ part of reading, and one merge in the database writes four fields in the time in
 from __future__ import annotations
 
 import io
+import re
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +19,28 @@ import numpy as np
 from bson import ObjectId
 
 from facevlm.metrics import Floats
+from facevlm.store.targets import Collection
 
 CHUNK = 5000
 MAGIC = 10
 """Bytes before the header of an array in NumPy's format 1.0: magic string, version, length of the header."""
+
+
+def read(target: Collection, paths: Sequence[str]) -> dict[str, list[Any]]:
+    """Values of top-level fields, or of what is in their documents, one list per path, by one pass over the samples.
+
+    Values are as the database holds them, ids as strings; None where there is none.
+    """
+    names = [re.sub(r"(^|\.)id$", r"\1_id", path) for path in paths]
+    stages = [*target.view()._pipeline(), {"$project": {"_id": False, "row": [f"${name}" for name in names]}}]
+    rows = [sample["row"] for sample in target._dataset._sample_collection.aggregate(stages, allowDiskUse=True)]
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in paths]
+    pairs = zip(names, columns, strict=True)
+    return dict(zip(paths, ([_text(v) for v in c] if name.endswith("_id") else c for name, c in pairs), strict=True))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def vectors(stored: Sequence[bytes | None], width: int) -> Floats:

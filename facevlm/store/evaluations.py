@@ -16,7 +16,7 @@ from facevlm.evaluation import MAX_GROUPS, Records
 from facevlm.groups import binned
 from facevlm.metrics import Floats
 from facevlm.store.predictions import field_name
-from facevlm.store.rows import Pictures
+from facevlm.store.rows import Faces, Pictures
 from facevlm.store.targets import Collection
 from facevlm.types import Attribute
 
@@ -169,6 +169,16 @@ def group_values(rows: Pictures, field: str, edges: Sequence[float] | None = Non
             "Choose a field with few values, or put the values into bins."
         )
     return values
+
+
+def paths(rows: Pictures, prefix: str, chosen: Sequence[tuple[Attribute, str]], groups: Sequence[str]) -> list[str]:
+    """Of whole pictures, all that an evaluation reads, so that it can be read in one pass."""
+    if isinstance(rows, Faces):
+        return []
+    fields = [field_name(prefix, attribute.name) for attribute, _ in chosen]
+    said = [f"{name}.{part}" for name in fields for part in ("id", "label", "outcome", "confidence", "logits")]
+    known = set(rows.candidates(GROUP_KINDS))
+    return ["id", *said, *(rows.value_path(f) for f in (*(f for _, f in chosen), *groups) if f in known)]
 
 
 def read(rows: Pictures, prefix: str, attribute: Attribute, truth: Truth) -> Reading:

@@ -15,6 +15,7 @@ from typing import Any
 
 import fiftyone as fo
 from fiftyone import ViewField as F
+from fiftyone.core.evaluation import EvaluationMethod
 from fiftyone.utils.eval import base as eval_base
 from fiftyone.utils.eval.classification import ClassificationResults, SimpleEvaluationConfig
 
@@ -59,9 +60,7 @@ def save(
     keep_custom_metrics()
     dataset = rows.target._dataset
     for attribute, _, _ in judged:
-        key = f"{eval_key}_{attribute.name}"
-        if dataset.has_evaluation(key):
-            dataset.delete_evaluation(key)
+        _forget(rows, f"{eval_key}_{attribute.name}")
     fields = _on_faces(rows, eval_key, judged) if isinstance(rows, Faces) else _on_pictures(rows, eval_key, judged)
     views = {}
     for attribute, reading, _ in judged:
@@ -70,6 +69,14 @@ def save(
         dataset.save_view(name, _errors(rows, fields[attribute.name]), description=what, overwrite=True)
         views[attribute.name] = name
     return {name: asdict(found) for name, found in fields.items()}, views
+
+
+def _forget(rows: Pictures, key: str) -> None:
+    """Delete an evaluation of the same key. Its field is cleared only where not all of it is written anew."""
+    dataset = rows.target._dataset
+    if dataset.has_evaluation(key):
+        whole = not isinstance(rows, Faces) and len(rows.ids()) == len(dataset)
+        EvaluationMethod.delete_run(dataset, key, cleanup=not whole)
 
 
 def judged_faces(target: Collection, fields: Fields) -> Collection:
@@ -111,7 +118,7 @@ def _register(rows: Pictures, key: str, fields: Fields, reading: Reading, result
     config = SimpleEvaluationConfig(said, truth)
     method = config.build()
     method.register_run(view, key)
-    ids = [rows.target.values(f"{name}.id") for name in (truth, said)]
+    ids = [rows.values(f"{name}.id") for name in (truth, said)]
     results = ClassificationResults(
         view,
         config,

@@ -32,16 +32,22 @@ class Pictures:
 
     def __init__(self, target: Collection) -> None:
         self.target = target
+        self._columns: dict[str, list[Any]] = {}
+
+    def load(self, paths: Iterable[str]) -> None:
+        """Read what will be asked for, all in one pass; what was not is read when it is."""
+        missing = [path for path in dict.fromkeys(paths) if path not in self._columns]
+        if missing:
+            self._columns.update(columns.read(self.target, missing))
 
     def ids(self) -> list[str]:
         """The sample of every row."""
-        found: list[str] = self.target.values("id")
-        return found
+        return self.values("id")
 
     def values(self, path: str) -> list[Any]:
         """One value per row."""
-        found: list[Any] = self.target.values(path)
-        return found
+        self.load([path])
+        return self._columns[path]
 
     def tags(self) -> list[list[str]]:
         return self.values("tags")
@@ -57,12 +63,13 @@ class Pictures:
 
     def answers(self, name: str, *parts: str) -> list[list[Any]]:
         """Parts of the predictions in a field, one list per part; all None in a row that was not asked about."""
-        found: list[list[Any]] = self.target.values([f"{name}.{part}" for part in parts])
-        return found
+        paths = [f"{name}.{part}" for part in parts]
+        self.load(paths)
+        return [self._columns[path] for path in paths]
 
     def scores(self, name: str, width: int) -> Floats:
         """The predictions' log-probabilities, (rows, width), nan where there are none."""
-        return columns.vectors(self.target.values(F(f"{name}.logits")), width)
+        return columns.vectors(self.values(f"{name}.logits"), width)
 
     def extra(self, name: str) -> int:
         """Predictions that belong to no row."""
@@ -89,8 +96,9 @@ class Faces(Pictures):
         return self.values("id")
 
     def values(self, path: str) -> list[Any]:
-        found = self.target.values(path)
-        return flat(found) if path.startswith(self._root) else self._spread(found)
+        if path.startswith(self._root):
+            return flat(self.target.values(path))
+        return self._spread(super().values(path))
 
     def _spread(self, values: Sequence[Any]) -> list[Any]:
         return [value for value, n in zip(values, self._sizes, strict=True) for _ in range(n)]

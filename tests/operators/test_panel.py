@@ -179,9 +179,9 @@ def test_bad_states_are_said_in_the_panel(evaluated: fo.Dataset) -> None:
     for figures in results["evaluations"]:
         del figures["confidence"]
     results_store.save(evaluated, results)
-    assert (
-        "another version of facevlm: it lacks confidence" in send(evaluated, "on_load").panel["broken"]["view"]["label"]
-    )
+    shown = send(evaluated, "on_load").panel
+    assert "another version of facevlm: it lacks confidence" in shown["broken"]["view"]["label"]
+    assert "evaluation" in shown["choose"]["type"]["properties"]  # another one can still be chosen
 
 
 def test_before_any_evaluation_the_panel_says_what_to_run(faces: fo.Dataset) -> None:

@@ -128,7 +128,7 @@ def test_the_log_says_where_pictures_go(dataset: fo.Dataset, caplog: pytest.LogC
         apply(dataset, server)
     [record] = [r for r in caplog.records if r.name == "facevlm"]
     assert (record.levelname, "10 pictures of faces go to" in record.message) == ("INFO", True)
-    api._announce(Briefing("far away", False, 1.0))
+    api.announce(Briefing("far away", False, 1.0))
     assert caplog.records[-1].levelname == "WARNING"
 
 

@@ -122,10 +122,8 @@ def test_fields_are_found_where_labels_were_mapped(dataset: fo.Dataset) -> None:
     becomes = race.results["becomes"]["race7"]
     for label, sure, row in zip(labels, merged, logits, strict=True):
         if row is not None:
-            own = [
-                np.exp(v) for fine, v in zip(attributes.get("race7").labels, row, strict=True) if becomes[fine] == label
-            ]
-            assert sure == pytest.approx(sum(own))
+            shares = zip(attributes.get("race7").labels, np.exp(row), strict=True)
+            assert sure == pytest.approx(sum(share for fine, share in shares if becomes[fine] == label))
 
 
 @pytest.mark.parametrize(("attribute", "key"), [(a, "m_eval") for a in ASKED] + [("gender", "binned")])
