@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 
 from facevlm.attributes import fold
 from facevlm.errors import InputError
@@ -66,18 +68,28 @@ def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
     )
 
 
-def answer_table(question: Question) -> dict[str, str]:
+def answer_table(question: Question) -> Mapping[str, str]:
     """Folded answer string -> label, from the surface forms and the attribute's spellings.
 
     Raises :class:`~facevlm.errors.InputError` where a string would stand for two labels.
     """
+    attribute = question.attribute
+    spellings = tuple(attribute.spellings(label) for label in attribute.labels)
+    return _answer_table(attribute.name, attribute.labels, question.surface_forms, spellings)
+
+
+@functools.lru_cache(maxsize=256)
+def _answer_table(
+    name: str,
+    labels: tuple[str, ...],
+    surface_forms: tuple[tuple[str, ...], ...],
+    spellings: tuple[tuple[str, ...], ...],
+) -> Mapping[str, str]:
     table: dict[str, str] = {}
-    for label, forms in zip(question.attribute.labels, question.surface_forms, strict=True):
-        for form in (*forms, *question.attribute.spellings(label)):
+    for label, forms, spelled in zip(labels, surface_forms, spellings, strict=True):
+        for form in (*forms, *spelled):
             if table.setdefault(fold(form), label) != label:
-                raise InputError(
-                    f"{question.attribute.name}: the answer '{form}' stands for '{table[fold(form)]}' and '{label}'."
-                )
+                raise InputError(f"{name}: the answer '{form}' stands for '{table[fold(form)]}' and '{label}'.")
     return table
 
 
