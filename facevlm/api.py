@@ -24,6 +24,7 @@ from facevlm.types import Attribute, Question, digest
 
 log = logging.getLogger("facevlm")
 BATCH_SIZE = 32
+SPENT = ("requests", "input_tokens", "output_tokens", "dollars")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Application:
         )
         self.total = sum(len(faces) for faces in self._work.values())
         self.tally = pipeline.Tally()
+        self._spent_before = {} if overwrite else runs.read(self._dataset, self.run_key).get("spent") or {}
         self.briefing = self._briefing()
 
     def _briefing(self) -> Briefing | None:
@@ -169,6 +171,12 @@ class Application:
         left = self.total - asked
         return ApplyResult(self.run_key, self.fields, asked, skipped, self.tally, info.notes, info.usage, left)
 
+    def _spent(self) -> dict[str, float]:
+        """What a model behind an API took for these fields, runs before this one that it goes on from included."""
+        usage = self.backend.info.usage
+        now = {name: usage[name] for name in SPENT if usage.get(name) is not None}
+        return {name: self._spent_before.get(name, 0) + value for name, value in now.items()}
+
     def _record(self, status: str) -> None:
         info = asdict(self.backend.info)
         identity = [{"checkpoint": k, "revision": v} for k, v in sorted(info.pop("identity").items())]
@@ -190,6 +198,7 @@ class Application:
                 "view": targets.describe(self._target),
                 "identity": identity,
                 "backend": info,
+                "spent": self._spent(),
                 **self._sizes,
             },
         )

@@ -99,7 +99,11 @@ def test_a_used_up_budget_leaves_the_rest_for_the_next_run(dataset: fo.Dataset, 
         assert result.left == 10 - result.asked
         assert "Stopped early: the budget" in result.warnings[-1]
         assert dataset.get_run_info("facevlm_r").config.status == "stopped"
-        assert apply(dataset, server, remote=remote).asked == result.left
+        again = apply(dataset, server, remote=remote)
+        assert again.asked == result.left
+        spent = dataset.get_run_info("facevlm_r").config.spent
+        assert spent["requests"] == result.usage["requests"] + again.usage["requests"]
+        assert spent["dollars"] == pytest.approx(result.usage["dollars"] + again.usage["dollars"])
     assert dataset.count("r_gender.label") == 10
 
 
