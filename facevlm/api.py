@@ -6,7 +6,7 @@ import datetime
 import logging
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -96,6 +96,21 @@ class Application:
         predictions.check_fields(target, list(self.fields.values()))
         self.backend = backend or backend_of(model, self._options, chosen, secrets)
         self._own_backend = backend is None and isinstance(model, str)
+        with ExitStack() as on_error:
+            on_error.callback(self._close)
+            self._prepare(target, card, overwrite, batch_size, chunk_size, threads)
+            on_error.pop_all()
+
+    def _prepare(
+        self,
+        target: targets.Collection,
+        card: Card,
+        overwrite: bool,
+        batch_size: int | None,
+        chunk_size: int,
+        threads: int | None,
+    ) -> None:
+        """Check the model and what the fields hold, and find what is still to ask."""
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -72,6 +73,19 @@ def test_another_wording_is_not_written_over_silently(dataset: fo.Dataset) -> No
         apply(dataset, server)
         with pytest.raises(FieldError, match="another model or prompt"):
             apply(dataset, server, remote=Remote(template="main-person"))
+
+
+def test_a_run_that_cannot_begin_leaves_no_thread_behind(dataset: fo.Dataset) -> None:
+    def loops() -> int:
+        return sum(t.name == "facevlm-remote" and t.is_alive() for t in threading.enumerate())
+
+    with running() as server:
+        apply(dataset, server)
+        before = loops()
+        with pytest.raises(FieldError):
+            apply(dataset, server, remote=Remote(template="main-person"))
+        assert apply(dataset, server).asked == 0
+        assert loops() == before == 0
 
 
 def test_refusals_and_failures_are_stored_with_their_words(dataset: fo.Dataset) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import bson
 import pytest
 from PIL import Image
 
@@ -97,6 +98,36 @@ def test_bodies_that_are_no_answer_fail_with_the_reason(act: Act, said: str, que
     errors, server = ask(lambda request: act, questions)
     assert said in errors[0]
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        Act(GOOD, headers={"content-encoding": "gzip"}),
+        Act(b"", 204),
+        Act(b"\xff\xfe\x00" * 50),
+        Act(b"[" * 100_000),
+        Act(b'{"choices": [{"message": {"content": "' + b"x" * 3_000_000 + b'"}}]}'),
+        Act(completion('{"gender": "\ud800", "age5": "0-9"}')),
+        Act(completion("\udfff\x00\ud800")),
+        Act({"error": {"message": "\ud800"}}),
+        Act({"error": {"message": "\ud800"}}, 400),
+        Act(GOOD, headers={"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "never"}),
+        Act(GOOD, headers={"retry-after": "\xe9"}),
+    ],
+)
+def test_odd_bytes_are_outcomes_that_can_be_stored(act: Act, questions: list[Question]) -> None:
+    with opened(lambda request: act) as (backend, _):
+        [row] = backend.answer([Image.new("RGB", (16, 16))], questions)
+    for reply in row:
+        assert len((reply.text or "") + (reply.error or "")) < 25_000
+        assert bson.encode({"text": reply.text, "error": reply.error})
+
+
+def test_what_is_no_http_is_a_lost_connection(questions: list[Question]) -> None:
+    with opened(lambda request: Act(b"", 99999)) as (backend, _):
+        [row] = backend.answer([Image.new("RGB", (16, 16))], questions)
+    assert row[0].error is not None
 
 
 def test_attempts_are_bounded_and_the_last_reason_is_kept(questions: list[Question]) -> None:

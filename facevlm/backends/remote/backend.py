@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -248,6 +249,7 @@ class RemoteBackend:
             guess = self._estimate(1, questions)
             books = ledger.Ledger(self.price, self.options.budget, guess.usage)
             self._thread = LoopThread("facevlm-remote")
+            weakref.finalize(self, self._thread.close)
             self._client = self._thread.call(_client(self.endpoint, secret, self.options, books))
         if self._abilities is None:
             self._abilities = self._probed(self._thread, self._client)

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,8 @@ FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
 THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
 SHOWN = 200
+LONGEST = 20_000
+"""Characters of a reply that are kept."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def error_text(error: object) -> str:
     """The message of a provider's error object, cut to a length that fits a reason."""
     said = error.get("message") if isinstance(error, Mapping) else error
     text = said if isinstance(said, str) else json.dumps(error, default=str)
-    return " ".join(text.split())[:SHOWN]
+    return storable(" ".join(text.split())[:SHOWN]) or "no reason given"
 
 
 def declines(error: object) -> bool:
@@ -117,7 +119,17 @@ def is_refusal(text: str) -> bool:
 
 
 def to_replies(completion: Completion, questions: Sequence[Question]) -> list[Reply]:
-    """One reply per question; each value of the JSON answer is checked on its own."""
+    """One reply per question; each value of the JSON answer is checked on its own, and every text can be stored."""
+    raw = _replies(completion, questions)
+    return [replace(r, text=storable(r.text), error=storable(r.error)) for r in raw]
+
+
+def storable(text: str | None) -> str | None:
+    """The text without halves of characters, which no database takes, and cut where it is longer than any answer."""
+    return None if text is None else text[:LONGEST].encode("utf-8", "replace").decode("utf-8")
+
+
+def _replies(completion: Completion, questions: Sequence[Question]) -> list[Reply]:
     if completion.refusal is not None:
         text = completion.content or completion.refusal
         return [Reply(text=text, error=completion.refusal[:SHOWN], refused=True)] * len(questions)
