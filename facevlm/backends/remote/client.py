@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import itertools
 import json
+import math
 import os
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -34,6 +37,8 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 PATIENCE = 300.0
 """A server that asks to wait longer than this, in seconds, stops the run instead."""
 CONNECT = 10.0
+PER_POOL = 8
+"""Requests in flight per pool of connections."""
 
 
 class Stopped(ModelError):
@@ -65,10 +70,12 @@ class Client:
         self._tokens = limits.Pace(options.tokens_per_minute)
         self._pause = limits.Pause()
         self.loop = asyncio.get_running_loop()
-        self._client = _openai(endpoint, secret, options)
+        self._clients = _clients(endpoint, secret, options)
+        self._turn = itertools.cycle(self._clients)
 
     async def close(self) -> None:
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def complete(self, body: Mapping[str, Any]) -> tuple[Completion, Any]:
         """The completion of a request, and its body as plain data where the server sent one.
@@ -136,7 +143,7 @@ class Client:
             self._tokens.correct(charged.input + charged.output - typical.input - typical.output)
 
     async def _post(self, body: Mapping[str, Any]) -> httpx2.Response:
-        return await self._client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+        return await next(self._turn).post("/chat/completions", cast_to=httpx2.Response, body=body)
 
     def _read(self, response: httpx2.Response) -> tuple[Completion, Any]:
         """The body as plain data, in which the key is blacked out, should the server repeat it."""
@@ -178,11 +185,18 @@ class Client:
         return Trouble(reason, retry=True, wait=wait)
 
 
-def _openai(endpoint: Endpoint, secret: Secret, options: Remote) -> openai.AsyncOpenAI:
+def _clients(endpoint: Endpoint, secret: Secret, options: Remote) -> list[openai.AsyncOpenAI]:
+    """As many clients as the requests in flight need: a pool looks through all its connections at every request."""
+    context = httpx2.create_ssl_context()
+    return [_openai(endpoint, secret, options, context) for _ in range(math.ceil(options.concurrency / PER_POOL))]
+
+
+def _openai(endpoint: Endpoint, secret: Secret, options: Remote, context: ssl.SSLContext) -> openai.AsyncOpenAI:
     """The library's client without retries and redirects, and without what the environment holds for OpenAI alone."""
     http = httpx2.AsyncClient(
+        verify=context,
         timeout=httpx2.Timeout(options.timeout, connect=CONNECT, pool=None),
-        limits=httpx2.Limits(max_connections=options.concurrency, max_keepalive_connections=options.concurrency),
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
     )
     service = service_of(endpoint.base_url)
