@@ -285,9 +285,9 @@ def test_five_thousand_requests_of_every_fault(
     questions: list[Question], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("many")
-    count, draw = 4000, random.Random(7)
+    count, draw = 4096, random.Random(7)
     fate = {
-        k: [draw.choice(FAULTS) if draw.random() < 0.4 else Act(GOOD) for _ in range(ATTEMPTS)] for k in range(count)
+        k: [draw.choice(FAULTS) if draw.random() < 0.45 else Act(GOOD) for _ in range(ATTEMPTS)] for k in range(count)
     }
     faces = []
     for k in range(count):
