@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import fiftyone as fo
 import numpy as np
@@ -35,11 +34,11 @@ def said() -> dict[str, dict[str, Prediction]]:
 
 
 @pytest.fixture
-def groups(dataset_name: str, said: dict[str, dict[str, Prediction]]) -> Iterator[fo.Dataset]:
+def groups(dataset_name: str, said: dict[str, dict[str, Prediction]]) -> fo.Dataset:
     """The group pictures with predictions of prefix ``m``, tied to the faces by id."""
     dataset = sources.sample_groups(dataset_name)
     on_faces.store(dataset, "m", _here(dataset, said))
-    yield dataset
+    return dataset
 
 
 def _here(dataset: fo.Dataset, said: dict[str, dict[str, Prediction]]) -> dict[str, dict[str, Prediction]]:
