@@ -58,7 +58,7 @@ def load(
     fields, tally = reader.fields(root), loading.Tally()
     shown = fo.config.show_progress_bars if progress is None else progress
     bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=not shown)
-    dataset = loading.build(target, tally.count(bar), fields)
+    dataset = loading.build(target, tally.count(bar))
     dataset.info[loading.INFO] = loading.info_of(reader.card, fields, split, tally, log)
     said = f"{reader.card.title}. Licence: {reader.card.licence}."
     dataset.description = f"{said} Labels are perceived or apparent, not facts about persons."

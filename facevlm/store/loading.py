@@ -93,13 +93,11 @@ def check_name(name: str, *, overwrite: bool) -> None:
         raise TargetError(f"Dataset '{name}' is already there; expected a new name, or to be told to overwrite it.")
 
 
-def build(name: str, records: Iterable[Record], fields: Iterable[str]) -> fo.Dataset:
+def build(name: str, records: Iterable[Record]) -> fo.Dataset:
     """A persistent dataset of the records, in place of one of the same name; nothing is left where reading fails."""
     connect()
     dataset, complete = fo.Dataset(name, persistent=True, overwrite=True), False
     try:
-        for field_name in fields:
-            dataset.add_sample_field(field_name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
         # As a generator: the list of all ids would grow with the data set.
         for _ in dataset.add_samples(map(to_sample, records), generator=True, validate=False, progress=False):
             pass
@@ -124,9 +122,9 @@ def people(dataset: fo.Dataset) -> tuple[list[Record], dict[str, str]]:
             f"Dataset '{dataset.name}' has none of the fields {', '.join(FAMILIES)}; expected one with labels."
         )
     fields = {n: _attribute(dataset, n) for n in names}
-    columns = dataset.values(["filepath", *(f"{n}.label" for n in names), *(["age"] if "age" in schema else [])])
-    ages = columns.pop() if "age" in schema else [None] * len(columns[0])
-    rows = zip(columns[0], ages, zip(*columns[1:], strict=True), strict=True)
+    paths, *columns = dataset.values(["filepath", *(f"{n}.label" for n in names)])
+    ages = dataset.values("age") if "age" in schema else [None] * len(paths)
+    rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
     found = [
         Record(path, {n: label for n, label in zip(names, labels, strict=True) if label is not None}, age)
         for path, age, labels in rows
