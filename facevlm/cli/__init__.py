@@ -1,0 +1,43 @@
+"""The command line: facevlm demo | predict | evaluate | report | compare | probe | models | attributes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import facevlm
+from facevlm.cli import compare, demo, evaluate, listing, predict, probe, report
+from facevlm.errors import FacevlmError, InputError
+
+COMMANDS = (demo, predict, evaluate, report, compare, probe, listing)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 1 for a failure, 2 for bad input, 130 when stopped."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args) or 0)
+    except InputError as error:
+        print(f"facevlm: {error}", file=sys.stderr)
+        return 2
+    except FacevlmError as error:
+        print(f"facevlm: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("facevlm: stopped. What was answered is kept; the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser of all commands."""
+    top = argparse.ArgumentParser(
+        prog="facevlm",
+        description="Perceived face attributes by vision-language models, in FiftyOne, evaluated against ground truth.",
+        epilog="Labels say what a model perceives in a picture, not what a person is.",
+    )
+    top.add_argument("--version", action="version", version=f"facevlm {facevlm.__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add(commands)
+    return top

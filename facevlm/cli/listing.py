@@ -1,0 +1,53 @@
+"""facevlm models and facevlm attributes: what can be asked for."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from facevlm.backends import cards, families
+from facevlm.cli import _options
+
+
+def add(commands: Any) -> None:
+    models = commands.add_parser("models", help="list the models that can be asked for by name")
+    models.set_defaults(run=_models)
+    listing = commands.add_parser("attributes", help="list attributes, their labels, and the maps between label sets")
+    listing.add_argument("--attributes-file", type=Path, metavar="YAML", help="add attributes of your own")
+    listing.set_defaults(run=_attributes)
+
+
+def _models(args: argparse.Namespace) -> None:
+    rows = []
+    for card in cards.shipped().values():
+        family = card.family()
+        asked = ", ".join(card.questions) or ("any" if family.zero_shot else "those it is tuned for")
+        count = len(set(card.checkpoints.values()))
+        size = f"{count} x " * (count > 1) + _amount(card.parameters)
+        gated = f"{card.licence}; gated" if card.gated else card.licence
+        fetch = f"{f'{count} x ' * (count > 1)}{card.download:g} GB"
+        state = "here" if card.is_here() else f"not here, {fetch} to download"
+        rows.append([card.name, card.title, asked, size, f"{card.memory():.3g} GB", gated, state])
+    header = ["model", "what it is", "attributes", "parameters", "memory, bf16", "licence", "weights"]
+    print(tabulate(rows, header, maxcolwidths=[12, 26, 20, 10, 8, 30, 16]))
+    print(f"\nhf:ID-or-folder takes any checkpoint of these families: {'; '.join(families.titles())}.")
+    print("Memory is that of the weights in bfloat16, twice that in float32; batches come on top.")
+
+
+def _amount(number: float) -> str:
+    return f"{number / 1e9:.1f} B" if number >= 1e9 else f"{number / 1e6:.3g} M"
+
+
+def _attributes(args: argparse.Namespace) -> None:
+    registry = _options.registry(args.attributes_file)
+    rows = [[a.name, a.title, a.kind, ", ".join(a.labels), a.question] for a in registry.attributes.values()]
+    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[10, 24, 8, 44, 30]))
+    print("\nMaps between label sets (finer -> coarser):")
+    for label_map in registry.maps.values():
+        changed = ", ".join(f"{k} -> {v}" for k, v in label_map.labels.items() if k != v) or "every label as it is"
+        print(f"  {label_map.source} -> {label_map.target}: {changed}")
+    for name, edges in registry.years.items():
+        print(f"  age in years -> {name}: groups begin at {', '.join(f'{e:g}' for e in edges)}")

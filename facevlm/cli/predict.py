@@ -1,0 +1,81 @@
+"""facevlm predict: apply a model to a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+import facevlm
+from facevlm import report
+from facevlm.backends import DECODES
+from facevlm.cli import _options
+from facevlm.types import OUTCOMES
+
+if TYPE_CHECKING:
+    from facevlm.api import ApplyResult
+
+
+def add(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict",
+        help="apply a model to a FiftyOne dataset",
+        description="Predicts perceived attributes of the face in every picture and stores them as label fields "
+        "PREFIX_ATTRIBUTE. Run again, it asks only what has no answer yet.",
+    )
+    _options.add_question(predict)
+    predict.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    predict.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
+    predict.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
+    predict.add_argument("--overwrite", action="store_true", help="ask every face again")
+    predict.add_argument(
+        "--separate", action="store_true", help="one prompt per attribute even if the model has a shared one"
+    )
+    predict.add_argument(
+        "--decode", default="score", choices=DECODES, help="exact label probabilities, or free text (default: score)"
+    )
+    _options.add_loading(predict)
+    predict.set_defaults(run=_predict)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    result = facevlm.apply(
+        _options.target(args),
+        args.model,
+        args.attributes,
+        prefix=args.prefix,
+        prompts=dict(args.prompt),
+        batch_size=args.batch_size,
+        threads=args.threads,
+        overwrite=args.overwrite,
+        joint=not args.separate,
+        decode=args.decode,
+        **_options.loading(args),
+        registry=_options.registry(args.attributes_file),
+    )
+    print_applied(result)
+
+
+def print_applied(result: ApplyResult) -> None:
+    tally = result.tally
+    if not result.asked:
+        print(f"Nothing to ask: all {result.skipped} faces have their answers. --overwrite asks again.")
+        return
+    rows = [
+        [
+            name,
+            result.fields[name],
+            *(counts.get(o, 0) for o in OUTCOMES),
+            report.share(tally.coverage().get(name, math.nan)),
+        ]
+        for name, counts in result.outcomes.items()
+    ]
+    print(tabulate(rows, ["attribute", "field", *OUTCOMES, "probability on labels %"], disable_numparse=True))
+    rate = result.asked / tally.seconds if tally.seconds else float("inf")
+    print(f"{result.asked} faces asked, {result.skipped} skipped, {tally.seconds:.1f} s, {rate:.1f} faces/s")
+    for reason, count in tally.reasons.most_common(5):
+        print(f"  {count} x {reason}")
+    for warning in result.warnings:
+        print(f"Warning: {warning}")

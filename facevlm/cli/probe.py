@@ -1,0 +1,70 @@
+"""facevlm probe: what a model really answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+import facevlm
+from facevlm.backends import Options, cards
+from facevlm.cli import _options
+
+if TYPE_CHECKING:
+    from facevlm.probing import AttributeProbe
+
+SHOWN = 20
+
+
+def add(commands: Any) -> None:
+    probe = commands.add_parser(
+        "probe",
+        help="tally what a model really answers, and propose answer strings",
+        description="Asks a model freely about some faces of a dataset and prints every string it answers with, the "
+        "label it is read as or might be read as, and how much probability lies on the labels. Nothing is stored.",
+    )
+    _options.add_question(probe)
+    probe.add_argument("--faces", type=int, default=50, help="how many, drawn at random (default: 50)")
+    probe.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    probe.add_argument("--batch-size", type=int, default=16, help="pictures per forward pass (default: 16)")
+    probe.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    _options.add_loading(probe)
+    probe.set_defaults(run=_probe)
+
+
+def _probe(args: argparse.Namespace) -> None:
+    results = facevlm.probe(
+        _options.target(args),
+        args.model,
+        args.attributes,
+        faces=args.faces,
+        seed=args.seed,
+        prompts=dict(args.prompt),
+        batch_size=args.batch_size,
+        options=Options(**_options.loading(args)),
+        registry=_options.registry(args.attributes_file),
+    )
+    if args.json:
+        args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")
+    for result in results:
+        _print_probe(result)
+
+
+def _print_probe(result: AttributeProbe) -> None:
+    print(f"\n{result.attribute}: {result.prompt}")
+    rows = [
+        [repr(a.text), a.count, a.label or "", "" if a.label else a.proposal or "none"] for a in result.answers[:SHOWN]
+    ]
+    print(tabulate(rows, ["answer", "count", "read as", "might mean"], maxcolwidths=[60, 8, 24, 24]))
+    if len(result.answers) > SHOWN:
+        print(f"... and {len(result.answers) - SHOWN} more strings; --json FILE holds all.")
+    print(f"{result.readable:.0%} of {result.n} answers are read as a label.", end="")
+    if result.coverage is not None:
+        print(f" On average {result.coverage:.1%} of the probability lies on the labels.", end="")
+    if result.agreement is not None:
+        print(f" The label scored is the one said for {result.agreement:.0%} of {result.n_compared}.", end="")
+    proposed = {label: said for label, said in result.proposed_forms().items() if said}
+    print(f"\nforms for {cards.CARD_FILE}, to be checked by eye: {json.dumps({result.attribute: proposed})}")
