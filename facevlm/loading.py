@@ -35,7 +35,7 @@ def load(
         dataset_name: by default the name, and the split.
         limit: read so many pictures at most.
         overwrite: replace a dataset of that name.
-        progress: show a bar (default: FiftyOne's setting).
+        progress: show a bar where there is a terminal (default: FiftyOne's setting).
         options: those of the reader, such as ``classes=7`` of ``affectnet``; an unknown one is refused.
 
     Returns:
@@ -57,7 +57,7 @@ def load(
     records = _started(reader, root, log, split)
     fields, tally = reader.fields(root), loading.Tally()
     shown = fo.config.show_progress_bars if progress is None else progress
-    bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=not shown)
+    bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=None if shown else True)
     dataset = loading.build(target, tally.count(bar))
     dataset.info[loading.INFO] = loading.info_of(reader.card, fields, split, tally, log)
     said = f"{reader.card.title}. Licence: {reader.card.licence}."

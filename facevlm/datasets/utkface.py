@@ -16,7 +16,7 @@ GENDERS = ("Male", "Female")
 RACES = ("White", "Black", "Asian", "Indian", "Others")
 AGE_GROUPS = "age9"
 KINDS = ("cropped", "wild")
-EXAMPLE = "Expected age_gender_race_date.jpg, such as 26_1_2_20170116184024662.jpg"
+MALFORMED = "name is not age_gender_race_date.jpg"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class UTKFace(Reader):
         for path in files.pictures(folder):
             record = _record(path)
             if record is None:
-                log.skip("malformed file name", path, EXAMPLE)
+                log.skip(MALFORMED, path)
                 continue
             found = True
             if split in (None, record.split):

@@ -60,13 +60,18 @@ class FaceImporter(foud.GenericSampleDatasetImporter):  # type: ignore[misc]
         return {INFO: info_of(self.reader.card, fields, self.split, self.tally, self.log)}
 
 
+def importer(source: str) -> type[FaceImporter]:
+    """The importer of a data set by its name."""
+    return type("FaceImporter", (FaceImporter,), {"source": source})
+
+
 class FaceDataset(fot.Dataset):  # type: ignore[misc]
     """A type of dataset on disk that one of the readers reads."""
 
     source: ClassVar[str]
 
     def get_dataset_importer_cls(self) -> type[FaceImporter]:
-        return type(f"{type(self).__name__}Importer", (FaceImporter,), {"source": self.source})
+        return importer(self.source)
 
 
 def _type(source: str, name: str) -> type[FaceDataset]:
