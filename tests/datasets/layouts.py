@@ -13,13 +13,13 @@ from PIL import Image
 from facevlm.datasets import catalog
 from facevlm.datasets.records import Log, Record
 
-FORTY = (
-    "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair "
-    "Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male "
-    "Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks "
-    "Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace "
-    "Wearing_Necktie Young"
-).split()
+FORTY = """
+5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair
+Blond_Hair Blurry Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair
+Heavy_Makeup High_Cheekbones Male Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face
+Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks Sideburns Smiling Straight_Hair Wavy_Hair
+Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace Wearing_Necktie Young
+""".split()
 """The head of the official list, to the letter."""
 
 
@@ -77,11 +77,8 @@ def affectnet_lists(root: Path) -> Path:
     images, lists = root / "Manually_Annotated_Images", root / "Manually_Annotated_file_lists"
     for name in ("1/a.jpg", "1/b.jpg", "2/c.jpg", "2/d.jpg"):
         picture(images / name, (100, 50))
-    head = (
-        "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal".split(
-            ","
-        )
-    )
+    box = ("face_x", "face_y", "face_width", "face_height")
+    head = ("subDirectory_filePath", *box, "facial_landmarks", "expression", "valence", "arousal")
     rows = [
         ("1/a.jpg", 10, 5, 50, 40, "10.0;5.0;60.0;45.0", 1, 0.5, -0.25),
         ("1/b.jpg", 0, 0, 200, 50, "0;0", 7, 0.1, 0.2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain
 from pathlib import Path
 
@@ -127,8 +128,11 @@ def test_a_folder_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
         build(people(tmp_path, 4), FIELDS, tmp_path, height=20)
 
 
-def test_removers_by_name() -> None:
+def test_removers_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert remover("") is None
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    with pytest.raises(InputError, match="needs rembg: pip install rembg"):
+        remover("rembg")
     with pytest.raises(InputError, match="background remover 'gimp', expected rembg"):
         remover("gimp")
 

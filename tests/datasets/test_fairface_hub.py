@@ -1,4 +1,4 @@
-"""FairFace's parquet copy: a local file of the same columns; the hub itself cannot be had here, and its absence is told."""
+"""FairFace's parquet copy: a local file of the same columns. The hub cannot be had here; its absence is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all readers share: options, wrong folders, splits, memory; and the readers of tables and folders of one's own."""
+"""What all readers share: options, wrong folders, splits, memory; and the readers of your own tables and folders."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def test_every_card_names_attributes_that_are_registered(name: str) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(UnknownName, match="Unknown data set 'utkfaces'.*Did you mean 'utkface'"):
+    with pytest.raises(UnknownName, match=r"Unknown data set 'utkfaces'.*Did you mean 'utkface'"):
         catalog.reader("utkfaces")
-    with pytest.raises(UnknownName, match="Unknown option of affectnet 'clases'.*Did you mean 'classes'"):
+    with pytest.raises(UnknownName, match=r"Unknown option of affectnet 'clases'.*Did you mean 'classes'"):
         catalog.reader("affectnet", {"clases": 7})
     with pytest.raises(InputError, match="Option classes of affectnet: got 'seven', expected a whole number"):
         catalog.reader("affectnet", {"classes": "seven"})
@@ -241,7 +241,9 @@ def test_columns_that_are_named_otherwise_are_named_by_the_caller(pictures_in: P
     records, log = read("csv", path, **options)
     assert [(r.labels, r.age) for r in records] == [({"gender": "Male", "race": "East Asian"}, 40)]
     assert reasons(log) == {"age is below 0": 1, "no label of race7": 1}
-    with pytest.raises(InputError, match="Got columns 'gendr=gender', expected COLUMN=ATTRIBUTE with one of image, sex"):
+    with pytest.raises(
+        InputError, match="Got columns 'gendr=gender', expected COLUMN=ATTRIBUTE with one of image, sex"
+    ):
         read("csv", path, columns="gendr=gender")
     with pytest.raises(UnknownName, match="Unknown attribute 'race9'"):
         read("csv", path, columns="origin=race9")
