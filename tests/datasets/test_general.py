@@ -13,6 +13,7 @@ import pytest
 from facevlm import attributes
 from facevlm.attributes import canonical, get
 from facevlm.datasets import catalog, files
+from facevlm.datasets.folders import field_of
 from facevlm.datasets.records import SHOWN, BrokenRow, Log
 from facevlm.errors import InputError, LayoutError, TaxonomyError, UnknownName
 from tests.datasets import layouts
@@ -254,8 +255,33 @@ def test_a_table_without_pictures_or_with_strange_labels_is_refused(pictures_in:
     with pytest.raises(LayoutError, match="without a column of pictures"):
         read("csv", pictures_in)
     layouts.table(pictures_in / "labels.csv", ("file", "emotion"), [("images/0.jpg", "bored")])
-    with pytest.raises(TaxonomyError, match=r"column 'emotion': .*'bored'.* Say what columns hold"):
+    with pytest.raises(
+        TaxonomyError, match=r"column 'emotion': got bored, expected labels of one of emotion8, emotion7"
+    ):
         read("csv", pictures_in)
+
+
+def test_one_strange_label_does_not_decide_what_a_column_is(pictures_in: Path) -> None:
+    rows = [("images/0.jpg", "Others"), ("images/1.jpg", "Martian"), ("images/2.jpg", "Asian")]
+    path = layouts.table(pictures_in / "labels.csv", ("file", "race"), rows)
+    records, log = read("csv", pictures_in)
+    assert [r.labels for r in records] == [{"race": "Others"}, {"race": "Asian"}]
+    assert log.rows == [f"{path}:3: no label of race5 (got 'Martian')"]
+
+
+OWN = "attributes: {glasses: {question: glasses, labels: [worn, none], aliases: {worn: ['1']}}}"
+
+
+def test_attributes_of_ones_own(pictures_in: Path) -> None:
+    file = pictures_in / "own.yaml"
+    file.write_text(OWN, encoding="utf-8")
+    layouts.table(pictures_in / "t.csv", ("file", "glasses", "has"), [("images/0.jpg", "none", 1)])
+    assert read("csv", pictures_in, attributes_file=str(file))[0][0].labels == {"glasses": "none"}
+    options = {"attributes_file": str(file), "columns": "has=glasses"}
+    assert read("csv", pictures_in, **options)[0][0].labels == {"glasses": "worn"}
+    celeba = {"attributes_file": "celeba", "attribute": "celeba_smiling"}
+    layouts.picture(pictures_in / "smiles" / "yes" / "1.jpg")
+    assert read("folders", pictures_in / "smiles", **celeba)[0][0].labels == {"celeba_smiling": "yes"}
 
 
 def test_of_several_tables_one_is_chosen(pictures_in: Path) -> None:
@@ -278,7 +304,5 @@ def test_a_table_that_is_no_text_is_reported_line_by_line(pictures_in: Path) -> 
 
 def test_every_family_has_one_field() -> None:
     shown = {"gender": "gender", "race5": "race", "emotion8": "emotion", "age8": "age_group", "skin_tone6": "skin_tone"}
-    from facevlm.datasets.folders import field_of
-
-    assert {name: field_of(name) for name in shown} == shown
+    assert {name: field_of(get(name)) for name in shown} == shown
     assert get("age8").labels[-1] == "67-80"

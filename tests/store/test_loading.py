@@ -193,6 +193,8 @@ def test_diversefaces_are_composed_from_a_dataset(tmp_path: Path, dataset_name: 
         )
     assert built.info["facevlm"]["attributes"]["race"] == "race5"
     assert built.info["facevlm"]["counts"]["faces"] == 8
+    assert built.info["facevlm"]["composed_from"]["licence"] == "non-commercial research only"
+    assert built.info["facevlm"]["composed_from"]["seed"] == 2
 
 
 def test_somebody_unreadable_is_told_in_the_info(tmp_path: Path, dataset_name: str) -> None:
