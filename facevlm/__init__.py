@@ -14,22 +14,24 @@ if TYPE_CHECKING:
     from facevlm import attributes as attributes
     from facevlm import sources as sources
     from facevlm.api import apply as apply
-    from facevlm.api import evaluate as evaluate
     from facevlm.backends import open_backend as open_backend
     from facevlm.comparing import compare as compare
+    from facevlm.evaluating import evaluate as evaluate
     from facevlm.probing import probe as probe
+    from facevlm.rewording import sensitivity as sensitivity
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sources"]
+__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sensitivity", "sources"]
 
 _SUBMODULES = ("attributes", "sources")
 _LAZY = {
     "apply": "facevlm.api",
-    "evaluate": "facevlm.api",
+    "evaluate": "facevlm.evaluating",
     "open_backend": "facevlm.backends",
     "compare": "facevlm.comparing",
     "probe": "facevlm.probing",
+    "sensitivity": "facevlm.rewording",
     "Attribute": "facevlm.types",
 }
 
