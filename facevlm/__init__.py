@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facevlm import attributes as attributes
+    from facevlm import datasets as datasets
     from facevlm import sources as sources
     from facevlm.api import apply as apply
     from facevlm.backends import open_backend as open_backend
@@ -22,9 +23,20 @@ if TYPE_CHECKING:
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sensitivity", "sources"]
+__all__ = [
+    "Attribute",
+    "apply",
+    "attributes",
+    "compare",
+    "datasets",
+    "evaluate",
+    "open_backend",
+    "probe",
+    "sensitivity",
+    "sources",
+]
 
-_SUBMODULES = ("attributes", "sources")
+_SUBMODULES = ("attributes", "datasets", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.evaluating",

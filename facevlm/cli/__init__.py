@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | predict | evaluate | report | compare | sensitivity | probe | models and more."""
+"""The command line: facevlm demo | load | predict | evaluate | report | compare | sensitivity | probe and more."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import facevlm
-from facevlm.cli import compare, demo, evaluate, listing, predict, probe, report, sensitivity
+from facevlm.cli import compare, demo, evaluate, listing, load, predict, probe, report, sensitivity
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, predict, evaluate, report, compare, sensitivity, probe, listing)
+COMMANDS = (demo, load, predict, evaluate, report, compare, sensitivity, probe, listing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -53,6 +53,8 @@ OPTIONS = {
     },
     "sensitivity": (QUESTION | LOADING | ASKING) - {"--prompt"}
     | {"--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
+    "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option"}
+    | {"--from", "--people", "--pictures", "--seed", "--height", "--remove-background"},
     "models": set(),
     "attributes": {"--attributes-file"},
 }
