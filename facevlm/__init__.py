@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from facevlm.api import apply as apply
     from facevlm.api import evaluate as evaluate
     from facevlm.backends import open_backend as open_backend
+    from facevlm.checking import check as check
     from facevlm.comparing import compare as compare
     from facevlm.probing import probe as probe
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sources"]
+__all__ = ["Attribute", "apply", "attributes", "check", "compare", "evaluate", "open_backend", "probe", "sources"]
 
 _SUBMODULES = ("attributes", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.api",
     "open_backend": "facevlm.backends",
+    "check": "facevlm.checking",
     "compare": "facevlm.comparing",
     "probe": "facevlm.probing",
     "Attribute": "facevlm.types",

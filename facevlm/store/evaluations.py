@@ -275,11 +275,11 @@ def _write_copy(target: Collection, name: str, rows: Sequence[fo.Classification 
     )
 
 
-def save_results(dataset: fo.Dataset, key: str, results: Mapping[str, Any]) -> None:
+def save_results(dataset: fo.Dataset, key: str, results: Mapping[str, Any], *, method: str = RESULTS) -> None:
     """Keep all figures with the dataset as a FiftyOne custom run, for later reports."""
     if dataset.has_run(key):
         dataset.delete_run(key)
-    dataset.register_run(key, fors.RunConfig(method=RESULTS))
+    dataset.register_run(key, fors.RunConfig(method=method))
     dataset.save_run_results(key, dataset.init_run_results(key, **results), cache=False)
 
 
