@@ -20,9 +20,9 @@ def add(commands: Any) -> None:
     check = commands.add_parser(
         "check",
         help="look for duplicates, leaks between splits, conflicting labels, impossible ages and boxes",
-        description="Reads every picture of a dataset and tags what is at fault: duplicate, near_duplicate, label_conflict, "
-        "split_leak, unreadable, implausible_age, bad_box, each with a saved view in the App. Nothing is deleted; run "
-        "again, it replaces its tags.",
+        description="Reads every picture of a dataset and tags what is at fault: duplicate, near_duplicate, "
+        "label_conflict, split_leak, unreadable, implausible_age, bad_box, each with a saved view in the App. Nothing "
+        "is deleted; run again, it replaces its tags.",
     )
     check.add_argument("dataset", help="name of a FiftyOne dataset")
     check.add_argument("--view", help="only the samples of this saved view")
