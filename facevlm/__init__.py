@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facevlm import attributes as attributes
+    from facevlm import paper as paper
     from facevlm import sources as sources
     from facevlm.api import apply as apply
     from facevlm.api import evaluate as evaluate
@@ -22,9 +23,20 @@ if TYPE_CHECKING:
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "attributes", "check", "compare", "evaluate", "open_backend", "probe", "sources"]
+__all__ = [
+    "Attribute",
+    "apply",
+    "attributes",
+    "check",
+    "compare",
+    "evaluate",
+    "open_backend",
+    "paper",
+    "probe",
+    "sources",
+]
 
-_SUBMODULES = ("attributes", "sources")
+_SUBMODULES = ("attributes", "paper", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.api",

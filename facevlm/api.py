@@ -322,6 +322,7 @@ def evaluate(
     *,
     prefix: str = "demo",
     ground_truth: Mapping[str, str] | None = None,
+    onto: Mapping[str, str] | None = None,
     groups: Sequence[str] | None = None,
     bins: Mapping[str, Sequence[float]] | None = None,
     eval_key: str | None = None,
@@ -335,6 +336,8 @@ def evaluate(
         attributes: by default all that have predictions under the prefix and a ground-truth field.
         prefix: the field prefix of the predictions.
         ground_truth: attribute name -> field of labels, strings, or ages in years; by default found by name.
+        onto: attribute name -> the coarser attribute on whose labels to compare, such as race7 -> race6; by default the
+            finest that ground truth and predictions have in common.
         groups: fields to group by, ``tag:NAME`` for a tag; by default the ground truth of the evaluated attributes.
         bins: numeric group field -> the edges between its bins; by default quarters where there are many numbers.
         eval_key: FiftyOne evaluations are stored as ``<eval_key>_<attribute>``; by default ``<prefix>_eval``.
@@ -349,14 +352,16 @@ def evaluate(
     pipeline.check_sizes(draws=draws)
     key = predictions.field_name(eval_key, "x")[:-2] if eval_key else f"{prefix}_eval"
     chosen = _evaluated(target, attributes, prefix, ground_truth or {}, known)
-    truths = {a.name: evaluations.read_truth(target, f, a, known) for a, f in chosen}
+    _check_names("label sets", onto or {}, [a for a, _ in chosen])
+    coarser = {name: known.get(wanted) for name, wanted in (onto or {}).items()}
+    truths = {a.name: evaluations.read_truth(target, f, a, known, coarser.get(a.name)) for a, f in chosen}
     by = _groups(target, groups, truths, bins or {})
     results, views = [], {}
     for attribute, _ in chosen:
         truth = truths[attribute.name]
-        edges = known.years.get(attribute.name, ())
-        records = evaluations.read_records(target, prefix, attribute, truth, by, edges)
         common = truth.alignment.common
+        edges = known.years.get(common.name, ())
+        records = evaluations.read_records(target, prefix, attribute, truth, by, edges)
         note = truth.alignment.describe(attribute.name)
         results.append(
             evaluate_records(common, records, predicted_attribute=attribute.name, alignment=note, draws=draws)
@@ -381,11 +386,7 @@ def _evaluated(
         if attributes is None
         else resolve_attributes(attributes, registry=registry)
     )
-    strange = sorted(set(ground_truth) - {a.name for a in wanted})
-    if strange:
-        raise InputError(
-            f"Got ground truth for {', '.join(strange)}, expected only {', '.join(a.name for a in wanted)}."
-        )
+    _check_names("ground truth", ground_truth, wanted)
     if not wanted:
         names = ", ".join(runs.prefixes(target._dataset)) or "none; apply a model first"
         raise FieldError(f"There are no predictions under the prefix '{prefix}'. Prefixes with predictions: {names}.")
@@ -401,6 +402,12 @@ def _evaluated(
             f"Name one as {missing[0]}=FIELD."
         )
     return found
+
+
+def _check_names(what: str, given: Mapping[str, str], wanted: Sequence[Attribute]) -> None:
+    strange = sorted(set(given) - {a.name for a in wanted})
+    if strange:
+        raise InputError(f"Got {what} for {', '.join(strange)}, expected only {', '.join(a.name for a in wanted)}.")
 
 
 def _groups(
