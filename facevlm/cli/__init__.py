@@ -1,4 +1,4 @@
-"""The command line: facevlm demo, predict, evaluate, report, compare, probe, check, paper, models, attributes."""
+"""The command line: demo, load, check, predict, evaluate, report, compare, paper, probe, models, attributes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 
 import facevlm
-from facevlm.cli import check, compare, demo, evaluate, listing, paper, predict, probe, report
+from facevlm.cli import check, compare, demo, evaluate, listing, load, paper, predict, probe, report
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, predict, evaluate, report, compare, probe, check, paper, listing)
+COMMANDS = (demo, load, check, predict, evaluate, report, compare, paper, probe, listing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -54,10 +54,10 @@ def load_target(dataset: str, view: str | None = None) -> fo.core.collections.Sa
     return loaded.load_saved_view(view)
 
 
-def loaded_from(key: str = "facevlm") -> dict[str, list[str]]:
-    """Names of datasets that facevlm loaded, by the data set that they were loaded from (``info.facevlm.source``)."""
+def loaded_from() -> dict[str, list[str]]:
+    """Names of the datasets that facevlm loaded, by the reader that made them."""
     connect()
     found: dict[str, list[str]] = {}
-    for row in odm.get_db_conn()["datasets"].find({f"info.{key}.source": {"$exists": True}}, {"name": 1, "info": 1}):
-        found.setdefault(str(row["info"][key]["source"]), []).append(row["name"])
-    return {source: sorted(names) for source, names in found.items()}
+    for row in odm.get_db_conn()["datasets"].find({"info.facevlm.name": {"$exists": True}}, {"name": 1, "info": 1}):
+        found.setdefault(str(row["info"]["facevlm"]["name"]), []).append(row["name"])
+    return {reader: sorted(names) for reader, names in found.items()}
