@@ -162,7 +162,8 @@ def _show_state(wanted: Sequence[str]) -> None:
         print(f"\n{error}")
     print("\nWhat is here:")
     for name in dict.fromkeys(wanted):
-        there = ", ".join(f"--dataset {name}={dataset}" for dataset in loaded.get(name, ()))
+        datasets = [*loaded.get(name, ()), *loaded.get(f"{name}-hub", ())]
+        there = ", ".join(f"--dataset {name}={dataset}" for dataset in datasets)
         print(f"  {name}: {there or f'not loaded; load it with: facevlm load {name} FOLDER'}")
     for model, system in published.shipped().models.items():
         state = "weights are here" if cards.find(model).is_here() else "weights are not here; see 'facevlm models'"
