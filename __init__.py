@@ -47,7 +47,7 @@ def register(plugin: Any) -> None:
     shell = importlib.import_module(".operators", __name__)
     for operator in shell.OPERATORS:
         plugin.register(operator)
-    _core("store.evaluations").keep_custom_metrics()
+    _core("store.native").keep_custom_metrics()
 
 
 def _card_name(model_name: str) -> str:

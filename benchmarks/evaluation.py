@@ -32,11 +32,12 @@ from sklearn.metrics import accuracy_score, f1_score
 import facevlm
 from benchmarks.profiling import Stopwatch
 from benchmarks.timing import alternate, machine
-from facevlm import api, metrics
+from facevlm import evaluating, metrics
 from facevlm.attributes import get, shipped
 from facevlm.groups import Grouping, cross, grouping
 from facevlm.metrics import Codes, Counts
-from facevlm.store import evaluations
+from facevlm.store import evaluations, native, results
+from facevlm.store.rows import Pictures
 
 ATTRIBUTES = ("gender", "race5", "age5", "emotion7")
 GROUPS = {"place": 4, "light": 3, "camera": 6}
@@ -47,9 +48,9 @@ SKILL = 0.7
 MIB = 2**20
 REST = "checks and the rest"
 PARTS = {
-    "reading": ((evaluations, "read_truth"), (evaluations, "read_records"), (evaluations, "group_values")),
-    "computing": ((api, "evaluate_records"),),
-    "FiftyOne's evaluation and saving": ((evaluations, "save_native"), (evaluations, "save_results")),
+    "reading": ((evaluations, "read_truth"), (evaluations, "read"), (evaluations, "group_values")),
+    "computing": ((evaluating, "evaluate_records"),),
+    "FiftyOne's evaluation and saving": ((native, "save"), (results, "save")),
 }
 """Functions of evaluate, by the part of the work they belong to."""
 
@@ -179,9 +180,10 @@ def by_fairlearn(truth: Codes, said: Codes, values: Mapping[str, Sequence[str]])
 
 def answered(dataset: fo.Dataset, name: str) -> Arrays:
     """Truth, answers and groups of the answered faces: scikit-learn would take no answer for a label of its own."""
-    truth = evaluations.read_truth(dataset, name, get(name), shipped())
-    fields = {field: evaluations.group_values(dataset, field) for field in GROUPS}
-    records = evaluations.read_records(dataset, "demo", get(name), truth, fields)
+    rows = Pictures(dataset)
+    truth = evaluations.read_truth(rows, name, get(name), shipped())
+    fields = {field: evaluations.group_values(rows, field) for field in GROUPS}
+    records = evaluations.read(rows, "demo", get(name), truth).records(fields)
     index = {label: k for k, label in enumerate(get(name).labels)}
     kept = [k for k, label in enumerate(records.predicted) if label is not None]
     codes = [np.array([index[str(column[k])] for k in kept]) for column in (records.truth, records.predicted)]

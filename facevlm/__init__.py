@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from facevlm import paper as paper
     from facevlm import sources as sources
     from facevlm.api import apply as apply
-    from facevlm.api import evaluate as evaluate
     from facevlm.backends import open_backend as open_backend
     from facevlm.checking import check as check
     from facevlm.comparing import compare as compare
+    from facevlm.evaluating import evaluate as evaluate
     from facevlm.probing import probe as probe
+    from facevlm.rewording import sensitivity as sensitivity
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
@@ -33,17 +34,19 @@ __all__ = [
     "open_backend",
     "paper",
     "probe",
+    "sensitivity",
     "sources",
 ]
 
 _SUBMODULES = ("attributes", "paper", "sources")
 _LAZY = {
     "apply": "facevlm.api",
-    "evaluate": "facevlm.api",
+    "evaluate": "facevlm.evaluating",
     "open_backend": "facevlm.backends",
     "check": "facevlm.checking",
     "compare": "facevlm.comparing",
     "probe": "facevlm.probing",
+    "sensitivity": "facevlm.rewording",
     "Attribute": "facevlm.types",
 }
 

@@ -1,4 +1,4 @@
-"""The two functions that everything else calls: apply a model to faces, evaluate its answers."""
+"""Apply a model to faces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -16,15 +16,11 @@ from facevlm import pipeline
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, BackendInfo, Checker, Options, open_backend
 from facevlm.backends.cards import ANY, Card, find, questions_for
-from facevlm.errors import FieldError, InputError
-from facevlm.evaluation import AttributeEvaluation
-from facevlm.evaluation import evaluate as evaluate_records
-from facevlm.store import evaluations, predictions, runs, targets
+from facevlm.errors import InputError
+from facevlm.store import predictions, runs, targets
 from facevlm.types import Attribute, Question, digest
-from facevlm.uncertainty import DRAWS
 
 BATCH_SIZE = 32
-MOST_FIELDS = 6
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,8 @@ class ApplyResult:
 class Application:
     """A checked and loaded run that has not begun: iterate :meth:`steps`, then read :meth:`result`.
 
-    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments.
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet. See :func:`apply` for the arguments;
+    ``backend`` is that of the model, where it is open already.
     """
 
     def __init__(
@@ -71,13 +68,14 @@ class Application:
         joint: bool = True,
         options: Options | None = None,
         registry: Registry | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self._options = options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
-        if not card.is_here():
+        if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
             backend_of(model, self._options, chosen)
         shared = joint and self._options.decode == "score"
@@ -85,7 +83,7 @@ class Application:
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = backend_of(model, self._options, chosen)
+        self.backend = backend or backend_of(model, self._options, chosen)
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
@@ -275,6 +273,11 @@ def apply(
         options=options,
         registry=registry,
     )
+    return carry_out(application, progress=progress)
+
+
+def carry_out(application: Application, *, progress: bool = True) -> ApplyResult:
+    """Do the work of a run to its end, with a progress bar if wanted."""
     with (
         closing(application.steps()) as steps,
         tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,
@@ -282,147 +285,3 @@ def apply(
         for step in steps:
             bar.update(step.done - bar.n)
     return application.result()
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """Figures per attribute, and what was left in the dataset: evaluation keys and saved views of errors."""
-
-    eval_key: str
-    evaluations: tuple[AttributeEvaluation, ...]
-    ground_truth: Mapping[str, str]
-    views: Mapping[str, str] = field(default_factory=dict)
-
-    def __getitem__(self, attribute: str) -> AttributeEvaluation:
-        for evaluation in self.evaluations:
-            if attribute in (evaluation.predicted_attribute, evaluation.attribute):
-                return evaluation
-        raise KeyError(attribute)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data."""
-        return {
-            "eval_key": self.eval_key,
-            "ground_truth": dict(self.ground_truth),
-            "views": dict(self.views),
-            "evaluations": [e.to_dict() for e in self.evaluations],
-        }
-
-
-def predicted_attributes(target: targets.Collection, prefix: str, registry: Registry) -> list[str]:
-    """Names of the attributes that have predictions under a prefix."""
-    schema = target.get_field_schema()
-    names = [n for n in registry.attributes if f"{prefix}_{n}" in schema]
-    return [n for n in names if target.get_field(f"{prefix}_{n}.outcome") is not None]
-
-
-def evaluate(
-    target: targets.Collection,
-    attributes: Sequence[str | Attribute] | None = None,
-    *,
-    prefix: str = "demo",
-    ground_truth: Mapping[str, str] | None = None,
-    onto: Mapping[str, str] | None = None,
-    groups: Sequence[str] | None = None,
-    bins: Mapping[str, Sequence[float]] | None = None,
-    eval_key: str | None = None,
-    draws: int = DRAWS,
-    registry: Registry | None = None,
-) -> EvaluationResult:
-    """Compare predictions with ground truth, overall, per class, by every group and all groups together.
-
-    Args:
-        target: a FiftyOne dataset or view.
-        attributes: by default all that have predictions under the prefix and a ground-truth field.
-        prefix: the field prefix of the predictions.
-        ground_truth: attribute name -> field of labels, strings, or ages in years; by default found by name.
-        onto: attribute name -> the coarser attribute on whose labels to compare, such as race7 -> race6; by default the
-            finest that ground truth and predictions have in common.
-        groups: fields to group by, ``tag:NAME`` for a tag; by default the ground truth of the evaluated attributes.
-        bins: numeric group field -> the edges between its bins; by default quarters where there are many numbers.
-        eval_key: FiftyOne evaluations are stored as ``<eval_key>_<attribute>``; by default ``<prefix>_eval``.
-        draws: bootstrap draws behind the intervals of macro figures and gaps.
-        registry: attributes of your own, from :func:`facevlm.attributes.load`.
-
-    Raises:
-        FacevlmError: for missing fields and label sets that do not map, saying what to do.
-    """
-    known = registry or registry_module.shipped()
-    targets.check(target)
-    pipeline.check_sizes(draws=draws)
-    key = predictions.field_name(eval_key, "x")[:-2] if eval_key else f"{prefix}_eval"
-    chosen = _evaluated(target, attributes, prefix, ground_truth or {}, known)
-    _check_names("label sets", onto or {}, [a for a, _ in chosen])
-    coarser = {name: known.get(wanted) for name, wanted in (onto or {}).items()}
-    truths = {a.name: evaluations.read_truth(target, f, a, known, coarser.get(a.name)) for a, f in chosen}
-    by = _groups(target, groups, truths, bins or {})
-    results, views = [], {}
-    for attribute, _ in chosen:
-        truth = truths[attribute.name]
-        common = truth.alignment.common
-        edges = known.years.get(common.name, ())
-        records = evaluations.read_records(target, prefix, attribute, truth, by, edges)
-        note = truth.alignment.describe(attribute.name)
-        results.append(
-            evaluate_records(common, records, predicted_attribute=attribute.name, alignment=note, draws=draws)
-        )
-        views[attribute.name] = evaluations.save_native(target, prefix, attribute, truth, key, results[-1])
-    result = EvaluationResult(key, tuple(results), {a.name: f for a, f in chosen}, views)
-    evaluations.save_results(target._dataset, f"facevlm_{key}", result.to_dict())
-    return result
-
-
-def _evaluated(
-    target: targets.Collection,
-    attributes: Sequence[str | Attribute] | None,
-    prefix: str,
-    ground_truth: Mapping[str, str],
-    registry: Registry,
-) -> list[tuple[Attribute, str]]:
-    """Attributes with their ground-truth fields."""
-    there = predicted_attributes(target, prefix, registry)
-    wanted = (
-        [registry.get(name) for name in there]
-        if attributes is None
-        else resolve_attributes(attributes, registry=registry)
-    )
-    _check_names("ground truth", ground_truth, wanted)
-    if not wanted:
-        names = ", ".join(runs.prefixes(target._dataset)) or "none; apply a model first"
-        raise FieldError(f"There are no predictions under the prefix '{prefix}'. Prefixes with predictions: {names}.")
-    for attribute in wanted:
-        targets.require_classification(target, predictions.field_name(prefix, attribute.name))
-    pairs = [(a, ground_truth.get(a.name) or evaluations.guess_truth(target, a, registry)) for a in wanted]
-    found = [(a, f) for a, f in pairs if f is not None]
-    missing = [a.name for a, f in pairs if f is None]
-    if not found or (attributes is not None and missing):
-        fields = ", ".join(evaluations.truth_fields(target)) or "none"
-        raise FieldError(
-            f"No ground-truth field is known for {', '.join(missing)}. Fields that could be ground truth: {fields}. "
-            f"Name one as {missing[0]}=FIELD."
-        )
-    return found
-
-
-def _check_names(what: str, given: Mapping[str, str], wanted: Sequence[Attribute]) -> None:
-    strange = sorted(set(given) - {a.name for a in wanted})
-    if strange:
-        raise InputError(f"Got {what} for {', '.join(strange)}, expected only {', '.join(a.name for a in wanted)}.")
-
-
-def _groups(
-    target: targets.Collection,
-    fields: Sequence[str] | None,
-    truths: Mapping[str, evaluations.Truth],
-    bins: Mapping[str, Sequence[float]],
-) -> dict[str, Sequence[str | None]]:
-    """Group values per sample: the mapped labels where a field is ground truth, else the field's own or its bins."""
-    mapped = {truth.field: truth.labels() for truth in truths.values() if truth.field not in bins}
-    usual = list(mapped)[: max(0, MOST_FIELDS - len(bins))]
-    names = list(dict.fromkeys([*(fields if fields is not None else usual), *bins]))
-    if len(names) > MOST_FIELDS:
-        raise InputError(
-            f"Got {len(names)} fields to group by ({', '.join(names)}), expected at most {MOST_FIELDS}: every "
-            "combination of them is a table of its own."
-        )
-    return {name: mapped.get(name) or evaluations.group_values(target, name, bins.get(name)) for name in names}

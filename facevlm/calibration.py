@@ -112,14 +112,17 @@ class Selection:
     n: int
 
 
-def selective(confidence: Floats, right: Hits, total: int) -> tuple[Selection, ...]:
+def selective(confidence: Floats, right: Hits, total: int, most: int | None = None) -> tuple[Selection, ...]:
     """Accuracy against coverage, from the surest answer to all; faces without an answer count in ``total`` alone.
 
-    One point for each distinct confidence, so that faces of equal confidence stay together.
+    One point for each distinct confidence, so that faces of equal confidence stay together; of more than ``most``
+    points, that many are kept, first and last among them.
     """
     order = np.argsort(-confidence, kind="stable")
     sure, hits = confidence[order], np.cumsum(right[order])
     last = np.flatnonzero(np.append(sure[1:] != sure[:-1], True)) if len(sure) else np.array([], dtype=np.int64)
+    if most is not None and len(last) > most:
+        last = last[np.unique(np.linspace(0, len(last) - 1, most).round().astype(int))]
     return tuple(
         Selection(float(sure[k]), (k + 1) / total, float(hits[k] / (k + 1)), int(k + 1)) for k in last.tolist()
     )
@@ -161,7 +164,6 @@ def assess(log_probs: Floats, truth: Codes, said: Codes) -> Confidence | None:
     fitting = np.random.default_rng(0).permutation(len(true)) < (len(true) + 1) // 2
     fitted = fit_temperature(table[fitting], true[fitting])
     rest, hits, answers = table[~fitting], right[~fitting], answer[~fitting]
-    points = selective(confidence, right, len(truth))
     return Confidence(
         n=len(true),
         ece=ece(bins),
@@ -169,7 +171,7 @@ def assess(log_probs: Floats, truth: Codes, said: Codes) -> Confidence | None:
         brier=brier(table, true),
         top2=top_k(table, true, 2),
         bins=bins,
-        selective=_thinned(points),
+        selective=selective(confidence, right, len(truth), POINTS),
         temperature=fitted,
         ece_before=ece(reliability(_sure(rest, answers), hits)),
         ece_after=ece(reliability(_sure(scaled(rest, fitted), answers), hits)) if len(rest) else math.nan,
@@ -178,12 +180,6 @@ def assess(log_probs: Floats, truth: Codes, said: Codes) -> Confidence | None:
 
 def _sure(log_probs: Floats, answer: Codes) -> Floats:
     return np.asarray(np.exp(log_probs[np.arange(len(answer)), answer]))
-
-
-def _thinned(points: tuple[Selection, ...]) -> tuple[Selection, ...]:
-    if len(points) <= POINTS:
-        return points
-    return tuple(points[k] for k in np.unique(np.linspace(0, len(points) - 1, POINTS).round().astype(int)).tolist())
 
 
 @dataclass(frozen=True)

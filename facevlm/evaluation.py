@@ -40,7 +40,8 @@ class Records:
 
     ``truth`` and ``predicted`` hold labels of the common label set, None where the outcome is not ``ok``.
     ``groups`` maps a grouping field to one value per face (None: not known). ``not_asked`` and ``no_truth``
-    count the faces of the target that are not in the lists. ``log_probs`` are normalised natural-log probabilities of
+    count the faces of the target that are not in the lists, ``extra`` the predictions that belong to no face.
+    ``log_probs`` are normalised natural-log probabilities of
     the common labels, (faces, labels), nan for a face without scores. ``years`` are true ages where they are known,
     and ``edges`` the ages at which the labels begin.
     """
@@ -51,6 +52,7 @@ class Records:
     groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     not_asked: int = 0
     no_truth: int = 0
+    extra: int = 0
     log_probs: Floats | None = None
     years: Sequence[float] | None = None
     edges: Sequence[float] = ()
@@ -131,7 +133,10 @@ class GroupTable:
 
 @dataclass(frozen=True)
 class AttributeEvaluation:
-    """All figures of one attribute. ``confusion`` has a row per true label; the last column counts no answer."""
+    """All figures of one attribute. ``confusion`` has a row per true label; the last column counts no answer.
+
+    ``extra`` counts predicted faces that are none of the ground truth's.
+    """
 
     attribute: str
     predicted_attribute: str
@@ -143,6 +148,7 @@ class AttributeEvaluation:
     groups: tuple[GroupTable, ...]
     not_asked: int = 0
     no_truth: int = 0
+    extra: int = 0
     confidence: Confidence | None = None
     ages: AgeErrors | None = None
 
@@ -196,6 +202,7 @@ def evaluate(
         groups=tuple(tables),
         not_asked=records.not_asked,
         no_truth=records.no_truth,
+        extra=records.extra,
         confidence=None if records.log_probs is None else assess(records.log_probs, truth, said),
         ages=age_errors(records.years, said, records.edges) if records.years is not None else None,
     )

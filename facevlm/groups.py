@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,11 +31,23 @@ class Grouping:
 
 
 def grouping(name: str, values: Sequence[str | None]) -> Grouping:
-    """Groups by one field, in the order of their names; a face whose value is None is in none."""
-    keys = sorted({v for v in values if v is not None})
+    """Groups by one field, numbers in their order and names after them; a face whose value is None is in none."""
+    keys = sorted({v for v in values if v is not None}, key=_place)
     number = {v: k for k, v in enumerate(keys)}
     codes = np.fromiter((-1 if v is None else number[v] for v in values), dtype=np.int64, count=len(values))
     return Grouping((name,), tuple((k,) for k in keys), codes)
+
+
+def _place(value: str) -> tuple[bool, float, list[str | int], str]:
+    """Sort key of a group's name: numbers first; in a name, digits count as numbers, so that 3-9 is before 10-19."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number):
+        return False, number, [], value
+    # Text and digits take turns, beginning with text, so that like is compared with like.
+    return True, 0.0, [int(part) if k % 2 else part for k, part in enumerate(re.split(r"(\d+)", value))], value
 
 
 def cross(parts: Sequence[Grouping]) -> Grouping:
@@ -78,14 +91,17 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
             raise InputError(
                 f"Got the bin edges {list(edges)} for '{name}', expected rising numbers such as 20, 40, 60."
             )
-    names = _bin_names(inner)
+    names = bin_names(inner.tolist())
     at = np.searchsorted(inner, numbers, side="right")
     return [names[k] if known else None for k, known in zip(at.tolist(), there.tolist(), strict=True)]
 
 
-def _bin_names(inner: Floats) -> list[str]:
-    """Numbered with as many digits for all; edges with as many digits as give them back exactly."""
-    edges = [f"{edge:.0f}" if edge == round(edge) else f"{edge!r}" for edge in inner.tolist()]
+def bin_names(inner: Sequence[float]) -> list[str]:
+    """Names of the bins between edges, one more than there are edges.
+
+    Numbered with as many digits for all; edges with as many digits as give them back exactly.
+    """
+    edges = [f"{edge:.0f}" if edge == round(edge) else f"{edge!r}" for edge in inner]
     width = len(str(len(edges) + 1))
     ends = zip(["", *edges], [*edges, ""], strict=True)
     words = [" ".join(filter(None, (low and f"from {low}", high and f"below {high}"))) for low, high in ends]

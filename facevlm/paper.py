@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from facevlm import api, published
+from facevlm import api, evaluating, published
 from facevlm import attributes as registry_module
 from facevlm.attributes import Registry, label_map
 from facevlm.backends import Backend, Options
@@ -248,7 +248,7 @@ def _evaluated(plan: Plan, card: Card, faces: Collection, table: Table, asked: s
     key = f"paper_{prefix}_{table.name.replace('-', '_')}"
     onto = {asked: table.attribute}
     try:
-        found = api.evaluate(
+        found = evaluating.evaluate(
             faces,
             [asked],
             prefix=prefix,

@@ -117,8 +117,11 @@ def reliability(confidence: Mapping[str, Any]) -> Figure:
     return {"data": [trace], "layout": layout}
 
 
-def selective(confidence: Mapping[str, Any]) -> Figure:
-    """Accuracy of the kept answers against the share of faces that is kept, the surest first."""
+def selective(confidence: Mapping[str, Any], threshold: float = 0.0) -> Figure:
+    """Accuracy of the kept answers against the share of faces that is kept, the surest first.
+
+    The point of a ``threshold`` above 0 on the confidence is marked.
+    """
     points = confidence["selective"]
     trace = {
         "type": "scatter",
@@ -135,7 +138,22 @@ def selective(confidence: Mapping[str, Any]) -> Figure:
     lowest = min((p["accuracy"] for p in points), default=0.0)
     layout["xaxis"] = {"range": [0, 1.02], "tickformat": ".0%", "title": {"text": "coverage"}}
     layout["yaxis"] = {"range": [max(0.0, lowest - 0.05), 1.01], "tickformat": ".0%", "title": {"text": "accuracy"}}
-    return {"data": [trace], "layout": layout}
+    kept = [p for p in points if p["threshold"] >= threshold > 0]
+    chosen = max(kept, key=lambda p: p["n"], default=None)
+    data = [trace, _marker(chosen["coverage"], chosen["accuracy"])] if chosen else [trace]
+    return {"data": data, "layout": layout}
+
+
+def _marker(x: float, y: float) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "kept",
+        "x": [x],
+        "y": [y],
+        "hoverinfo": "skip",
+        "marker": {"color": ACCENT, "size": 10},
+    }
 
 
 def probabilities(labels: Sequence[str], shares: Sequence[float], chosen: str | None) -> Figure:

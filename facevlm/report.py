@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from facevlm.comparison import Comparison, Flips
+from facevlm.comparison import Comparison, Flips, Pair
 from facevlm.evaluation import SMALL, AttributeEvaluation, Cell, GroupTable
 from facevlm.groups import Gap
-from facevlm.reports.structure import number, probability, share
+from facevlm.reports.structure import DASH, number, probability, share
 
-__all__ = ["INTERVAL", "comparison_text", "number", "probability", "share", "text"]
+__all__ = ["INTERVAL", "comparison_text", "flip_cells", "number", "probability", "share", "text"]
 
 INTERVAL = "95 % Wilson"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
@@ -129,37 +129,45 @@ def comparison_text(comparisons: Sequence[Comparison]) -> str:
         parts.append(_pairs(comparison))
         parts.append(_flips("all runs", [comparison.flips]))
         parts += [_flips(name, rows) for name, rows in comparison.flips_by.items()]
+        parts += comparison.notes
+        parts += [f"Saved views: {', '.join(comparison.views)}"] if comparison.views else []
+    right = "difference: accuracy of a minus that of b, with its 95 % bootstrap interval.\np: McNemar's exact test. "
     parts.append(
-        "Figures in per cent. difference: accuracy of a minus that of b, with its 95 % bootstrap interval.\np: "
-        f"McNemar's exact test. flips: faces with more than one answer over the runs. * fewer than {SMALL} faces."
+        f"Figures in per cent. {right if any(c.judged for c in comparisons) else ''}flips: faces with more than one "
+        f"answer over the runs. * fewer than {SMALL} faces."
     )
     return "\n\n".join(parts) + "\n"
 
 
 def _pairs(comparison: Comparison) -> str:
-    rows = [
-        [
-            pair.a,
-            pair.b,
-            pair.n,
-            pair.both_right,
-            pair.only_a,
-            pair.only_b,
-            pair.neither,
-            share(pair.difference),
-            f"{share(pair.low)} - {share(pair.high)}",
-            probability(pair.p_value),
-            share(pair.agreement),
-        ]
-        for pair in comparison.pairs
-    ]
+    rows = [_pair(pair) for pair in comparison.pairs]
     right = ["both right", "only a", "only b", "neither"]
     header = ["a", "b", "n", *right, "difference", "95 % bootstrap", "p", "same answer"]
+    if not comparison.judged:
+        header, *rows = ([*row[:3], row[-1]] for row in (header, *rows))
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 
-def _flips(name: str, flips: Sequence[Flips]) -> str:
-    rows = [
-        [f.group, f"{f.n}{'*' if f.small else ''}", share(f.rate), f"{share(f.low)} - {share(f.high)}"] for f in flips
+def _pair(pair: Pair) -> list[str]:
+    counts = [DASH if n is None else str(n) for n in (pair.both_right, pair.only_a, pair.only_b, pair.neither)]
+    return [
+        pair.a,
+        pair.b,
+        str(pair.n),
+        *counts,
+        share(pair.difference),
+        f"{share(pair.low)} - {share(pair.high)}",
+        probability(pair.p_value),
+        share(pair.agreement),
     ]
+
+
+def _flips(name: str, flips: Sequence[Flips]) -> str:
+    rows = [flip_cells(f, f.group) for f in flips]
     return tabulate(rows, [name, "n", "flips", INTERVAL], tablefmt="simple", disable_numparse=True)
+
+
+def flip_cells(flips: Flips, name: str) -> list[str]:
+    """A row of a table of flips: name, n, share, interval."""
+    count = f"{flips.n}{'*' if flips.small else ''}"
+    return [name, count, share(flips.rate), f"{share(flips.low)} - {share(flips.high)}"]

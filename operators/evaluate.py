@@ -9,10 +9,12 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api, report
 from facevlm import attributes as registry
+from facevlm import evaluating, report
 from facevlm.errors import FacevlmError, FieldError
-from facevlm.store import evaluations, runs, targets
+from facevlm.store import evaluations, runs, targets, workspace
+from facevlm.store.predictions import field_name
+from facevlm.store.rows import Pictures, detections_fields, rows_of
 from facevlm.types import Attribute
 
 from . import _forms
@@ -46,10 +48,12 @@ class EvaluateFaceAttributes(foo.Operator):
             return types.Property(inputs, view=types.View(label=LABEL))
         options = {p: p for p in prefixes}
         _forms.dropdown(inputs, "prefix", options, label="Predictions", default=prefixes[-1])
-        target = ctx.target_view()
-        prefix = ctx.params.get("prefix") or prefixes[-1]
-        truths = _truth_inputs(ctx, inputs, target, prefix)
-        _group_inputs(ctx, inputs, target, truths)
+        target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
+        rows = _face_inputs(ctx, inputs, target, prefix)
+        if rows is None:
+            return types.Property(inputs, view=types.View(label=LABEL))
+        truths = _truth_inputs(ctx, inputs, rows, prefix)
+        _group_inputs(ctx, inputs, rows, truths)
         inputs.str(
             "eval_key",
             label="Evaluation key",
@@ -64,33 +68,53 @@ class EvaluateFaceAttributes(foo.Operator):
         if not prefixes:
             raise FieldError(f"Dataset '{ctx.dataset.name}' holds no predictions of facevlm. Apply a model first.")
         target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
-        truths = _chosen(ctx, target, prefix)
-        result = api.evaluate(
+        rows = _rows(target, prefix, ctx.params.get("faces") or None)
+        truths = _chosen(ctx, rows, prefix)
+        result = evaluating.evaluate(
             target,
             list(truths),
             prefix=prefix,
             ground_truth=truths,
             groups=ctx.params.get("groups") or None,
+            faces=getattr(rows, "field", None),
             eval_key=ctx.params.get("eval_key") or None,
         )
         yield from _forms.progress(ctx, 1, 1, "evaluations")
         yield ctx.ops.reload_dataset()
-        yield ctx.ops.open_panel("model_evaluation_panel_builtin", layout="horizontal", is_active=True)
-        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(result)})
+        yield ctx.ops.set_spaces(spaces=workspace.errors_space())
+        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(ctx, result)})
 
 
 def _predicted(target: targets.Collection, prefix: str) -> list[Attribute]:
     known = registry.shipped()
-    return [known.get(name) for name in api.predicted_attributes(target, prefix, known)]
+    return [known.get(name) for name in evaluating.predicted_attributes(target, prefix, known)]
 
 
-def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, prefix: str) -> dict[str, str]:
+def _rows(target: targets.Collection, prefix: str, faces: str | None) -> Pictures:
+    """What the predictions are about: pictures, or the faces of a field of Detections."""
+    return rows_of(target, [field_name(prefix, a.name) for a in _predicted(target, prefix)], faces)
+
+
+def _face_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, prefix: str) -> Pictures | None:
+    """The field of true faces, where predictions are on faces; None where that is still to be chosen."""
+    known = detections_fields(target)
+    chosen = ctx.params.get("faces") or (known[0] if len(known) == 1 else None)
+    try:
+        rows = _rows(target, prefix, None)
+    except FieldError:
+        options = {name: name for name in known}
+        prop = _forms.dropdown(inputs, "faces", options, label="Faces with ground truth", required=True)
+        return _forms.attempt(prop, partial(_rows, target, prefix, chosen))
+    return rows
+
+
+def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, prefix: str) -> dict[str, str]:
     """A ground-truth field for every predicted attribute, only fields that fit offered; returns the choice."""
     inputs.view("truth", types.Header(label="Ground truth", divider=True))
     known, chosen = registry.shipped(), {}
-    for attribute in _predicted(target, prefix):
-        fitting = _fitting(target, attribute)
-        guess = evaluations.guess_truth(target, attribute, known)
+    for attribute in _predicted(rows.target, prefix):
+        fitting = _fitting(rows, attribute)
+        guess = evaluations.guess_truth(rows, attribute, known)
         default = guess if guess in fitting else SKIP
         options = {SKIP: SKIP} | {name: f"{name}  ({how})" for name, how in fitting.items()}
         field = ctx.params.get(TRUTH + attribute.name) or default
@@ -106,26 +130,26 @@ def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collec
         )
         if field != SKIP:
             chosen[attribute.name] = field
-            _forms.attempt(prop, partial(evaluations.alignment_of, target, field, attribute, known))
+            _forms.attempt(prop, partial(evaluations.alignment_of, rows, field, attribute, known))
     if not chosen:
         _forms.notice(inputs, "none", "No attribute has ground truth: choose at least one field.", types.Warning)
     return chosen
 
 
-def _fitting(target: targets.Collection, attribute: Attribute) -> dict[str, str]:
+def _fitting(rows: Pictures, attribute: Attribute) -> dict[str, str]:
     """Fields whose values fit the attribute, with the map that would be used."""
     found = {}
-    for name in evaluations.truth_fields(target):
+    for name in evaluations.truth_fields(rows):
         try:
-            alignment = evaluations.alignment_of(target, name, attribute, registry.shipped())
+            alignment = evaluations.alignment_of(rows, name, attribute, registry.shipped())
         except FacevlmError:
             continue
         found[name] = alignment.describe(attribute.name)
     return found
 
 
-def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, truths: dict[str, str]) -> None:
-    names = dict.fromkeys([*truths.values(), *evaluations.truth_fields(target)])
+def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, truths: dict[str, str]) -> None:
+    names = dict.fromkeys([*truths.values(), *evaluations.truth_fields(rows)])
     groups = inputs.list(
         "groups",
         types.String(),
@@ -136,19 +160,19 @@ def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collec
     )
     for name in ctx.params.get("groups") or []:
         if name not in truths.values():
-            _forms.attempt(groups, partial(evaluations.group_values, target, name))
+            _forms.attempt(groups, partial(evaluations.group_values, rows, name))
 
 
-def _chosen(ctx: foo.ExecutionContext, target: targets.Collection, prefix: str) -> dict[str, str]:
+def _chosen(ctx: foo.ExecutionContext, rows: Pictures, prefix: str) -> dict[str, str]:
     """Attribute -> field from the form; what the form was not sent is guessed as the form would."""
     chosen = {}
-    for attribute in _predicted(target, prefix):
-        guess = evaluations.guess_truth(target, attribute, registry.shipped())
+    for attribute in _predicted(rows.target, prefix):
+        guess = evaluations.guess_truth(rows, attribute, registry.shipped())
         field = ctx.params.get(TRUTH + attribute.name) or guess or SKIP
         if field != SKIP:
             chosen[attribute.name] = field
     if not chosen:
-        fields = ", ".join(evaluations.truth_fields(target)) or "none"
+        fields = ", ".join(evaluations.truth_fields(rows)) or "none"
         raise FieldError(f"No attribute has a ground-truth field. Fields that could be ground truth: {fields}.")
     return chosen
 
@@ -159,7 +183,7 @@ def _outputs() -> Any:
     return types.Property(outputs, view=types.View(label="Evaluation"))
 
 
-def _summary(result: api.EvaluationResult) -> str:
+def _summary(ctx: foo.ExecutionContext, result: evaluating.EvaluationResult) -> str:
     rows = []
     for evaluation in result.evaluations:
         cell = evaluation.overall
@@ -168,4 +192,8 @@ def _summary(result: api.EvaluationResult) -> str:
         rows.append([evaluation.attribute, str(cell.n), *figures, interval, report.share(cell.f1)])
     header = ["attribute", "n", "answered %", "accuracy %", report.INTERVAL, "macro F1 %"]
     views = "\n".join(f"- {name}" for name in result.views.values())
-    return f"{_forms.markdown_table(header, rows)}\n\nSaved views of the errors, the most confident first:\n\n{views}"
+    return (
+        f"{_forms.markdown_table(header, rows)}\n\nThe panel 'Face attribute errors' stands beside the grid; its "
+        f"workspace is kept as '{result.workspace}' ({workspace.path(ctx.dataset)}).\n\nSaved views of the errors, the "
+        f"most confident first:\n\n{views}"
+    )

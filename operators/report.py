@@ -12,7 +12,7 @@ from fiftyone.operators import types
 
 from facevlm import reports
 from facevlm.errors import FieldError, InputError
-from facevlm.store import evaluations, reporting
+from facevlm.store import reporting, results
 
 from . import _forms
 
@@ -38,7 +38,7 @@ class WriteFaceAttributeReport(foo.Operator):
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
-        keys = evaluations.eval_keys(ctx.dataset)
+        keys = results.eval_keys(ctx.dataset)
         if not keys:
             text = "This dataset holds no evaluation. Run 'Evaluate face attributes against ground truth' first."
             prop = inputs.view("nothing", types.Error(label=text))
@@ -64,7 +64,7 @@ class WriteFaceAttributeReport(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Writing")
-        keys = evaluations.eval_keys(ctx.dataset)
+        keys = results.eval_keys(ctx.dataset)
         if not keys:
             raise FieldError(
                 f"Dataset '{ctx.dataset.name}' holds no evaluation of facevlm. Evaluate its predictions first."

@@ -21,6 +21,7 @@ from facevlm import api
 from facevlm.attributes import define, get
 from facevlm.errors import FieldError, InputError, TargetError, TaxonomyError, UnknownName
 from facevlm.store.evaluations import truth_fields
+from facevlm.store.rows import Pictures
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
 
@@ -260,7 +261,7 @@ def test_ground_truth_of_another_spelling_is_mapped_into_a_copy(judged: fo.Datas
     assert result["gender"].overall.accuracy == pytest.approx(8 / 9)
     assert judged.values("sex")[1] == "male"
     assert judged.values("sex_as_gender.label")[1] == "Male"
-    assert "sex_as_gender" not in truth_fields(judged)
+    assert "sex_as_gender" not in truth_fields(Pictures(judged))
 
 
 def test_evaluating_again_replaces_the_evaluation(judged: fo.Dataset) -> None:

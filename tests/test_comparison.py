@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import fiftyone as fo
 import numpy as np
@@ -15,8 +17,9 @@ from PIL import Image
 from statsmodels.stats.contingency_tables import mcnemar
 
 import facevlm
+from facevlm import report
 from facevlm.comparison import Comparison, compare
-from facevlm.errors import FieldError, InputError, TargetError, UnknownName
+from facevlm.errors import FieldError, InputError, TargetError, TaxonomyError, UnknownName
 from facevlm.metrics import Codes, wilson
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
@@ -224,10 +227,83 @@ def test_prefixes_as_one_string_are_refused(dataset: fo.Dataset) -> None:
         facevlm.compare(dataset, "one,two")
 
 
-def test_runs_without_ground_truth(dataset: fo.Dataset) -> None:
+def test_runs_without_ground_truth_agree_or_flip(dataset: fo.Dataset) -> None:
     dataset.delete_sample_field("gender")
-    with pytest.raises(FieldError, match=r"No ground-truth field is known for gender.*gender=FIELD.*side"):
-        facevlm.compare(dataset, ["one", "two"])
+    (found,) = facevlm.compare(dataset, ["one", "two"], groups=["side"], save_views=True)
+    (pair,) = found.pairs
+    assert (found.ground_truth, found.judged) == (None, False)
+    assert (pair.n, pair.agreement, pair.both_right, pair.p_value) == (10, pytest.approx(0.7), None, None)
+    assert pair.table == ((4, 0, 1), (2, 3, 0), (0, 0, 0))
+    assert (found.flips.n, found.flips.rate) == (10, pytest.approx(0.3))
+    assert [f.n for f in found.flips_by["side"]] == [5, 5]
+    assert found.views == ("one_vs_two_gender_disagree",)
+    assert re.match(r"No ground-truth field is known for gender.*gender=FIELD.*side", found.notes[0])
+    plain = found.to_dict()
+    assert plain["pairs"][0]["only_a"] is plain["pairs"][0]["difference"] is plain["ground_truth"] is None
+    text = report.comparison_text([found])
+    assert ["a", "b", "n", "same", "answer"] in [line.split() for line in text.splitlines()]
+    assert ["one", "two", "10", "70.0"] in [line.split() for line in text.splitlines()]
+    assert "McNemar" not in text
+    assert found.notes[0] in text
+
+
+def test_ground_truth_that_was_only_found_may_not_fit(dataset: fo.Dataset) -> None:
+    dataset.set_values("gender", [fo.Classification(label="?")] * 10)
+    (found,) = facevlm.compare(dataset, ["one", "two"], draws=5)
+    assert not found.judged
+    assert found.notes[0].startswith("Ground truth of gender is left out: Ground truth holds '?'")
+    with pytest.raises(TaxonomyError, match="Ground truth holds"):
+        facevlm.compare(dataset, ["one", "two"], ground_truth={"gender": "gender"})
+
+
+def test_saved_views_hold_just_the_faces_that_are_counted(dataset: fo.Dataset) -> None:
+    answers = dataset.values("two_gender")
+    answers[6].confidence = 0.99
+    dataset.set_values("two_gender", answers)
+    (found,) = facevlm.compare(dataset, ["one", "two"], save_views=True, draws=5)
+    assert found.views == tuple(f"one_vs_two_gender_{end}" for end in ("disagree", "only_one_right", "only_two_right"))
+    levels = {
+        name: [int(Path(p).stem) for p in dataset.load_saved_view(name).values("filepath")] for name in found.views
+    }
+    # 1 was refused by the second run, 5 and 6 are its errors; it is surer of 6. Of picture 0 nothing is known.
+    assert levels["one_vs_two_gender_only_one_right"] == [6, 5, 1]
+    assert levels["one_vs_two_gender_disagree"] == [6, 5, 1]
+    assert levels["one_vs_two_gender_only_two_right"] == []
+    assert len(levels["one_vs_two_gender_only_one_right"]) == found.pairs[0].only_a
+    assert dataset.get_saved_view_info(found.views[1])["description"] == (
+        "one is right and two wrong about gender, the most confident first"
+    )
+    (again,) = facevlm.compare(dataset.limit(6), ["one", "two"], save_views=True, draws=5)
+    assert again.views == found.views
+    assert len(dataset.load_saved_view("one_vs_two_gender_only_one_right")) == again.pairs[0].only_a == 2
+    assert len(dataset.list_saved_views()) == 3
+
+
+def test_runs_on_faces_are_compared_face_by_face(dataset: fo.Dataset) -> None:
+    """Two faces in each of three pictures; predictions as Detections that name the face."""
+    boxes = [[0.1, 0.1, 0.2, 0.2], [0.6, 0.6, 0.2, 0.2]]
+    truth = ["Male", "Female"]
+    some = dataset.limit(3).clone(f"{dataset.name}-faces")
+    some.delete_sample_fields(["one_gender", "two_gender", "gender"])
+    faces = [[fo.Detection(bounding_box=b, gender=t) for b, t in zip(boxes, truth, strict=True)] for _ in range(3)]
+    some.set_values("faces", [fo.Detections(detections=found) for found in faces])
+    for prefix, said in (("one", ["Male", "Female"]), ("two", ["Male", "Male"])):
+        answers = [
+            [
+                fo.Detection(bounding_box=f.bounding_box, label=s, outcome="ok", confidence=k / 4 + 0.1, face=f.id)
+                for f, s in zip(found, said, strict=True)
+            ]
+            for k, found in enumerate(faces)
+        ]
+        some.set_values(f"{prefix}_gender", [fo.Detections(detections=found) for found in answers])
+    some.add_dynamic_sample_fields()
+    (found,) = facevlm.compare(some, ["one", "two"], ["gender"], save_views=True, draws=5)
+    (pair,) = found.pairs
+    assert found.ground_truth == "faces.detections.gender"
+    assert (pair.n, pair.both_right, pair.only_a, pair.only_b) == (6, 3, 3, 0)
+    view = some.load_saved_view("one_vs_two_gender_only_one_right")
+    assert view.values("id") == [found[1].id for found in reversed(faces)], "surest error first"
+    fo.delete_dataset(some.name)
 
 
 def test_no_dataset_at_all() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import facevlm
 from facevlm import report, reports, sources
-from facevlm.api import EvaluationResult
+from facevlm.evaluating import EvaluationResult
 from facevlm.reports import markdown
 from facevlm.store import reporting
 

@@ -40,6 +40,25 @@ def test_groups_by_one_field() -> None:
     assert grouping("place", []).codes.shape == (0,)
 
 
+@pytest.mark.parametrize(
+    "in_order",
+    [
+        ["2", "10", "100"],
+        ["-3", "-1.5", "0", "0.25", "0.5", "1e3"],
+        ["1", "10", "unknown"],
+        ["0-2", "3-9", "10-19", "20-29", "more than 70"],
+        ["1: below 20", "2: from 20 below 100", "3: from 100"],
+        ["False", "True"],
+        ["a2b10", "a10b2", "nan"],
+        ["01", "1", "1.0"],
+    ],
+)
+def test_numbers_are_in_their_own_order(in_order: list[str]) -> None:
+    part = grouping("count", [*reversed(in_order), None])
+    assert [key[0] for key in part.keys] == in_order
+    assert part.codes.tolist() == [*reversed(range(len(in_order))), -1]
+
+
 @given(columns())
 @checked
 def test_crossed_groups_are_those_of_pandas(fields: dict[str, list[str | None]]) -> None:

@@ -215,17 +215,26 @@ def _question(card: Card, attribute: Attribute, prompt: str | None, joint: bool)
 
 def _worded(card: Card, attribute: Attribute) -> str:
     """The question to a model that was not tuned for it."""
-    template = card.prompt
-    if not template:
-        family = card.family()
-        if not family.zero_shot:
-            raise InputError(
-                f"Model '{card.name}' is a {family.title}, which answers only what it was tuned for; it cannot choose "
-                f"from given labels. Tune it and name its questions in {CARD_FILE}, or give the prompt it was tuned on "
-                f"as prompts={{'{attribute.name}': ...}}."
-            )
-        template = family.prompt
-    return template.format(question=attribute.question, labels=", ".join(attribute.labels))
+    return template(card, attribute).format(question=attribute.question, labels=", ".join(attribute.labels))
+
+
+def template(card: Card, attribute: Attribute) -> str:
+    """What the model is asked, with ``{question}`` for the question and ``{labels}`` where it lists the labels.
+
+    Raises :class:`~facevlm.errors.InputError` for a model that has to be tuned first.
+    """
+    if attribute.name in card.questions:
+        return "{question}"
+    if card.prompt:
+        return card.prompt
+    family = card.family()
+    if not family.zero_shot:
+        raise InputError(
+            f"Model '{card.name}' is a {family.title}, which answers only what it was tuned for; it cannot choose "
+            f"from given labels. Tune it and name its questions in {CARD_FILE}, or give the prompt it was tuned on "
+            f"as prompts={{'{attribute.name}': ...}}."
+        )
+    return family.prompt
 
 
 def _spellings(attribute: Attribute, label: str) -> tuple[str, ...]:

@@ -46,8 +46,8 @@ def check_json(path: Path | None) -> None:
         raise InputError(f"Cannot write figures to '{path}', expected a file in a folder that is there.")
 
 
-def add_question(command: Any) -> None:
-    """Which faces, which model, which attributes, in which words."""
+def add_question(command: Any, *, prompts: bool = True) -> None:
+    """Which faces, which model, which attributes, and with ``prompts`` in which words."""
     command.add_argument("dataset", help="name of a FiftyOne dataset; with --images, of the dataset to make")
     command.add_argument(
         "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
@@ -58,9 +58,10 @@ def add_question(command: Any) -> None:
         "--attributes", type=names, default=[], help="comma-separated, such as gender,age5; see 'facevlm attributes'"
     )
     command.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
-    command.add_argument(
-        "--prompt", type=pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
-    )
+    if prompts:
+        command.add_argument(
+            "--prompt", type=pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
+        )
 
 
 def add_loading(command: Any) -> None:

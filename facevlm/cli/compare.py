@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         "compare",
         help="compare the predictions of two or more models or prompts",
         description="Prints for every pair of prefixes how often one is right where the other is wrong, with McNemar's "
-        "exact test, and how often answers flip over all of them.",
+        "exact test, and how often answers flip over all of them. Without ground truth it prints agreement and flips.",
     )
     compare.add_argument("dataset", help="name of a FiftyOne dataset")
     compare.add_argument("--view", help="only the samples of this saved view")
@@ -32,6 +32,14 @@ def add(commands: Any) -> None:
         "--truth", type=_options.pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
     )
     compare.add_argument("--groups", type=_options.names, default=[], help="fields by which flips are shown")
+    compare.add_argument(
+        "--faces",
+        metavar="FIELD",
+        help="Detections with ground truth, for predictions on faces (default: the one)",
+    )
+    compare.add_argument(
+        "--save-views", action="store_true", help="save the faces that only one is right about, and unequal answers"
+    )
     compare.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     compare.set_defaults(run=_compare)
 
@@ -44,6 +52,8 @@ def _compare(args: argparse.Namespace) -> None:
         args.attributes,
         ground_truth=dict(args.truth),
         groups=args.groups,
+        faces=args.faces,
+        save_views=args.save_views,
         registry=_options.registry(args.attributes_file),
     )
     print(report.comparison_text(results), end="")

@@ -13,7 +13,7 @@ from facevlm.cli import _options
 from facevlm.uncertainty import DRAWS
 
 if TYPE_CHECKING:
-    from facevlm.api import EvaluationResult
+    from facevlm.evaluating import EvaluationResult
 
 
 def add(commands: Any) -> None:
@@ -35,6 +35,11 @@ def add(commands: Any) -> None:
     )
     evaluate.add_argument(
         "--groups", type=_options.names, default=None, help="fields to group by (default: the ground-truth fields)"
+    )
+    evaluate.add_argument(
+        "--faces",
+        metavar="FIELD",
+        help="Detections with ground truth, for predictions on faces (default: the one)",
     )
     evaluate.add_argument(
         "--bins",
@@ -62,6 +67,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         ground_truth=dict(args.truth),
         groups=args.groups,
         bins=dict(args.bins),
+        faces=args.faces,
         eval_key=args.eval_key,
         draws=args.draws,
         registry=_options.registry(args.attributes_file),
@@ -76,3 +82,4 @@ def print_evaluated(result: EvaluationResult, *, pairs: bool) -> None:
     keys = ", ".join(f"{result.eval_key}_{name}" for name in result.views)
     print(f"In the App's Model Evaluation panel: {keys}")
     print(f"Saved views of the errors, the most confident first: {', '.join(result.views.values())}")
+    print(f"The panel of errors beside the grid: workspace {result.workspace}")

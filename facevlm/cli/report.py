@@ -19,7 +19,10 @@ def add(commands: Any) -> None:
     )
     written.add_argument("dataset", help="name of a FiftyOne dataset")
     written.add_argument("--prefix", default="demo", help="field prefix of the predictions (default: demo)")
-    written.add_argument("--eval-key", help="key of the evaluation (default: PREFIX_eval)")
+    written.add_argument(
+        "--eval-key",
+        help="key of the evaluation, such as one that 'facevlm evaluate' gave to a saved view (default: PREFIX_eval)",
+    )
     written.add_argument("--out", type=Path, metavar="FOLDER", help="where to write (default: DATASET-report)")
     written.add_argument(
         "--pictures", action="store_true", help="embed small pictures of the most confident errors in report.html"

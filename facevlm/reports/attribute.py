@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from facevlm.groups import SMALL
 from facevlm.metrics import wilson
+from facevlm.reports import worst
 from facevlm.reports.structure import (
     DASH,
     Bar,
@@ -18,6 +18,7 @@ from facevlm.reports.structure import (
     Cell,
     Curve,
     Heatmap,
+    Plain,
     Row,
     Section,
     Spot,
@@ -27,6 +28,7 @@ from facevlm.reports.structure import (
     count,
     decimal,
     facts,
+    group_name,
     interval,
     percent,
     ratio_interval,
@@ -35,7 +37,6 @@ from facevlm.reports.structure import (
 from facevlm.types import OUTCOMES
 from facevlm.uncertainty import against_the_rest, holm
 
-Plain = Mapping[str, Any]
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.25)
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
 
@@ -48,10 +49,6 @@ def section(evaluation: Plain, title: str, more: Sequence[Block] = ()) -> Sectio
     if more:
         parts.append(Section("Sample errors", tuple(more)))
     return Section(title, (_overall(evaluation), *_ordinal(evaluation)), tuple(p for p in parts if p is not None))
-
-
-def group_name(values: Sequence[str]) -> str:
-    return " / ".join(values)
 
 
 def _overall(evaluation: Plain) -> Table:
@@ -190,8 +187,8 @@ def _groups(evaluation: Plain) -> Section | None:
     below = (Section("Pairs of groups", pairs, folded=True),) if pairs else ()
     note = f"Groups of fewer than {SMALL} faces have a star, are grey, and are left out of comparisons."
     if any(len(table["by"]) > 2 for table in tables):
-        note += " Groups by three and more fields together are in report.json; their gaps are below."
-    return Section("Groups", (Text(note), *blocks), below)
+        note += " Of groups by three and more fields together the worst are shown; report.json holds all of them."
+    return Section("Groups", (Text(note), *blocks, *worst.crossed(evaluation)), below)
 
 
 def _bar(row: Plain) -> Bar:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from facevlm import attributes as registry
 from facevlm.groups import SMALL
-from facevlm.reports import attribute, pictures
-from facevlm.reports.attribute import Plain, group_name, unanswered
+from facevlm.reports import attribute, pictures, worst
+from facevlm.reports.attribute import unanswered
 from facevlm.reports.source import Mistake, Source
 from facevlm.reports.structure import (
     DASH,
@@ -21,16 +20,17 @@ from facevlm.reports.structure import (
     Block,
     Cell,
     Gallery,
+    Plain,
     Points,
     Report,
     Row,
     Section,
     Table,
     Text,
-    chance,
     count,
     decimal,
     facts,
+    group_name,
     interval,
     percent,
     probability,
@@ -38,7 +38,6 @@ from facevlm.reports.structure import (
     word,
 )
 
-MOST_WORST = 12
 LEVEL = 0.05
 FACES = (
     "This file holds pictures of people's faces: treat it as you treat the pictures themselves, and pass it on "
@@ -143,80 +142,16 @@ def _glance(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
     )
     yield Bars("Accuracy by attribute", tuple(bars))
     yield Table("Attributes", header, tuple(rows))
-    yield _worst(source, evaluations)
+    yield worst.of_all(evaluations, source.evaluation["ground_truth"])
     found = tuple(_silent(evaluations))
     if found:
         yield Text("Some groups get no answer more often than others:", warning=True)
         yield Points(found)
 
 
-def _worst(source: Source, evaluations: Sequence[Plain]) -> Block:
-    """Groups that are served worst, by how far their accuracy lies below that of all faces."""
-    found: list[tuple[float, Plain, Plain, Plain]] = []
-    for e in evaluations:
-        for table in e["groups"]:
-            for row in table["rows"]:
-                cell = row["cell"]
-                short = (e["overall"]["accuracy"] or 0.0) - (cell["accuracy"] or 0.0)
-                if cell["n"] >= SMALL and short > 0:
-                    found.append((short, e, table, row))
-    found.sort(key=lambda item: (-item[0], len(item[2]["by"])))
-    rows: list[Row] = []
-    seen: list[tuple[Any, set[tuple[str, str]]]] = []
-    for short, e, table, row in found:
-        cell, values = row["cell"], set(zip(table["by"], row["values"], strict=True))
-        same = (e["attribute"], cell["n"], cell["accuracy"])
-        # The same faces under a longer name say nothing new.
-        if any(same == other and (values >= names or values <= names) for other, names in seen):
-            continue
-        seen.append((same, values))
-        rows.append(
-            Row(
-                (
-                    word(e["predicted_attribute"]),
-                    word(" and ".join(table["by"])),
-                    word(group_name(row["values"])),
-                    count(cell["n"]),
-                    percent(cell["accuracy"]),
-                    interval(cell["low"], cell["high"]),
-                    percent(short),
-                    chance(_p_value(table, row)),
-                    word("yes" if _own(source, e) in table["by"] else "no"),
-                )
-            )
-        )
-    if not rows:
-        return Text(f"No group of {SMALL} faces or more lies below the accuracy of all faces.")
-    note = (
-        f"Of groups with {SMALL} faces or more, those whose accuracy lies farthest below that of all faces, at most "
-        f"{MOST_WORST}. p: against the other groups of the same grouping, corrected by Holm's method. Groups by the "
-        "true label itself show which labels are recognised badly."
-    )
-    header = (
-        "attribute",
-        "groups by",
-        "group",
-        "n",
-        "accuracy",
-        "95 % Wilson",
-        "below all faces by",
-        "Holm p",
-        "by the true label",
-    )
-    return Table("Worst groups", header, tuple(rows[:MOST_WORST]), note)
-
-
 def _own(source: Source, evaluation: Plain) -> str | None:
     truths: Mapping[str, str] = source.evaluation["ground_truth"]
     return truths.get(evaluation["predicted_attribute"])
-
-
-def _p_value(table: Plain, row: Plain) -> float | None:
-    for gap in table["gaps"]:
-        if gap["figure"] == "accuracy":
-            found: float | None = gap["p_values"].get(group_name(row["values"]))
-            return found
-    return None
 
 
 def _silent(evaluations: Sequence[Plain]) -> Iterator[str]:

@@ -22,6 +22,8 @@ from facevlm.reports.structure import (
 )
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+LONG = 8
+"""Tables of more rows may go on to the next page in print."""
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --soft: #5a6370; --rule: #d9dee5; --band: #f5f7f9;
   --accent: #2f6fb0; --grey: #a9b1bb; --warn: #fff4dc; --warn-rule: #d08a00; --on-accent: #fff; }
@@ -75,13 +77,19 @@ summary { cursor: pointer; font-weight: 600; }
 .gallery img { display: block; border-radius: .3rem; max-width: 100%; }
 @media (max-width: 40rem) { body { padding: 1rem .9rem 3rem; } h1 { font-size: 1.4rem; }
   th, td { padding: .25rem .5rem; } td.word { max-width: 16rem; } }
+@media screen { wbr { display: none; } }
+@page { margin: 15mm 14mm; }
 @media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --soft: #444; --rule: #bbb; --band: #f2f2f2;
-  --accent: #2f6fb0; --grey: #b5b5b5; --warn: #fff; --warn-rule: #000; --on-accent: #fff; }
-  body { max-width: none; padding: 0; font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  nav { display: none; } .scroll { overflow: visible; } table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
-  td.word, tbody th { min-width: 0; }
-  .num { white-space: normal; } thead { display: table-header-group; } tr, figure, .gallery li { break-inside: avoid; }
-  h2, h3, h4, figcaption, caption { break-after: avoid; } svg.plot { max-width: 10cm !important; }
+  --accent: #2f6fb0; --grey: #b5b5b5; --warn: #fff; --warn-rule: #000; --on-accent: #fff; font-size: 9.5pt; }
+  body { max-width: none; padding: 0; font-size: 1rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  nav { display: none; } h2 { margin-top: 1.6rem; } h3 { margin-top: 1.2rem; } .scroll { overflow: visible; }
+  p, ul { max-width: none; } table { font-size: 7.5pt; min-width: 6cm; } th, td { padding: .15rem .3rem; }
+  td.word, tbody th { min-width: 0; } thead { display: table-header-group; }
+  .scroll:not(.long), tr, figure, .gallery li { break-inside: avoid; }
+  h2, h3, h4, figcaption, caption, summary, thead { break-after: avoid; } .note { break-before: avoid; }
+  tbody tr:nth-child(-n+3) { break-before: avoid; } tbody tr:nth-last-child(-n+2) { break-before: avoid; }
+  svg.plot { max-width: 9.5cm !important; } .gallery { gap: .5rem; } .gallery li { width: 2.7cm; }
+  details { border: 0; padding: 0; } summary { list-style: none; font-size: 1.1rem; }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """
 
@@ -140,24 +148,32 @@ def _table(table: Table) -> str:
     numeric = numbers_alone(table)
     kinds = ["num" if n else "word" for n in numeric]
     head = "".join(
-        f'<th scope="col"{" class=num" if n else ""}>{escape(name)}</th>'
+        f'<th scope="col"{" class=num" if n else ""}>{_breakable(name)}</th>'
         for name, n in zip(table.header, numeric, strict=True)
     )
     lines = []
     for row in table.rows:
-        first = f'<th scope="row">{escape(row.cells[0].shown)}</th>' if not numeric[0] else ""
+        first = f'<th scope="row">{_breakable(row.cells[0].shown)}</th>' if not numeric[0] else ""
         rest = "".join(
-            f'<td class="{kinds[k]}">{escape(cell.shown)}</td>' for k, cell in enumerate(row.cells) if k or not first
+            f'<td class="{kinds[k]}">{_breakable(cell.shown)}</td>'
+            for k, cell in enumerate(row.cells)
+            if k or not first
         )
         lines.append(f"<tr{' class=muted' if row.muted else ''}>{first}{rest}</tr>\n")
-    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    caption = f"<caption>{_breakable(table.title)}</caption>" if table.title else ""
     note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
     label = escape(table.title or "table", quote=True)
+    kind = "scroll long" if len(table.rows) > LONG else "scroll"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{label}"><table>{caption}'
+        f'<div class="{kind}" tabindex="0" role="region" aria-label="{label}"><table>{caption}'
         f"<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{''.join(lines)}</tbody></table></div>\n{note}"
     )
+
+
+def _breakable(text: str) -> str:
+    """Text whose long names may, in print, go on in the next line after an underscore, so that no table is cut."""
+    return escape(text).replace("_", "_<wbr>")
 
 
 def _gallery(gallery: Gallery) -> str:

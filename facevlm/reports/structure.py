@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 Number: TypeAlias = "float | None"
 Value: TypeAlias = "str | int | float | tuple[Number, Number] | None"
+Plain: TypeAlias = "Mapping[str, Any]"
+"""A part of a stored evaluation."""
 DASH = "-"
 
 
@@ -229,3 +231,8 @@ def ratio_interval(low: Number, high: Number) -> Cell:
 def facts(title: str, pairs: Sequence[tuple[str, Cell]], note: str = "") -> Table:
     """A table of names and what they are."""
     return Table(title, ("what", "value"), tuple(Row((word(name), cell)) for name, cell in pairs), note)
+
+
+def group_name(values: Sequence[str]) -> str:
+    """A group by several fields in one line."""
+    return " / ".join(values)

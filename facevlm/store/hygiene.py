@@ -18,8 +18,9 @@ from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
 from facevlm.hygiene import DUPLICATE, KINDS, LABEL_CONFLICT, MEANING, NEAR_DUPLICATE, SPLIT_LEAK
-from facevlm.store import evaluations
-from facevlm.store.targets import Collection, field_names
+from facevlm.store import evaluations, results
+from facevlm.store.rows import Pictures
+from facevlm.store.targets import Collection, document_of, field_names
 
 FIELD = RUN = "facevlm_check"
 METHOD = "facevlm-check"
@@ -77,7 +78,7 @@ def choose_fields(
 
     Raises :class:`~facevlm.errors.FieldError` for a name that is not there or of the wrong kind.
     """
-    truth, numbers = evaluations.truth_fields(target), field_names(target, evaluations.NUMBERS)
+    truth, numbers = evaluations.truth_fields(Pictures(target)), field_names(target, evaluations.NUMBERS)
     detections = [n for n, f in target.get_field_schema().items() if _holds(f, fo.Detections)]
     tags = set(target.distinct("tags"))
     found = Fields(
@@ -94,7 +95,7 @@ def choose_fields(
 
 
 def _holds(found: fo.Field, kind: type) -> bool:
-    document = getattr(found, "document_type", None)
+    document = document_of(found)
     return document is not None and issubclass(document, kind)
 
 
@@ -107,13 +108,13 @@ def _require(names: Sequence[str], known: Sequence[str], what: str, need: str) -
 def read(target: Collection, fields: Fields) -> Material:
     """All that is compared, in the order of the target; no picture is opened."""
     ids, paths, tags = target.values(["id", "filepath", "tags"])
-    wanted = frozenset(fields.splits)
+    wanted, rows = frozenset(fields.splits), Pictures(target)
     return Material(
         ids,
         paths,
         [wanted & frozenset(some or ()) for some in tags],
-        {name: evaluations.raw_values(target, name) for name in fields.labels},
-        evaluations.raw_values(target, fields.age) if fields.age else (),
+        {name: evaluations.raw_values(rows, name) for name in fields.labels},
+        evaluations.raw_values(rows, fields.age) if fields.age else (),
         {name: target.values(f"{name}.detections.bounding_box") for name in fields.boxes},
     )
 
@@ -207,6 +208,6 @@ def _view(dataset: fo.Dataset, kind: str) -> fo.DatasetView:
     return dataset.match(chosen).sort_by([(f"{FIELD}.group", 1), (f"{FIELD}.copy_of", 1), ("filepath", 1)])
 
 
-def record(dataset: fo.Dataset, results: Mapping[str, Any]) -> None:
+def record(dataset: fo.Dataset, found: Mapping[str, Any]) -> None:
     """Keep the result with the dataset as the custom run ``facevlm_check``."""
-    evaluations.save_results(dataset, RUN, results, method=METHOD)
+    results.keep(dataset, RUN, METHOD, found)

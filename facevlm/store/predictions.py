@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import fiftyone as fo
 
 from facevlm.errors import FieldError
-from facevlm.store.targets import Collection
+from facevlm.store.targets import Collection, document_of, require_classification
 from facevlm.types import Face, Prediction
 
 EXTRA = {
@@ -53,6 +53,18 @@ def _is_ours(field: fo.Field) -> bool:
     if document is None or not issubclass(document, fo.Classification):
         return False
     return {"outcome", "run"} <= set(field.get_field_schema())
+
+
+def is_predicted(target: Collection, name: str) -> bool:
+    """Whether a field holds predictions that facevlm wrote, on pictures or on faces."""
+    return any(target.get_field(f"{name}.{part}") is not None for part in ("outcome", "detections.outcome"))
+
+
+def require(target: Collection, name: str) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` unless the field holds predictions, on pictures or on faces."""
+    document = document_of(target.get_field(name))
+    if document is None or not issubclass(document, fo.Detections):
+        require_classification(target, name)
 
 
 def declare(dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:

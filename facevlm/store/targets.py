@@ -53,11 +53,17 @@ def faces(target: Collection) -> list[Face]:
     return [Face(sample_id, path) for sample_id, path in zip(ids, paths, strict=True)]
 
 
+def document_of(field: fo.Field | None) -> type | None:
+    """The class of the documents that a field holds, such as ``fo.Classification``; None for plain values."""
+    found: type | None = getattr(field, "document_type", None)
+    return found
+
+
 def field_names(target: Collection, kinds: tuple[type, ...] = (), *, labels: bool = False) -> list[str]:
     """Top-level fields of the given field classes, and Classification fields if ``labels``."""
     names = []
     for name, field in target.get_field_schema().items():
-        document = getattr(field, "document_type", None)
+        document = document_of(field)
         is_label = document is not None and issubclass(document, fo.Classification)
         if (labels and is_label) or (kinds and isinstance(field, kinds)):
             names.append(name)

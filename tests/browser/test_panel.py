@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import facevlm
-from facevlm.store import evaluations, inspection
+from facevlm.store import inspection
+from facevlm.store import results as results_store
 from tests.browser import test_app as shared
 
 app, page, faces, pytestmark = shared.app, shared.page, shared.faces, shared.pytestmark
@@ -68,7 +69,7 @@ def shows(page: Page, n: int) -> None:
 
 
 def test_a_click_shows_just_the_faces_behind_a_figure(page: Page, app: str, evaluated: fo.Dataset) -> None:
-    results = evaluations.load_results(evaluated, "demo_eval")
+    results = results_store.load(evaluated, "demo_eval")
     figures = inspection.figures_of(results, "race5")
     labels, counts = figures["labels"], figures["confusion"]
     shared.open_dataset(page, app, evaluated)

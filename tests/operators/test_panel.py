@@ -14,7 +14,8 @@ from fiftyone.operators.registry import OperatorRegistry
 
 import facevlm
 from facevlm import sources
-from facevlm.store import evaluations, inspection
+from facevlm.store import inspection
+from facevlm.store import results as results_store
 from tests.operators.test_plugin import NAME, ROOT
 
 PANEL = f"{NAME}/face_attribute_errors"
@@ -78,7 +79,7 @@ def test_the_panel_is_registered_for_grid_and_modal() -> None:
 
 def test_the_figures_of_the_newest_evaluation_are_shown(evaluated: fo.Dataset) -> None:
     shown = send(evaluated, "on_load")
-    figures = inspection.figures_of(evaluations.load_results(evaluated, "demo_eval"), "race5")
+    figures = inspection.figures_of(results_store.load(evaluated, "demo_eval"), "race5")
     assert shown.panel["confusion"]["view"]["data"][0]["customdata"] == figures["confusion"]
     assert "n = 96" in shown.panel["overall"]["default"]
     assert {"groups", "reliability", "selective", "gaps"} <= set(shown.panel)
@@ -88,7 +89,7 @@ def test_the_figures_of_the_newest_evaluation_are_shown(evaluated: fo.Dataset) -
 
 
 def test_clicks_filter_the_grid(evaluated: fo.Dataset) -> None:
-    figures = inspection.figures_of(evaluations.load_results(evaluated, "demo_eval"), "race5")
+    figures = inspection.figures_of(results_store.load(evaluated, "demo_eval"), "race5")
     cell = send(evaluated, "on_cell", params={"x": "Indian", "y": "White"}).view
     labels = figures["labels"]
     assert len(cell) == figures["confusion"][labels.index("White")][labels.index("Indian")] > 0
@@ -163,7 +164,7 @@ def test_the_modal_shows_all_answers_about_a_face(evaluated: fo.Dataset) -> None
 
 
 def test_bad_states_are_said_in_the_panel(evaluated: fo.Dataset) -> None:
-    results = evaluations.load_results(evaluated, "demo_eval")
+    results = results_store.load(evaluated, "demo_eval")
     evaluated.delete_sample_field("demo_race5")
     broken = send(evaluated, "on_load")
     assert "Field 'demo_race5' of the evaluation" in broken.panel["unreachable"]["view"]["label"]
@@ -171,14 +172,16 @@ def test_bad_states_are_said_in_the_panel(evaluated: fo.Dataset) -> None:
     assert "is not there any more" in send(evaluated, "on_cell", params={"x": "White", "y": "White"}).said
     for figures in results["evaluations"]:
         figures["confidence"] = None
-    evaluations.save_results(evaluated, "facevlm_demo_eval", results)
+    results_store.save(evaluated, results)
     without = send(evaluated, "on_load")
     assert "carry no scores" in without.panel["no_scores"]["view"]["label"]
     assert "reliability" not in without.panel
     for figures in results["evaluations"]:
         del figures["confidence"]
-    evaluations.save_results(evaluated, "facevlm_demo_eval", results)
-    assert "older facevlm" in send(evaluated, "on_load").panel["broken"]["view"]["label"]
+    results_store.save(evaluated, results)
+    shown = send(evaluated, "on_load").panel
+    assert "another version of facevlm: it lacks confidence" in shown["broken"]["view"]["label"]
+    assert "evaluation" in shown["choose"]["type"]["properties"]  # another one can still be chosen
 
 
 def test_before_any_evaluation_the_panel_says_what_to_run(faces: fo.Dataset) -> None:

@@ -61,3 +61,28 @@ def test_the_page_fits_any_width_and_scheme(page_file: Path, width: int, scheme:
     assert opened
     assert said == []
     assert asked == [page_file.as_uri()]
+
+
+def test_the_printed_page_is_white_unfolded_and_cuts_no_table(page_file: Path) -> None:
+    """On paper nothing scrolls and nothing is clicked; 182 mm is A4 within its margins, also in a dark browser."""
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 688, "height": 1000}, color_scheme="dark")
+        page.goto(page_file.as_uri())
+        page.emulate_media(media="print")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        paper, ink = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
+        tables = page.locator("details table")
+        folded = tables.count()
+        hidden = [k for k in range(folded) if not tables.nth(k).is_visible()]
+        links = page.locator("nav").is_visible()
+        printed = page.pdf(format="A4", print_background=True)
+        if SHOTS:
+            (Path(SHOTS) / "report.pdf").write_bytes(printed)
+        browser.close()
+    assert wide == 688
+    assert (paper, ink) == ("rgb(255, 255, 255)", "rgb(0, 0, 0)")
+    assert folded > 0
+    assert hidden == []
+    assert not links
+    assert printed.startswith(b"%PDF")

@@ -274,6 +274,52 @@ def test_the_worst_groups_come_first_and_once(report: Report) -> None:
     assert all(int(row[3]) >= 30 for row in rows)
 
 
+def crossed(fields: int, faces: int) -> Report:
+    """An evaluation by so many fields of two values each; the more second values a face has, the oftener wrong."""
+    rows = np.arange(faces)
+    values = {f"f{k}": ["b" if bit else "a" for bit in (rows >> k) & 1] for k in range(fields)}
+    bad = np.array([sum(column[k] == "b" for column in values.values()) for k in range(faces)])
+    wrong = (rows // 2**fields) % 10 < 2 * bad
+    said: list[str | None] = ["fair" if w else "dark" for w in wrong]
+    result = evaluate(HAIR, Records(["dark"] * faces, said, ["ok"] * faces, values), draws=20)  # type: ignore[arg-type]
+    kept = json.loads(json.dumps(result.to_dict()))
+    evaluation = {"eval_key": "e", "ground_truth": {"hair": "h"}, "views": {}, "evaluations": [kept]}
+    return reports.build(Source("d", "p", evaluation))
+
+
+def test_the_worst_groups_by_many_fields_are_in_all_three_files(tmp_path: Path) -> None:
+    made = crossed(3, 320)
+    found = table(made, "Perceived hair (hair)", "Groups", "Worst groups by 3 fields together")
+    rows = shown(found)
+    assert rows[0][:4] == ["f0 and f1 and f2", "b / b / b", "40", "40.0"]
+    short = [float(row[5]) for row in rows]
+    assert short == sorted(short, reverse=True)
+    assert len(rows) == 4, "those with two second values or three lie below the rest"
+    assert found.note.startswith("Of 8 groups by 3 fields together, 8 have 30 faces or more; shown are those farthest")
+    cell = made.evaluation["evaluations"][0]["groups"][-1]["rows"][-1]["cell"]
+    assert found.rows[0].cells[3].value == cell["accuracy"] == pytest.approx(0.4)
+    texts = {p.name: p.read_text(encoding="utf-8") for p in reports.write(made, tmp_path)}
+    kept = (list(found.header), rows)
+    assert kept in Tables(texts["report.html"]).found
+    assert kept in markdown_tables(texts["report.md"])
+    assert kept in json_tables(json.loads(texts["report.json"]))
+
+
+def test_the_worst_are_of_the_highest_crossing_that_has_enough_faces() -> None:
+    rows = shown(table(crossed(4, 320), "Perceived hair (hair)", "Groups", "Worst groups by 3 fields together"))
+    assert len(rows) == 10, "of 32 groups by three of the four fields"
+    assert {len(row[1].split(" / ")) for row in rows} == {3}
+    assert all(int(row[2]) >= 30 for row in rows)
+
+
+def test_crossings_without_enough_faces_say_so() -> None:
+    three, two = (
+        [b["text"] for b in json_blocks(crossed(fields, 80).to_dict()["sections"], "text")] for fields in (3, 2)
+    )
+    assert "No group by 3 fields or more together has 30 faces." in three
+    assert not any("fields or more together" in text for text in two)
+
+
 def test_ordinal_errors_are_in_groups_and_in_years(report: Report) -> None:
     along = dict(shown(table(report, "Perceived stage (stage)", "Errors along the order of the labels")))
     assert along["mean distance, groups"] == "0.33"

@@ -12,7 +12,8 @@ import facevlm
 from facevlm import reports, sources
 from facevlm.errors import FieldError
 from facevlm.reports import markdown
-from facevlm.store import evaluations, reporting
+from facevlm.store import reporting
+from facevlm.store import results as results_store
 
 NAME = "test-reports-stored"
 
@@ -78,6 +79,6 @@ def test_without_an_evaluation_the_error_says_what_to_do(faces: fo.Dataset) -> N
 def test_figures_of_another_version_are_to_be_made_again(faces: fo.Dataset) -> None:
     result = facevlm.evaluate(faces, ["gender"], eval_key="old", draws=20).to_dict()
     del result["evaluations"][0]["overall"]["kappa"]
-    evaluations.save_results(faces, f"{evaluations.KEPT}old", result)
+    results_store.save(faces, result)
     with pytest.raises(FieldError, match="it lacks kappa"):
         reporting.read(faces, eval_key="old")

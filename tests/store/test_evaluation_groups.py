@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 import facevlm
-from facevlm.api import MOST_FIELDS, EvaluationResult
 from facevlm.attributes import YEARS, align, get, shipped
 from facevlm.errors import FieldError, InputError
+from facevlm.evaluating import MOST_FIELDS, EvaluationResult
 from facevlm.evaluation import GroupTable
-from facevlm.store.evaluations import group_values, read_records, read_truth
+from facevlm.store.evaluations import group_values, read, read_truth
+from facevlm.store.rows import Pictures
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
 
@@ -95,10 +96,10 @@ def test_a_tag_makes_two_groups(dataset: fo.Dataset) -> None:
 def test_few_numbers_are_groups_and_many_are_quarters(dataset: fo.Dataset) -> None:
     dataset.set_values("camera", [1, 2] * 5)
     dataset.set_values("day", [True, False] * 5)
-    assert set(group_values(dataset, "camera")) == {"1", "2"}
-    assert set(group_values(dataset, "day")) == {"True", "False"}
+    assert set(group_values(Pictures(dataset), "camera")) == {"1", "2"}
+    assert set(group_values(Pictures(dataset), "day")) == {"True", "False"}
     dataset.add_samples([fo.Sample(filepath=f"/x/{k}.png", blur=k / 10) for k in range(9, 40)], progress=False)
-    quarters = group_values(dataset, "blur")
+    quarters = group_values(Pictures(dataset), "blur")
     assert len(set(quarters) - {None}) == 4
     assert [v is None for v in quarters].count(True) == 1
     assert sum(sizes(evaluated(dataset, groups=["blur"]), "blur").values()) == 9
@@ -108,8 +109,8 @@ def test_numbers_that_are_none_are_in_no_group(dataset: fo.Dataset) -> None:
     """Whether there are few numbers or many: nan is not known."""
     dataset.set_values("score", [1.0, 2.0, math.nan, math.nan, math.nan, None, 1.0, 1.0, 2.0, 2.0])
     expected = ["1.0", "2.0", None, None, None, None, "1.0", "1.0", "2.0", "2.0"]
-    assert group_values(dataset, "score") == expected
-    assert {v is None for v in group_values(dataset, "score", [1.5])[2:6]} == {True}
+    assert group_values(Pictures(dataset), "score") == expected
+    assert {v is None for v in group_values(Pictures(dataset), "score", [1.5])[2:6]} == {True}
 
 
 def test_a_field_of_ten_thousand_values(dataset: fo.Dataset) -> None:
@@ -166,9 +167,10 @@ def test_probabilities_of_labels_that_become_one_add_up(dataset: fo.Dataset) -> 
 
     facevlm.apply(dataset, ScriptedBackend(answer), ["race7"], prefix="t", progress=False)
     dataset.set_values("race", [fo.Classification(label=x) for x in ["Asian", "Others"] * 5])
-    truth = read_truth(dataset, "race", RACE7, shipped())
+    rows = Pictures(dataset)
+    truth = read_truth(rows, "race", RACE7, shipped())
     assert truth.alignment.common.labels == ("White", "Black", "Asian", "Indian", "Others")
-    merged = read_records(dataset, "t", RACE7, truth, {}).log_probs
+    merged = read(rows, "t", RACE7, truth).records({}).log_probs
     assert merged is not None
     assert np.isnan(merged[0]).all(), "answered in words: there are no scores"
     np.testing.assert_allclose(np.exp(merged[1:]), [[0.12, 0.05, 0.55, 0.02, 0.26]] * 9, atol=1e-6)

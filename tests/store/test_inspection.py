@@ -13,8 +13,11 @@ import pytest
 import facevlm
 from facevlm import attributes
 from facevlm.errors import FieldError
-from facevlm.store import evaluations, inspection, predictions, runs
+from facevlm.store import answers, correcting, evaluations, inspection, predictions, runs
+from facevlm.store import results as results_store
 from facevlm.store.inspection import Inspected
+from facevlm.store.native import Fields
+from facevlm.store.rows import Pictures
 from facevlm.types import Face, Prediction
 
 N = 240
@@ -93,7 +96,7 @@ def dataset() -> Any:
 
 
 def there(dataset: fo.Dataset, attribute: str, key: str = "m_eval") -> Inspected:
-    return inspection.inspect(dataset, evaluations.load_results(dataset, key), attribute)
+    return inspection.inspect(dataset, results_store.load(dataset, key), attribute)
 
 
 @pytest.mark.parametrize("attribute", ASKED)
@@ -104,15 +107,23 @@ def test_every_cell_of_the_confusion_matrix(dataset: fo.Dataset, attribute: str)
         for said, n in zip([*labels, None], row, strict=True):
             view = inspection.cell(found, truth, said)
             assert len(view) == n, (truth, said)
-            sure = [c for c in view.values(f"m_{attribute}.confidence") if c is not None]
+            sure = [c for c in view.values(found.fields.sure) if c is not None]
             assert sure == sorted(sure, reverse=True)
     assert len(found.faces) == found.figures["overall"]["n"] > 100
 
 
 def test_fields_are_found_where_labels_were_mapped(dataset: fo.Dataset) -> None:
     race, age = there(dataset, "race7"), there(dataset, "age5")
-    assert (race.predicted, race.said, race.gt_field, race.prefix) == ("m_race7", "m_race7_as_race5", "race", "m")
-    assert (age.predicted, age.said, age.gt_field, age.truth) == ("m_age5", "m_age5", "age_as_age5", "age")
+    copy = "m_race7_as_race5"
+    assert race.fields == Fields("race.label", f"{copy}.label", f"{copy}.confidence", "m_race7")
+    assert age.fields == Fields("age_as_age5.label", "m_age5.label", "m_age5.confidence", "m_age5")
+    assert (race.prefix, age.truth) == ("m", "age")
+    labels, merged, logits = race.faces.values([race.fields.said, race.fields.sure, "m_race7.logits"])
+    becomes = race.results["becomes"]["race7"]
+    for label, sure, row in zip(labels, merged, logits, strict=True):
+        if row is not None:
+            shares = zip(attributes.get("race7").labels, np.exp(row), strict=True)
+            assert sure == pytest.approx(sum(share for fine, share in shares if becomes[fine] == label))
 
 
 @pytest.mark.parametrize(("attribute", "key"), [(a, "m_eval") for a in ASKED] + [("gender", "binned")])
@@ -151,7 +162,7 @@ def test_confident_errors_are_the_answered_cells_off_the_diagonal(dataset: fo.Da
     errors = inspection.confident_errors(found)
     confusion = np.array(found.figures["confusion"])
     assert len(errors) == confusion[:, :-1].sum() - np.trace(confusion)
-    sure = [c for c in errors.values("m_race7.confidence") if c is not None]
+    sure = [c for c in errors.values(found.fields.sure) if c is not None]
     assert sure == sorted(sure, reverse=True)
 
 
@@ -172,7 +183,7 @@ def test_likely_label_errors_follow_confident_learning(dataset: fo.Dataset, attr
     found = there(dataset, attribute)
     labels, field = list(found.figures["labels"]), f"m_{attribute}"
     ids, truth, said, logits = found.faces.values(
-        ["id", f"{found.gt_field}.label", f"{found.said}.label", f"{field}.logits"]
+        ["id", f"{found.fields.truth}", f"{found.fields.said}", f"{field}.logits"]
     )
     becomes = attributes.label_map(
         attributes.get(attribute), attributes.get(found.figures["attribute"]), attributes.shipped()
@@ -205,37 +216,37 @@ def test_likely_label_errors_follow_confident_learning(dataset: fo.Dataset, attr
 def test_corrections_go_to_a_field_of_their_own(dataset: fo.Dataset) -> None:
     found = there(dataset, "age5")
     before, chosen = dataset.values("age"), found.faces.values("id")[:3]
-    assert inspection.correct(found, chosen, ADULT) == "age_corrected"
-    inspection.correct(found, chosen[:1], "0-2" if "0-2" in found.figures["labels"] else found.figures["labels"][0])
+    assert correcting.correct(found, chosen, ADULT) == "age_corrected"
+    correcting.correct(found, chosen[:1], "0-2" if "0-2" in found.figures["labels"] else found.figures["labels"][0])
     assert dataset.values("age") == before
     assert dataset.select(chosen[1:]).distinct("age_corrected.label") == [ADULT]
     copied = dict(zip(*dataset.values(["id", "age_corrected.label"]), strict=True))
     mapped = dict(zip(*dataset.values(["id", "age_as_age5.label"]), strict=True))
     assert {i for i in copied if copied[i] != mapped[i]} <= set(chosen)
-    assert "age_corrected" in evaluations.truth_fields(dataset)
+    assert "age_corrected" in evaluations.truth_fields(Pictures(dataset))
     again = facevlm.evaluate(
         dataset, ["age5"], prefix="m", ground_truth={"age5": "age_corrected"}, eval_key="c", draws=5
     )
     assert again["age5"].overall.n == found.figures["overall"]["n"]
     with pytest.raises(FieldError, match="Got the label 'ancient'"):
-        inspection.correct(found, chosen, "ancient")
+        correcting.correct(found, chosen, "ancient")
     dataset.add_sample_field("gender_corrected", fo.StringField)
     with pytest.raises(FieldError, match="does not hold corrections of 'gender_as_gender'"):
-        inspection.correct(there(dataset, "gender"), chosen, "Male")
+        correcting.correct(there(dataset, "gender"), chosen, "Male")
     dataset.delete_sample_field("gender_corrected")
 
 
 def test_all_answers_about_a_face(dataset: fo.Dataset) -> None:
     sample = dataset.exists("m_gender").skip(1).first()
-    said = {a.attribute: a for a in inspection.answers(dataset, sample.id) if a.prefix == "m"}
+    said = {a.attribute: a for a in answers.answers(dataset, sample.id) if a.prefix == "m"}
     assert set(said) == set(ASKED)
     gender = said["gender"]
     assert (gender.label, gender.outcome, gender.labels) == (sample.m_gender.label, "ok", ("Male", "Female"))
     assert sum(gender.shares) == pytest.approx(1)
     refused = dataset.match(fo.ViewField("m_gender.outcome") == "refused").first()
-    answer = next(a for a in inspection.answers(dataset, refused.id) if a.attribute == "gender" and a.prefix == "m")
+    answer = next(a for a in answers.answers(dataset, refused.id) if a.attribute == "gender" and a.prefix == "m")
     assert (answer.label, answer.reason, answer.text, answer.shares) == (None, "I cannot say", "I cannot say that.", ())
-    assert [a for a in inspection.answers(dataset, dataset.first().id) if a.prefix == "m"] == []
+    assert [a for a in answers.answers(dataset, dataset.first().id) if a.prefix == "m"] == []
 
 
 def test_views_are_made_of_stages_alone(dataset: fo.Dataset) -> None:
@@ -260,8 +271,8 @@ def test_an_evaluation_of_a_view_shows_faces_of_that_view(dataset: fo.Dataset) -
 def test_what_is_not_there_any_more_is_said(dataset_name: str, dataset: fo.Dataset) -> None:
     copy = dataset.clone(dataset_name)
     with pytest.raises(FieldError, match="keeps no figures of the evaluation 'nope'"):
-        evaluations.load_results(copy, "nope")
-    results = evaluations.load_results(copy, "m_eval")
+        results_store.load(copy, "nope")
+    results = results_store.load(copy, "m_eval")
     with pytest.raises(FieldError, match="no figures of 'emotion7'"):
         inspection.inspect(copy, results, "emotion7")
     found = inspection.inspect(copy, results, "gender")
@@ -284,5 +295,5 @@ def test_an_evaluation_older_than_the_predictions_is_known(dataset: fo.Dataset) 
 
 
 def test_a_dataset_without_evaluations_has_no_keys(dataset_name: str, dataset: fo.Dataset) -> None:
-    assert evaluations.eval_keys(dataset)[:2] == ["m_eval", "binned"]
-    assert evaluations.eval_keys(fo.Dataset(dataset_name)) == []
+    assert results_store.eval_keys(dataset)[:2] == ["m_eval", "binned"]
+    assert results_store.eval_keys(fo.Dataset(dataset_name)) == []

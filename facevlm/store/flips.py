@@ -1,0 +1,53 @@
+"""How much the answers about each face depend on how it was asked, where the App can sort and colour by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+from facevlm.errors import FieldError
+from facevlm.metrics import Floats
+from facevlm.store.evaluations import MAPPED
+from facevlm.store.predictions import field_name
+from facevlm.store.targets import Collection
+
+ENDING = "flip_rate"
+
+
+def field_of(prefix: str, attribute: str) -> str:
+    """The field of an attribute's flip rates."""
+    return f"{field_name(prefix, attribute)}_{ENDING}"
+
+
+def check(target: Collection, field: str) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field of this name is there that facevlm did not write."""
+    found = target._dataset.get_field(field)
+    if found is not None and not (isinstance(found, fo.FloatField) and MAPPED in (found.info or {})):
+        raise FieldError(
+            f"Field '{field}' is already there and was not written by facevlm. Choose another prefix; your field is "
+            "left as it is."
+        )
+
+
+def save(target: Collection, field: str, rates: Floats, prefixes: Sequence[str]) -> str:
+    """Store the rate of every sample of the target, nan as none, and a saved view of those above 0, highest first.
+
+    Rates of other samples are kept. ``prefixes`` are those of the answers that the rates were found from. Returns the
+    name of the view.
+    """
+    check(target, field)
+    dataset = target._dataset
+    if dataset.get_field(field) is None:
+        what = "Share of wordings whose answer is not the most frequent one"
+        dataset.add_sample_field(field, fo.FloatField, description=what, info={MAPPED: ", ".join(prefixes)})
+    values = [None if math.isnan(rate) else rate for rate in rates.tolist()]
+    dataset.set_values(
+        field, dict(zip(target.values("id"), values, strict=True)), key_field="id", validate=False, progress=False
+    )
+    name = f"{field.removesuffix(ENDING)}most_sensitive"
+    view = target.match(F(field) > 0).sort_by(field, reverse=True)
+    dataset.save_view(name, view, description="Answers that depend on the wording, the most first", overwrite=True)
+    return name

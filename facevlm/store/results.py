@@ -1,0 +1,90 @@
+"""All figures of an evaluation, kept with the dataset as a FiftyOne custom run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.runs as fors
+
+from facevlm.errors import FieldError
+from facevlm.evaluation import AttributeEvaluation, Cell
+
+RESULTS = "facevlm-evaluation"
+KEPT = "facevlm_"
+"""Evaluation ``KEY`` keeps its figures as the run ``facevlm_KEY``."""
+
+PARTS = (
+    *("eval_key", "ground_truth", "views", "workspace", "evaluations"),
+    *("prefix", "draws", "groups", "bins", "stages", "faces", "fields", "becomes"),
+)
+"""What is kept, as ``EvaluationResult.to_dict`` gives it."""
+
+
+def save(dataset: fo.Dataset, results: Mapping[str, Any]) -> None:
+    """Keep the results, all of ``PARTS``, under their key."""
+    keep(dataset, f"{KEPT}{results['eval_key']}", RESULTS, results)
+
+
+def keep(dataset: fo.Dataset, key: str, method: str, results: Mapping[str, Any]) -> None:
+    """Keep results with a dataset as the custom run ``key``, in place of earlier ones."""
+    if dataset.has_run(key):
+        dataset.delete_run(key)
+    dataset.register_run(key, fors.RunConfig(method=method))
+    dataset.save_run_results(key, dataset.init_run_results(key, **results), cache=False)
+
+
+def eval_keys(dataset: fo.Dataset) -> list[str]:
+    """Keys of the evaluations whose figures are kept with a dataset, oldest first."""
+    found = []
+    for key in dataset.list_runs():
+        info = dataset.get_run_info(key)
+        if info.config.method == RESULTS:
+            found.append((info.timestamp, key.removeprefix(KEPT)))
+    return [key for _, key in sorted(found)]
+
+
+def evaluated_at(dataset: fo.Dataset, eval_key: str) -> str:
+    """When the figures were kept, as ISO 8601 in UTC."""
+    time: str = dataset.get_run_info(f"{KEPT}{eval_key}").timestamp.isoformat(timespec="seconds")
+    return time
+
+
+def load(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:
+    """What :func:`save` kept.
+
+    Raises :class:`~facevlm.errors.FieldError` where nothing is kept, or was by an older version.
+    """
+    known = eval_keys(dataset)
+    kept = None
+    if eval_key in known:
+        # Read anew: another process may have evaluated again under the same key.
+        kept = dataset.load_run_results(f"{KEPT}{eval_key}", cache=False, load_view=False)
+    if kept is None:
+        raise FieldError(
+            f"Dataset '{dataset.name}' keeps no figures of the evaluation '{eval_key}'. There is: "
+            f"{', '.join(known) or 'none'}. Run 'Evaluate face attributes against ground truth', or facevlm.evaluate."
+        )
+    missing = [part for part in PARTS if not hasattr(kept, part)]
+    if not missing:
+        missing = sorted({name for figures in kept.evaluations for name in _lacking(figures)})
+    if missing:
+        raise FieldError(
+            f"Evaluation '{eval_key}' of dataset '{dataset.name}' was stored by another version of facevlm: it lacks "
+            f"{', '.join(missing)}. Evaluate again."
+        )
+    return {part: getattr(kept, part) for part in PARTS}
+
+
+def _lacking(figures: Mapping[str, Any]) -> set[str]:
+    """What today's figures have and those of an older version have not."""
+    wanted, cell = ({f.name for f in fields(kind)} for kind in (AttributeEvaluation, Cell))
+    return (wanted - set(figures)) | (cell - set(figures.get("overall") or ()))
+
+
+def stage_names(results: Mapping[str, Any]) -> str:
+    """The stages of the evaluated view by name; empty for a whole dataset."""
+    return ", ".join(stage["_cls"].rpartition(".")[2] for stage in json.loads(results["stages"]))

@@ -1,0 +1,233 @@
+"""A target as rows: one per picture, or one per face where attributes are on Detections.
+
+Everything that reads labels reads rows, so that pictures and faces are evaluated by the same code.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import fiftyone as fo
+import numpy as np
+from fiftyone import ViewField as F
+from scipy.optimize import linear_sum_assignment
+
+from facevlm.errors import FieldError
+from facevlm.metrics import Codes, Floats
+from facevlm.store import columns
+from facevlm.store.targets import Collection, document_of
+
+SKIPPED = {"id", "filepath", "media_type", "sample_id"}
+ON_FACES = {"id", "tags", "label", "bounding_box", "mask", "mask_path", "confidence", "index", "instance", "rotation"}
+FACE = "face"
+"""Attribute of a prediction on a face: the id of the Detection that was asked about."""
+MIN_IOU = 0.5
+"""Least overlap of a predicted and a true box without ids, as in Pascal VOC."""
+
+
+class Pictures:
+    """One row per sample."""
+
+    def __init__(self, target: Collection) -> None:
+        self.target = target
+        self._columns: dict[str, list[Any]] = {}
+
+    def load(self, paths: Iterable[str]) -> None:
+        """Read what will be asked for, all in one pass; what was not is read when it is."""
+        missing = [path for path in dict.fromkeys(paths) if path not in self._columns]
+        if missing:
+            self._columns.update(columns.read(self.target, missing))
+
+    def ids(self) -> list[str]:
+        """The sample of every row."""
+        return self.values("id")
+
+    def values(self, path: str) -> list[Any]:
+        """One value per row."""
+        self.load([path])
+        return self._columns[path]
+
+    def tags(self) -> list[list[str]]:
+        return self.values("tags")
+
+    def value_path(self, name: str) -> str:
+        """Where a field keeps its value: the label of a Classification, or the field itself."""
+        return f"{name}.label" if document_of(self.target.get_field(name)) is not None else name
+
+    def candidates(self, kinds: tuple[type, ...]) -> list[str]:
+        """Fields of these kinds, and Classifications."""
+        schema = self.target.get_field_schema()
+        return [n for n, f in schema.items() if n not in SKIPPED and _holds(f, kinds)]
+
+    def answers(self, name: str, *parts: str) -> list[list[Any]]:
+        """Parts of the predictions in a field, one list per part; all None in a row that was not asked about."""
+        paths = [f"{name}.{part}" for part in parts]
+        self.load(paths)
+        return [self._columns[path] for path in paths]
+
+    def scores(self, name: str, width: int) -> Floats:
+        """The predictions' log-probabilities, (rows, width), nan where there are none."""
+        return columns.vectors(self.values(f"{name}.logits"), width)
+
+    def extra(self, name: str) -> int:
+        """Predictions that belong to no row."""
+        return 0
+
+
+class Faces(Pictures):
+    """One row per face: per Detection of the ``field`` that holds ground truth.
+
+    A prediction belongs to the face whose id it carries, else to the one it overlaps most, at least by ``MIN_IOU``,
+    each face getting one at most (Hungarian method, over the intersection over union). A face without a prediction in a
+    picture that was asked about has the outcome ``no_face``.
+    """
+
+    def __init__(self, target: Collection, field: str) -> None:
+        super().__init__(target)
+        self.field, self._root = field, f"{field}.detections."
+        face_ids = target.values(f"{self._root}id")
+        self._sizes = [len(found or ()) for found in face_ids]
+        self.face_ids: list[str] = flat(face_ids)
+        self._at: dict[str, Codes] = {}
+
+    def ids(self) -> list[str]:
+        return self.values("id")
+
+    def values(self, path: str) -> list[Any]:
+        if path.startswith(self._root):
+            return flat(self.target.values(path))
+        return self._spread(super().values(path))
+
+    def _spread(self, values: Sequence[Any]) -> list[Any]:
+        return [value for value, n in zip(values, self._sizes, strict=True) for _ in range(n)]
+
+    def per_picture(self, faces: Sequence[Any]) -> list[list[Any]]:
+        """What belongs to faces, picture by picture."""
+        ends = np.cumsum([0, *self._sizes]).tolist()
+        return [list(faces[a:b]) for a, b in itertools.pairwise(ends)]
+
+    def candidates(self, kinds: tuple[type, ...]) -> list[str]:
+        schema = self.target.get_field_schema(flat=True)
+        there = [
+            n
+            for n, f in schema.items()
+            if n.startswith(self._root) and n.removeprefix(self._root) not in ON_FACES and _holds(f, kinds)
+        ]
+        own = [n for n in there if "." not in n.removeprefix(self._root)]
+        return [*own, f"{self._root}label", *super().candidates(kinds)]
+
+    def answers(self, name: str, *parts: str) -> list[list[Any]]:
+        at = self._matched(name).tolist()
+        found = [flat(v) for v in self.target.values([f"{name}.detections.{part}" for part in parts])]
+        rows = [[values[k] if k >= 0 else None for k in at] for values in found]
+        if "outcome" in parts:
+            asked = self._spread([v is not None for v in self.target.values(f"{name}.detections.id")])
+            outcomes = rows[parts.index("outcome")]
+            for row, (k, here) in enumerate(zip(at, asked, strict=True)):
+                if k < 0 and here:
+                    outcomes[row] = "no_face"
+        return rows
+
+    def scores(self, name: str, width: int) -> Floats:
+        stored = flat(self.target.values(F(f"{name}.detections").map(F("logits"))))
+        table = np.concatenate([columns.vectors(stored, width), np.full((1, width), np.nan)])
+        return np.asarray(table[self._matched(name)])
+
+    def extra(self, name: str) -> int:
+        return len(flat(self.target.values(f"{name}.detections.id"))) - int((self._matched(name) >= 0).sum())
+
+    def _matched(self, name: str) -> Codes:
+        """For every row the place of its prediction among all predictions of the field, or -1."""
+        if name not in self._at:
+            root = f"{name}.detections."
+            boxes, faces = self.target.values([f"{root}bounding_box", _attribute(self.target, f"{root}{FACE}")])
+            true = self.target.values(f"{self._root}bounding_box")
+            known, at, done = iter(self.face_ids), [], 0
+            for mine, said, named in zip(true, boxes, faces, strict=True):
+                ids = [next(known) for _ in mine or ()]
+                at += [k if k < 0 else k + done for k in match(ids, mine or (), named or (), said or ())]
+                done += len(said or ())
+            self._at[name] = np.array(at, dtype=np.int64)
+        return self._at[name]
+
+
+def match(
+    ids: Sequence[str], true: Sequence[Sequence[float]], named: Sequence[str | None], said: Sequence[Sequence[float]]
+) -> list[int]:
+    """For every true box of a picture the index of its prediction or -1: by face id, the others by overlap.
+
+    Boxes are [x, y, w, h] in shares of the picture.
+    """
+    place = {face: k for k, face in enumerate(named) if face is not None}
+    at = [place.get(i, -1) for i in ids]
+    taken = set(at)
+    rows = [r for r, k in enumerate(at) if k < 0]
+    free = [k for k in range(len(said)) if k not in taken and (k >= len(named) or named[k] not in ids)]
+    if rows and free:
+        overlap = iou(np.array([true[r] for r in rows], dtype=float), np.array([said[k] for k in free], dtype=float))
+        for r, k in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[r, k] >= MIN_IOU:
+                at[rows[r]] = free[k]
+    return at
+
+
+def iou(a: Floats, b: Floats) -> Floats:
+    """Intersection over union of boxes (n, 4) and (m, 4) as [x, y, w, h], (n, m); 0 where a box has no area."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
+    both = np.clip(high - low, 0, None).prod(-1)
+    union = a[:, 2:].prod(-1)[:, None] + b[:, 2:].prod(-1)[None] - both
+    return np.asarray(np.nan_to_num(np.divide(both, union, out=np.zeros_like(both), where=union > 0)))
+
+
+def flat(values: Iterable[Sequence[Any] | None]) -> list[Any]:
+    """The items of lists, of which some may be None, one after the other."""
+    return [value for found in values for value in found or ()]
+
+
+def _holds(field: fo.Field, kinds: tuple[type, ...]) -> bool:
+    document = document_of(field)
+    return isinstance(field, kinds) or (document is not None and issubclass(document, fo.Classification))
+
+
+def _attribute(target: Collection, path: str) -> Any:
+    """A path, or where the schema does not know it an expression that is None in every place."""
+    if target.get_field(path) is not None:
+        return path
+    root, _, _ = path.rpartition(".")
+    nothing: Callable[[Any], Any] = F(root).map
+    return nothing(F(FACE))
+
+
+def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = None) -> Pictures:
+    """The rows that fields of predictions are about: pictures, or faces where they are Detections.
+
+    ``faces`` is the Detections field with ground truth; by default the only one that holds no predictions.
+    Raises :class:`~facevlm.errors.FieldError` where it is not known, or where predictions are on pictures and on faces.
+    """
+    kinds = {name: document_of(target.get_field(name)) for name in predicted}
+    on_faces = [n for n, kind in kinds.items() if kind is not None and issubclass(kind, fo.Detections)]
+    if faces is None and not on_faces:
+        return Pictures(target)
+    if len(on_faces) < len(kinds):
+        rest = ", ".join(n for n in kinds if n not in on_faces)
+        raise FieldError(f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.")
+    known = detections_fields(target)
+    chosen = faces or (known[0] if len(known) == 1 else None)
+    if chosen not in known:
+        got = f"'{faces}', which is no field of Detections with ground truth" if faces else "no field of faces"
+        raise FieldError(f"Got {got}, expected faces= one of: {', '.join(known) or 'none is there'}.")
+    return Faces(target, str(chosen))
+
+
+def detections_fields(target: Collection) -> list[str]:
+    """Fields of Detections that facevlm did not write."""
+    found = []
+    for name, field in target.get_field_schema().items():
+        document = document_of(field)
+        ours = target.get_field(f"{name}.detections.outcome") is not None
+        if document is not None and issubclass(document, fo.Detections) and not ours:
+            found.append(name)
+    return found

@@ -1,0 +1,124 @@
+"""Bad input to every command: one line, and an exit status that says whose fault it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fiftyone as fo
+import pytest
+import yaml
+
+from tests.cli.running import JUDGED, Run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "no-such", "--attributes", "gender"], "Unknown dataset 'no-such'. Known: "),
+        (["evaluate", "no-such"], "Unknown dataset 'no-such'. Known: "),
+        (["predict", JUDGED, "--attributes", "gender", "--model", "demoo"], "Unknown model 'demoo'."),
+        (["predict", JUDGED, "--attributes", "gender", "--model", "hf:"], "Got the model 'hf:', expected hf:"),
+        (["predict", JUDGED, "--attributes", "gendr"], "Did you mean 'gender'?"),
+        (["predict", JUDGED, "--attributes", "race7"], "answers gender, race5, age5, emotion7; got 'race7'."),
+        (["predict", JUDGED], "Got no attribute, expected at least one of gender, race5, age5, emotion7."),
+        (["predict", JUDGED, "--attributes", " , "], "Got no attribute, expected at least one of"),
+        (["predict", JUDGED, "--attributes", "gender", "--view", "fw"], "Unknown saved view 'fw'."),
+        (["evaluate", JUDGED, "--view", "fw"], "Did you mean 'few'?"),
+        (["predict", JUDGED, "--attributes", "gender", "--prefix", "9x"], "Got the field prefix '9x', expected"),
+        (["predict", JUDGED, "--attributes", "gender", "--prefix", ""], "Got the field prefix ''"),
+        (["predict", JUDGED, "--attributes", "gender", "--batch-size", "0"], "Got batch_size=0, expected a whole"),
+        (["predict", JUDGED, "--attributes", "gender", "--threads", "-1"], "Got threads=-1, expected a whole"),
+        (["predict", JUDGED, "--attributes", "gender", "--dtype", "float99"], "Unknown dtype 'float99'."),
+        (["predict", JUDGED, "--attributes", "gender", "--prompt", "age5=how?"], "Got prompts for age5, expected only"),
+        (["predict", JUDGED, "--images", "{empty}"], "holds no picture. Expected files that end in"),
+        (["predict", JUDGED, "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
+        (["demo", "--images", "{empty}"], "holds no picture. Expected files that end in"),
+        (["demo", "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
+        (["evaluate", JUDGED, "--prefix", "nope"], "no predictions under the prefix 'nope'. Prefixes with predictions"),
+        (["evaluate", JUDGED, "--attributes", "race5"], "Field 'demo_race5' is not there; need Classification."),
+        (["evaluate", JUDGED, "--truth", "gender=nofield"], "Ground-truth field 'nofield' is not there"),
+        (["evaluate", JUDGED, "--truth", "race5=race"], "Got ground truth for race5, expected only gender, age5."),
+        (["evaluate", JUDGED, "--groups", "filepath"], "Group field 'filepath' is not there or no label."),
+        (["evaluate", JUDGED, "--eval-key", "no key"], "expected letters, digits and underscores"),
+        (["evaluate", JUDGED, "--bins", "side=1,2"], "Got bins for 'side', which holds no numbers."),
+        (["evaluate", JUDGED, "--bins", "age=40,20"], "expected rising numbers such as 20, 40, 60."),
+        (["report", "no-such"], "Unknown dataset 'no-such'. Known: "),
+        (["report", JUDGED, "--eval-key", "nope"], "keeps no figures of the evaluation 'nope'"),
+        (["compare", JUDGED, "--prefixes", "demo"], "expected at least two different ones."),
+        (["compare", JUDGED, "--prefixes", "demo,nope"], "No attribute has predictions under all of demo, nope."),
+        (["sensitivity", "no-such", "--attributes", "gender"], "Unknown dataset 'no-such'. Known: "),
+        (["sensitivity", JUDGED], "Got no attribute, expected at least one of"),
+        (["sensitivity", JUDGED, "--attributes", "gender", "--paraphrase", "age5=old?"], "Got paraphrases for age5"),
+        (["sensitivity", JUDGED, "--attributes", "gender", "--orders", "0"], "Got orders=0, expected a whole number"),
+        (["sensitivity", JUDGED, "--attributes", "gender", "--json", "{empty}"], "Cannot write figures to"),
+        (["attributes", "--attributes-file", "{empty}/no.yaml"], "Cannot read the attribute file"),
+        (["evaluate", JUDGED, "--attributes-file", "{empty}/no.yaml"], "Cannot read the attribute file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_status_two(
+    arguments: list[str], said: str, judged: fo.Dataset, tmp_path: Path, run: Run
+) -> None:
+    done = run(*(argument.replace("{empty}", str(tmp_path)) for argument in arguments))
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("facevlm: ")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["evaluat"], "invalid choice: 'evaluat'"),
+        (["predict"], "the following arguments are required: dataset"),
+        (["predict", "x", "--prompt", "gender"], "argument --prompt: got 'gender', expected NAME=VALUE"),
+        (["predict", "x", "--prompt", "gender= "], "argument --prompt: got 'gender= ', expected NAME=VALUE"),
+        (["evaluate", "x", "--truth", "=sex"], "argument --truth: got '=sex', expected NAME=VALUE"),
+        (["evaluate", "x", "--bins", "age"], "argument --bins: got 'age', expected NAME=VALUE"),
+        (["evaluate", "x", "--bins", "age=a,b"], "argument --bins: got 'age=a,b', expected FIELD=NUMBERS such as"),
+        (["compare", "x"], "the following arguments are required: --prefixes"),
+        (["predict", "x", "--batch-size", "few"], "argument --batch-size: invalid int value: 'few'"),
+        (["predict", "x", "--decode", "guess"], "argument --decode: invalid choice: 'guess'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_command_line_is_answered_with_the_usage(arguments: list[str], said: str, run: Run) -> None:
+    done = run(*arguments)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("usage: facevlm")
+    assert said in done.err
+
+
+def test_a_bad_attribute_file_is_named(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(yaml.safe_dump({"attributes": {"hat": {"labels": "yes"}}}), encoding="utf-8")
+    done = run("attributes", "--attributes-file", str(path))
+    assert (done.status, done.out) == (2, "")
+    assert "Attribute 'hat': expected 'labels' to be a list" in done.err
+
+
+def test_a_json_file_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    done = run("evaluate", JUDGED, "--json", str(tmp_path / "no" / "figures.json"))
+    assert done.status == 2
+    assert done.err.startswith("facevlm: ")
+
+
+def test_a_report_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "file"
+    path.write_text("x")
+    done = run("report", JUDGED, "--out", str(path))
+    assert (done.status, done.out) == (2, "")
+    assert "expected a folder" in done.err
+
+
+@pytest.mark.parametrize("place", ["/nowhere/at/all", "{empty}"])
+def test_a_model_that_cannot_be_loaded_is_status_one(place: str, faces: fo.Dataset, tmp_path: Path, run: Run) -> None:
+    checkpoint = place.replace("{empty}", str(tmp_path))
+    done = run("predict", faces.name, "--attributes", "gender", "--model", f"hf:{checkpoint}", "--prefix", "p")
+    assert (done.status, done.out) == (1, "")
+    assert f"facevlm: Cannot load model 'hf:{checkpoint}'" in done.err
+    assert "Traceback" not in done.err
+    faces.reload()
+    assert not faces.has_field("p_gender")
+    assert faces.list_runs() == []

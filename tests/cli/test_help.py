@@ -1,0 +1,85 @@
+"""The help of every command names its options."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import facevlm
+from tests.cli.running import Run
+
+LOADING = {
+    "--device",
+    "--dtype",
+    "--revision",
+    "--quantize",
+    "--attention",
+    "--compile",
+    "--memory-gb",
+    "--trust-remote-code",
+}
+QUESTION = {"--images", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
+ASKING = {"--prefix", "--batch-size", "--overwrite", "--decode"}
+OPTIONS = {
+    "demo": {"--images"},
+    "predict": QUESTION | LOADING | ASKING | {"--threads", "--separate"},
+    "probe": QUESTION | LOADING | {"--faces", "--seed", "--batch-size", "--json"},
+    "evaluate": {
+        "--view",
+        "--prefix",
+        "--attributes",
+        "--attributes-file",
+        "--truth",
+        "--groups",
+        "--bins",
+        "--faces",
+        "--pairs",
+        "--eval-key",
+        "--draws",
+        "--json",
+    },
+    "report": {"--prefix", "--eval-key", "--out", "--pictures"},
+    "compare": {
+        "--view",
+        "--prefixes",
+        "--attributes",
+        "--attributes-file",
+        "--truth",
+        "--groups",
+        "--faces",
+        "--save-views",
+        "--json",
+    },
+    "sensitivity": (QUESTION | LOADING | ASKING) - {"--prompt"}
+    | {"--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
+    "check": {
+        "--view",
+        "--fields",
+        "--age",
+        "--boxes",
+        "--splits",
+        "--near",
+        "--oldest",
+        "--threads",
+        "--attributes-file",
+        "--json",
+    },
+    "paper": LOADING | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--batch-size", "--json"},
+    "models": set(),
+    "attributes": {"--attributes-file"},
+}
+
+
+@pytest.mark.parametrize("command", sorted(OPTIONS))
+def test_the_help_of_a_command_names_every_option(command: str, run: Run) -> None:
+    done = run(command, "--help")
+    assert (done.status, done.err) == (0, "")
+    assert set(re.findall(r"--[a-z][a-z-]*", done.out)) == OPTIONS[command] | {"--help"}
+
+
+def test_the_help_names_every_command(run: Run) -> None:
+    done = run("--help")
+    assert done.status == 0
+    assert all(re.search(rf"^    {command}\s", done.out, re.MULTILINE) for command in OPTIONS)
+    assert run("--version").out == f"facevlm {facevlm.__version__}\n"

@@ -1,0 +1,27 @@
+"""facevlm models and facevlm attributes."""
+
+from __future__ import annotations
+
+from facevlm.attributes import shipped
+from facevlm.backends import cards, families
+from tests.cli.running import Run
+
+
+def test_models_are_listed_with_whether_they_are_here(run: Run) -> None:
+    done = run("models")
+    assert (done.status, done.err) == (0, "")
+    assert done.rows("demo")[0][-1] == "here"
+    assert done.rows("facescan")[0][3:5] == ["4 x 2.9 B", "23.4 GB"]
+    assert done.rows("facescan")[0][-1].startswith("not here")
+    assert all(done.rows(name) for name in cards.shipped())
+    assert "hf:ID-or-folder takes any checkpoint of these families: " in done.out
+    assert all(title in done.out for title in families.titles())
+
+
+def test_attributes_are_listed_with_their_maps(run: Run) -> None:
+    done = run("attributes")
+    assert (done.status, done.err) == (0, "")
+    assert all(done.rows(name) for name in shipped().attributes)
+    assert all(f"\n  {source} -> {target}: " in done.out for source, target in shipped().maps)
+    assert "emotion7 -> emotion8: every label as it is\n" in done.out
+    assert "age in years -> age5: groups begin at 0, 10, 20, 40, 60\n" in done.out
