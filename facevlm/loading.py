@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from facevlm.datasets import catalog, diversefaces
 from facevlm.datasets.records import Log, Reader, Record
-from facevlm.errors import InputError
+from facevlm.errors import InputError, LayoutError
 from facevlm.store import loading
 
 
@@ -69,7 +69,10 @@ def load(
 def _started(reader: Reader, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
     """The records, once the first one is there: whatever is wrong with the folder is said before a dataset is made."""
     records = reader.read(folder, log, split)
-    first = next(records, None)
+    try:
+        first = next(records, None)
+    except OSError as error:
+        raise LayoutError(f"Cannot read '{folder}': {error}") from error
     if first is None:
         why = f"no picture of split '{split}'" if split and not log.count else "no usable picture"
         rows = f" Left out: {log.count}, such as {'; '.join(log.rows[:3])}." if log.rows else ""
@@ -119,7 +122,9 @@ def build_diversefaces(
         log=log,
     )
     built = load("diversefaces", root, dataset_name=dataset_name, overwrite=overwrite)
+    info = built.info[loading.INFO]
+    info["composed_from"] = {"dataset": dataset.name, "seed": seed, **loading.origin(dataset)}
     if log.count:
-        built.info[loading.INFO]["skipped"] = log.to_dict()
-        built.save()
+        info["skipped"] = log.to_dict()
+    built.save()
     return built

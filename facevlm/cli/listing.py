@@ -45,7 +45,7 @@ def _amount(number: float) -> str:
 def _attributes(args: argparse.Namespace) -> None:
     registry = _options.registry(args.attributes_file)
     rows = [[a.name, a.title, a.kind, ", ".join(a.labels), a.question] for a in registry.attributes.values()]
-    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[10, 24, 8, 44, 30]))
+    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[12, 24, 8, 44, 30]))
     print("\nMaps between label sets, many to one (labels that are not named stay as they are):")
     for label_map in registry.maps.values():
         changed = ", ".join(f"{k} -> {v}" for k, v in label_map.labels.items() if k != v) or "every label as it is"

@@ -117,5 +117,5 @@ def _pictures(folder: Path) -> Path | None:
 def _partition(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
-    text = path.read_text(encoding="utf-8").replace(",", " ")
+    text = path.read_text(encoding="utf-8", errors="replace").replace(",", " ")
     return {parts[0]: parts[1] for parts in map(str.split, text.splitlines()) if len(parts) == 2}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facevlm.attributes import get
 from facevlm.datasets import files, folders
 from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, named
 from facevlm.errors import InputError
@@ -41,7 +42,7 @@ class FER2013(Reader):
         self.check_split(split)
         table = files.find(folder, TABLES)
         if table is None:
-            yield from folders.labelled(self, "emotion7", folder, log, split)
+            yield from folders.labelled(self, get("emotion7"), folder, log, split)
             return
         if not self.extract_to:
             raise InputError(

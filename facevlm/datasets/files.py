@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -74,6 +73,12 @@ def table(
             yield record
 
 
+def header(path: Path) -> list[str]:
+    """The names of a CSV file's columns."""
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as handle:
+        return [name.strip() for name in next(csv.reader(handle, skipinitialspace=True), [])]
+
+
 def rows(path: Path, required: Collection[str], log: Log, header: list[str] | None = None) -> Iterator[tuple[int, Row]]:
     """Line number and row of a CSV file, of the rows that have a value in every column.
 
@@ -101,18 +106,15 @@ def rows(path: Path, required: Collection[str], log: Log, header: list[str] | No
                 yield reader.line_num, row
 
 
-def words(path: Path, log: Log, count: int, skip_lines: int = 0) -> Iterator[tuple[int, list[str]]]:
+def words(path: Path, log: Log, count: int) -> Iterator[tuple[int, list[str]]]:
     """Line number and words of the lines of a text file that have ``count`` words."""
     with open(path, encoding="utf-8", errors="replace") as handle:
-        for number, parts in _numbered(handle, skip_lines):
+        for number, line in enumerate(handle, 1):
+            parts = line.split()
             if len(parts) == count:
                 yield number, parts
             elif parts:
                 log.skip(f"not {count} words", f"{path}:{number}", f"got {len(parts)}")
-
-
-def _numbered(handle: TextIO, skip_lines: int) -> Iterator[tuple[int, list[str]]]:
-    return ((number, line.split()) for number, line in enumerate(handle, 1) if number > skip_lines)
 
 
 def inside(root: Path | str, name: str) -> str:

@@ -12,23 +12,27 @@ from facevlm.attributes import canonical
 from facevlm.datasets import files
 from facevlm.datasets.records import Card, Log, Reader, Record
 from facevlm.errors import InputError
+from facevlm.types import Attribute
 
 
-def field_of(attribute: str) -> str:
+def field_of(attribute: Attribute) -> str:
     """The ground-truth field of an attribute: its family, and ``age_group`` for ages."""
-    family = attributes.get(attribute).family
-    return "age_group" if family == "age" else family
+    return "age_group" if attribute.family == "age" else attribute.family
 
 
-def labelled(reader: Reader, attribute: str, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
-    """Records of pictures in folders that are named after labels of an attribute, perhaps inside folders named after
-    splits."""
-    field, asked, found = field_of(attribute), attributes.get(attribute), False
+def registry(path: str) -> attributes.Registry:
+    """The shipped attributes, and those of a file or set if one is named."""
+    return attributes.load(path) if path else attributes.shipped()
+
+
+def labelled(reader: Reader, attribute: Attribute, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
+    """Records of pictures in folders named after labels of an attribute, perhaps inside folders named after splits."""
+    field, found = field_of(attribute), False
     for path in files.pictures(folder) if folder.is_dir() else ():
         above = os.path.relpath(os.path.dirname(path), folder).split(os.sep)
-        said = canonical(asked, above[-1])
+        said = canonical(attribute, above[-1])
         if said is None:
-            log.skip(f"folder is no label of {attribute}", path, above[-1])
+            log.skip(f"folder is no label of {attribute.name}", path, above[-1])
             continue
         found = True
         part = next((files.SPLITS[name.lower()] for name in above[:-1] if name.lower() in files.SPLITS), None)
@@ -40,9 +44,11 @@ def labelled(reader: Reader, attribute: str, folder: Path, log: Log, split: str 
 
 @dataclass(frozen=True)
 class Folders(Reader):
-    """``attribute`` is the one whose labels the folders are named after, such as emotion7."""
+    """``attribute`` is the one whose labels the folders are named after, such as emotion7;
+    ``attributes_file`` has more attributes."""
 
     attribute: str = ""
+    attributes_file: str = ""
 
     card = Card(
         name="folders",
@@ -57,10 +63,13 @@ class Folders(Reader):
     )
 
     def fields(self, folder: Path) -> Mapping[str, str]:
-        if not self.attribute:
-            raise InputError("Name the attribute whose labels the folders stand for, such as attribute=emotion7.")
-        return {field_of(self.attribute): self.attribute}
+        asked = self._asked()
+        return {field_of(asked): asked.name}
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
-        self.fields(folder)
-        yield from labelled(self, self.attribute, folder, log, split)
+        yield from labelled(self, self._asked(), folder, log, split)
+
+    def _asked(self) -> Attribute:
+        if not self.attribute:
+            raise InputError("Name the attribute whose labels the folders stand for, such as attribute=emotion7.")
+        return registry(self.attributes_file).get(self.attribute)

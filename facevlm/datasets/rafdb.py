@@ -12,8 +12,7 @@ from facevlm.datasets import files
 from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, named
 from facevlm.errors import InputError
 
-EMOTIONS = ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral")
-"""Emotions 1 to 7."""
+EMOTIONS = dict(zip("1234567", ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"), strict=True))
 GENDERS = ("Male", "Female", "")
 RACES = ("White", "Black", "Asian")
 KINDS = {"aligned": "_aligned", "original": ""}
@@ -67,9 +66,9 @@ def _record(name: str, code: str, root: Path, manual: Path | None) -> Record:
     part = stem.partition("_")[0]
     if part not in ("train", "test"):
         raise BrokenRow("name begins with neither train_ nor test_", name)
-    labels = {"emotion": named(("", *EMOTIONS), code, "emotion")}
-    if not labels["emotion"]:
-        raise BrokenRow("emotion is none of 1 to 7", "got '0'")
+    if code not in EMOTIONS:
+        raise BrokenRow("emotion is none of 1 to 7", f"got '{code}'")
+    labels = {"emotion": EMOTIONS[code]}
     if manual is not None:
         labels |= _manual(manual / f"{stem}_manu_attri.txt")
     return Record(files.picture(root, f"{stem}{KINDS[root.name]}{dot}{suffix}"), labels, split=part)

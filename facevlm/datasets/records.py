@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -13,6 +13,7 @@ from typing import ClassVar
 from facevlm import attributes
 from facevlm.attributes import canonical, translate
 from facevlm.errors import InputError, LayoutError
+from facevlm.types import Attribute
 
 SHOWN = 100
 """So many rows that were left out are named; all are counted."""
@@ -148,20 +149,33 @@ def _contents(folder: Path) -> str:
     return f"holds {', '.join(names[:6])}" + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
+def labeller(attribute: Attribute) -> Callable[[str], str]:
+    """A function from a spelling to the label, which raises :class:`BrokenRow` for a value that spells none."""
+
+    @functools.lru_cache(maxsize=4096)
+    def find(value: str) -> str | None:
+        return canonical(attribute, value)
+
+    def label_of(value: str) -> str:
+        found = find(value)
+        if found is None:
+            raise BrokenRow(f"no label of {attribute.name}", f"got '{value}'")
+        return found
+
+    return label_of
+
+
+@functools.cache
+def _shipped(attribute: str) -> Callable[[str], str]:
+    return labeller(attributes.get(attribute))
+
+
 def label(attribute: str, value: str) -> str:
-    """The label that a value spells.
+    """The label of a shipped attribute that a value spells.
 
     Raises :class:`BrokenRow` for a value that is none of the attribute's.
     """
-    found = _label(attribute, value)
-    if found is None:
-        raise BrokenRow(f"no label of {attribute}", f"got '{value}'")
-    return found
-
-
-@functools.lru_cache(maxsize=8192)
-def _label(attribute: str, value: str) -> str | None:
-    return canonical(attributes.get(attribute), value)
+    return _shipped(attribute)(value)
 
 
 @functools.lru_cache(maxsize=8192)

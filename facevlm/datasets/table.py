@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from facevlm import attributes
-from facevlm.attributes import YEARS
+from facevlm.attributes import YEARS, Registry, canonical
 from facevlm.datasets import files
-from facevlm.datasets.folders import field_of
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, label
+from facevlm.datasets.folders import field_of, registry
+from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, labeller
 from facevlm.errors import InputError, TaxonomyError
+from facevlm.types import Attribute
 
 PICTURE = ("filepath", "file", "filename", "image", "image_path", "path", "picture")
 SPLIT = ("split", "set", "partition", "usage")
-FAMILIES = {"gender": "gender", "race": "race7", "emotion": "emotion8", "age_group": "age9"}
-"""Columns that are found by their names, and the finest attribute of each; a coarser one of the family is taken where
-it fits better."""
+FAMILIES = {"gender": "gender", "race": "race", "emotion": "emotion", "age_group": "age"}
+"""Columns that are found by their names, and the family whose attribute fits the first rows best."""
 LOOKED_AT = 1000
-"""Rows from which the label set of a column is told."""
+
+Meaning = Mapping[str, Attribute | None]
+"""Column -> the attribute of its labels, or None for years."""
 
 
 @dataclass(frozen=True)
 class Table(Reader):
     """``columns`` says what columns hold, such as ``sex=gender,ethnicity=race5,years=age``; without it, columns named
     gender, race, emotion, age_group, age, or like an attribute are taken. ``file`` is the CSV where there are several,
-    ``pictures`` the folder that its paths start from."""
+    ``pictures`` the folder that its paths start from, ``attributes_file`` has more attributes."""
 
     columns: str = ""
     file: str = ""
     pictures: str = ""
+    attributes_file: str = ""
 
     card = Card(
         name="csv",
@@ -47,7 +48,7 @@ class Table(Reader):
 
     def fields(self, folder: Path) -> Mapping[str, str]:
         _, meaning = self._columns(folder, self._table(folder))
-        return {field_of(name): name for name in meaning.values() if name != YEARS}
+        return {field_of(found): found.name for found in meaning.values() if found}
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
         path = self._table(folder)
@@ -64,10 +65,10 @@ class Table(Reader):
 
         yield from files.table(path, [picture, *meaning], log, convert)
 
-    def _columns(self, folder: Path, path: Path) -> tuple[list[str], dict[str, str]]:
+    def _columns(self, folder: Path, path: Path) -> tuple[list[str], Meaning]:
         """All columns, and what those that hold labels or years mean."""
-        names, sample = _head(path)
-        meaning = _given(self.columns, names) if self.columns else _guessed(names, sample, path)
+        names, known = files.header(path), registry(self.attributes_file)
+        meaning = _given(self.columns, names, known) if self.columns else _guessed(names, path, known)
         if not meaning:
             raise self.reject(folder, f"has a table, {path.name}, without a column of labels ({', '.join(names)})")
         return names, meaning
@@ -87,56 +88,52 @@ class Table(Reader):
         return found[0]
 
 
-def _head(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as handle:
-        reader = csv.DictReader(handle, skipinitialspace=True)
-        names = [str(name).strip() for name in reader.fieldnames or []]
-        reader.fieldnames = names
-        return names, list(itertools.islice(reader, LOOKED_AT))
-
-
 def _column(names: list[str], usual: tuple[str, ...]) -> str | None:
     return next((name for name in names if name.lower() in usual), None)
 
 
-def _given(columns: str, names: list[str]) -> dict[str, str]:
-    """Column -> attribute or ``years``, as the caller says."""
-    found = {}
+def _given(columns: str, names: list[str], known: Registry) -> Meaning:
+    """As the caller says."""
+    found: dict[str, Attribute | None] = {}
     for part in columns.split(","):
         column, equals, attribute = (text.strip() for text in part.partition("="))
         if not equals or column not in names:
             raise InputError(f"Got columns '{part.strip()}', expected COLUMN=ATTRIBUTE with one of {', '.join(names)}.")
-        found[column] = YEARS if attribute in ("age", YEARS) else attributes.get(attribute).name
+        found[column] = None if attribute in ("age", YEARS) else known.get(attribute)
     return found
 
 
-def _guessed(names: list[str], sample: list[dict[str, str]], path: Path) -> dict[str, str]:
-    """Column -> attribute or ``years``, from the names of the columns and the first rows."""
-    known, found = attributes.shipped(), {}
+def _guessed(names: list[str], path: Path, known: Registry) -> Meaning:
+    """From the names of the columns and the first rows."""
+    sample = [row for _, row in itertools.islice(files.rows(path, (), Log()), LOOKED_AT)]
+    found: dict[str, Attribute | None] = {}
     for name in names:
         if name.lower() in ("age", YEARS):
-            found[name] = YEARS
+            found[name] = None
         elif name in known.attributes:
-            found[name] = name
+            found[name] = known.get(name)
         elif name.lower() in FAMILIES:
-            values = {row.get(name) for row in sample}
-            found[name] = _recognised(name, values, path)
+            found[name] = _fitting(name, [row[name] for row in sample if row[name].strip()], path, known)
     return found
 
 
-def _recognised(name: str, values: set[str | None], path: Path) -> str:
-    try:
-        attribute = attributes.recognise(values, attributes.get(FAMILIES[name.lower()]), attributes.shipped())
-    except TaxonomyError as error:
+def _fitting(name: str, values: list[str], path: Path, known: Registry) -> Attribute:
+    """The attribute of the family that knows most of the values; the first of those that tie, which is the finest."""
+    family = known.family(FAMILIES[name.lower()])
+    fits = {a.name: sum(canonical(a, value) is not None for value in values) for a in family}
+    best = max(family, key=lambda a: fits[a.name])
+    if fits[best.name] * 2 < len(values):
+        strange = sorted({value for value in values if canonical(best, value) is None})
         raise TaxonomyError(
-            f"{path}, column '{name}': {error} Say what columns hold with columns=COLUMN=ATTRIBUTE,..."
-        ) from error
-    return attribute if isinstance(attribute, str) else attribute.name
+            f"{path}, column '{name}': got {', '.join(strange[:5])}, expected labels of one of "
+            f"{', '.join(a.name for a in family)}. Say what columns hold with columns=COLUMN=ATTRIBUTE,..."
+        )
+    return best
 
 
-def _maker(meaning: Mapping[str, str], root: Path, picture: str, part: str | None) -> Callable[[files.Row], Record]:
-    labels = {column: (field_of(name), name) for column, name in meaning.items() if name != YEARS}
-    years = next((column for column, name in meaning.items() if name == YEARS), None)
+def _maker(meaning: Meaning, root: Path, picture: str, part: str | None) -> Callable[[files.Row], Record]:
+    labels = {column: (field_of(found), labeller(found)) for column, found in meaning.items() if found}
+    years = next((column for column, found in meaning.items() if found is None), None)
 
     def make(row: files.Row) -> Record:
         age = files.number(row[years], "age") if years and row[years].strip() else None
@@ -145,7 +142,7 @@ def _maker(meaning: Mapping[str, str], root: Path, picture: str, part: str | Non
         split = row[part].strip().lower() if part else ""
         return Record(
             filepath=files.picture(root, row[picture]),
-            labels={field: label(name, row[column]) for column, (field, name) in labels.items() if row[column].strip()},
+            labels={field: said(row[column]) for column, (field, said) in labels.items() if row[column].strip()},
             age=age,
             split=files.SPLITS.get(split, split) or None,
         )

@@ -110,6 +110,12 @@ def build(name: str, records: Iterable[Record]) -> fo.Dataset:
     return dataset
 
 
+def origin(dataset: fo.Dataset) -> dict[str, Any]:
+    """Source and licence of a loaded dataset, as far as it says."""
+    info = dataset.info.get(INFO) or {}
+    return {key: info[key] for key in ("source", "licence", "citation", "url") if key in info}
+
+
 def people(dataset: fo.Dataset) -> tuple[list[Record], dict[str, str]]:
     """The people of a dataset with one face per picture, and the attribute of each field of their labels.
 
