@@ -16,7 +16,7 @@ from facevlm.attributes import Registry, label_map
 from facevlm.backends import Backend, Options
 from facevlm.backends.cards import Card, shipped
 from facevlm.errors import FacevlmError, InputError, lookup
-from facevlm.evaluation import AttributeEvaluation, to_plain
+from facevlm.evaluation import AttributeEvaluation, ClassRow, to_plain
 from facevlm.published import Difference, Paper, Table
 from facevlm.store import database
 from facevlm.store.targets import Collection
@@ -46,6 +46,7 @@ class Row:
     f1_low: float
     f1_high: float
     eval_key: str
+    classes: tuple[ClassRow, ...] = ()
     system: str | None = None
     difference: Difference | None = None
 
@@ -281,6 +282,7 @@ def _row(paper: Paper, model: str, table: Table, asked: str, key: str, found: At
         f1_low=cell.f1_low,
         f1_high=cell.f1_high,
         eval_key=key,
+        classes=found.classes,
         system=system if figures else None,
         difference=published.compare(right, cell.n, figures.accuracy, table.n) if figures else None,
     )

@@ -32,7 +32,8 @@ class Figures:
 class Table:
     """One published comparison: a data set, the tags of its test split, the label set, n, and figures by system.
 
-    ``boxes`` tells that every face of a picture counts, not the picture.
+    ``boxes`` tells that every face of a picture counts, not the picture. ``classes`` holds precision, recall and F1 of
+    each label, as shares of 1, of the systems for which they are published.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Table:
     figures: Mapping[str, Figures]
     split: tuple[str, ...] = ()
     boxes: bool = False
+    classes: Mapping[str, Mapping[str, tuple[float, float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,12 @@ def _table(name: str, raw: Mapping[str, Any]) -> Table:
         system: Figures(*(None if v is None else v / 100 for v in row))  # type: ignore[arg-type]
         for system, row in raw["figures"].items()
     }
-    rest = {key: value for key, value in raw.items() if key not in ("figures", "split")}
-    return Table(name=name, figures=figures, split=tuple(raw.get("split", ())), **rest)
+    classes = {
+        system: {label: tuple(v / 100 for v in row) for label, row in rows.items()}
+        for system, rows in raw.get("classes", {}).items()
+    }
+    rest = {key: value for key, value in raw.items() if key not in ("figures", "split", "classes")}
+    return Table(name=name, figures=figures, split=tuple(raw.get("split", ())), classes=classes, **rest)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from PIL import Image
 import facevlm
 from facevlm import cli, loading, paper
 from facevlm.attributes import canonical, get, label_map, shipped
+from facevlm.cli import paper as paper_command
 from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, TaxonomyError, UnknownName
 from facevlm.paper import Result, reproduce
@@ -231,6 +232,15 @@ def test_unknown_models_and_views_stop_before_anything_is_run(fairface: fo.Datas
 # The command line
 
 
+def test_classes_stand_beside_the_published_ones(fairface: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run({"fairface": fairface}, backend("facescan", wrong=(3,)), tables=["race7"])
+    paper_command._show(found["fairface-race7"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["Indian", "1", "50.0", "78.0", "100.0", "79.0", "66.7", "79.0"] in lines
+    assert ["White", "2", "100.0", "79.0", "100.0", "81.0", "100.0", "80.0"] in lines
+    assert found["fairface-race7"].to_dict()["rows"][0]["classes"][0]["label"] == "Black"
+
+
 def test_the_command_without_a_dataset_prints_the_published_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["paper", "--tables", "race7,emotion8"]) == 0
     out = capsys.readouterr().out
@@ -261,13 +271,9 @@ def test_the_command_prints_ones_own_row_and_the_view(
     assert cli.main([*command, "--view", "utkface=few"]) == 0
 
 
-def test_the_command_tells_differences_from_noise(
-    fairface: fo.Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_tells_differences_from_noise(fairface: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     found = run({"fairface": fairface}, backend("llava-next", wrong=(0, 1, 2, 3)), tables=["fairface-gender"])
-    from facevlm.cli import paper as command
-
-    command._show(found["fairface-gender"])
+    paper_command._show(found["fairface-gender"])
     out = capsys.readouterr().out
     assert "> llava-next = LLaVA-NeXT 7B (here)" in out
     assert "-45.3" in out

@@ -58,6 +58,18 @@ def test_figures_that_the_paper_is_known_by() -> None:
     assert "s41598-026-39584-3" in PAPER.sources[1]
 
 
+def test_classes_are_those_of_the_label_set() -> None:
+    told = {t.name: t.classes for t in PAPER.tables.values() if t.classes}
+    assert set(told) == {"fairface-race7", "fairface-age5"}
+    for name, systems in told.items():
+        for system, rows in systems.items():
+            table = PAPER.tables[name]
+            assert set(rows) == set(attributes.get(table.attribute).labels)
+            means = [sum(row[k] for row in rows.values()) / len(rows) for k in range(3)]
+            figures = table.figures[system]
+            assert means == pytest.approx([figures.precision, figures.recall, figures.f1], abs=0.01)
+
+
 def test_tables_by_name_label_set_or_data_set() -> None:
     assert len(PAPER.select(None)) == len(PAPER.tables) == 11
     assert [t.name for t in PAPER.select(["gender"])] == ["fairface-gender", "utkface-gender", "diversefaces-gender"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from facevlm.published import Figures
 
 HEADER = ["system", "n", "answered", "accuracy", report.INTERVAL, "macro P", "macro R", "macro F1", "difference", "p"]
+CLASS_HEADER = ["class", "n", "precision", "published", "recall", "published", "F1", "published"]
 LEGEND = (
     "\nFigures in per cent; accuracy counts faces without an answer as wrong. difference: own accuracy minus the\n"
     "published one of the same system; p: two-sided test of two independent proportions. 'within noise' is p of 0.05\n"
@@ -119,6 +120,10 @@ def _show(result: Result) -> None:
         of = [f"dataset '{result.dataset}'", f"view '{result.view}'" if result.view else "no view, all samples"]
         of += [f"tag '{result.split}'"] if result.split else []
         print(f"'here' is of {', '.join(of)}; FiftyOne evaluations: {', '.join(r.eval_key for r in result.rows)}")
+    for row in result.rows:
+        if row.system is not None and row.system in table.classes:
+            print(f"\n{row.model}, per class, own and published:")
+            print(tabulate(_classes(row, table.classes[row.system]), CLASS_HEADER, disable_numparse=True))
     for reason in result.missing:
         print(f"Not run: {reason}")
 
@@ -147,6 +152,14 @@ def _own(row: Row) -> list[str]:
         *map(report.share, (row.precision, row.recall, row.f1)),
         *noise,
     ]
+
+
+def _classes(row: Row, told: Mapping[str, tuple[float, float, float]]) -> list[list[str]]:
+    rows = []
+    for one in row.classes:
+        pairs = zip((one.precision, one.recall, one.f1), told[one.label], strict=True)
+        rows.append([one.label, f"{one.n:,}", *(report.share(value) for pair in pairs for value in pair)])
+    return rows
 
 
 def _show_state(wanted: Sequence[str]) -> None:
