@@ -138,7 +138,7 @@ def _found(
 ) -> Iterator[Finding]:
     yield from hygiene.unreadable(prints)
     yield from hygiene.copies(prints, look.copies)
-    yield from hygiene.near_copies(look.same, look.alike, look.nearest.tolist())
+    yield from hygiene.near_copies(look.same, look.alike, look.nearest.tolist(), material.labels)
     yield from hygiene.conflicts(look.copies, material.labels)
     yield from hygiene.leaks(look.groups, material.splits)
     yield from hygiene.ages(material.ages, oldest)

@@ -76,14 +76,17 @@ def copies(prints: Fingerprints, same: Sequence[tuple[int, ...]]) -> list[Findin
     return findings
 
 
-def near_copies(same: Groups, alike: Sequence[tuple[int, ...]], nearest: Sequence[int]) -> list[Finding]:
-    """Groups of pictures that look alike and are not all identical."""
+def near_copies(
+    same: Groups, alike: Sequence[tuple[int, ...]], nearest: Sequence[int], labels: Mapping[str, Sequence[Any]]
+) -> list[Finding]:
+    """Groups of pictures that look alike and are not all identical, and where their labels differ."""
     findings = []
     for group in alike:
         different = len({int(same[at]) for at in group})
         if different > 1:
             bits = max(nearest[at] for at in group)
             reason = f"{different} pictures that look alike: up to {bits} of {BITS} bits from the next one"
+            reason = "; ".join([reason, *_differing(group, labels)])
             findings.append(Finding(NEAR_DUPLICATE, group, reason))
     return findings
 
@@ -92,11 +95,16 @@ def conflicts(same: Iterable[tuple[int, ...]], labels: Mapping[str, Sequence[Any
     """Groups of identical pictures with different labels in any field; an unlabelled picture conflicts with none."""
     findings = []
     for group in same:
-        told = {field: {values[at] for at in group} - {None} for field, values in labels.items()}
-        parts = [f"{field}: {' or '.join(sorted(map(str, seen)))}" for field, seen in told.items() if len(seen) > 1]
+        parts = _differing(group, labels)
         if parts:
             findings.append(Finding(LABEL_CONFLICT, group, "; ".join(parts)))
     return findings
+
+
+def _differing(group: tuple[int, ...], labels: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What a group's labels are, field by field, where there is more than one."""
+    told = {field: {values[at] for at in group} - {None} for field, values in labels.items()}
+    return [f"{field}: {' or '.join(sorted(map(str, seen)))}" for field, seen in told.items() if len(seen) > 1]
 
 
 def leaks(groups: Iterable[tuple[int, ...]], splits: Sequence[frozenset[str]]) -> list[Finding]:

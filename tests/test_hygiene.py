@@ -49,8 +49,12 @@ def test_of_copies_all_but_the_first_are_at_fault() -> None:
 
 def test_near_copies_are_not_identical() -> None:
     same, nearest = np.array([0, 0, 1, 2, 2]), [0, 0, 12, 0, 0]
-    found = hygiene.near_copies(same, [(0, 1, 2), (3, 4)], nearest)
-    assert said(found) == [((0, 1, 2), "2 pictures that look alike: up to 12 of 256 bits from the next one")]
+    alike = [(0, 1, 2), (3, 4)]
+    found = hygiene.near_copies(same, alike, nearest, {})
+    reason = "2 pictures that look alike: up to 12 of 256 bits from the next one"
+    assert said(found) == [((0, 1, 2), reason)]
+    differing = hygiene.near_copies(same, alike, nearest, {"race": ["a", "a", "b", "a", "a"], "n": [1, 1, None, 2, 2]})
+    assert said(differing) == [((0, 1, 2), f"{reason}; race: a or b")]
 
 
 def test_labels_conflict_where_both_are_known() -> None:
