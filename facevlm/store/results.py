@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
@@ -47,10 +48,10 @@ def eval_keys(dataset: fo.Dataset) -> list[str]:
     return [key for _, key in sorted(found)]
 
 
-def evaluated_at(dataset: fo.Dataset, eval_key: str) -> str:
-    """When the figures were kept, as ISO 8601 in UTC."""
-    time: str = dataset.get_run_info(f"{KEPT}{eval_key}").timestamp.isoformat(timespec="seconds")
-    return time
+def evaluated_at(dataset: fo.Dataset, eval_key: str) -> datetime:
+    """When the figures were kept, in UTC."""
+    time: datetime = dataset.get_run_info(f"{KEPT}{eval_key}").timestamp
+    return time.replace(tzinfo=timezone.utc)
 
 
 def load(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:
