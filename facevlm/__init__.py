@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facevlm import attributes as attributes
+    from facevlm import datasets as datasets
     from facevlm import paper as paper
     from facevlm import sources as sources
     from facevlm.api import apply as apply
@@ -30,6 +31,7 @@ __all__ = [
     "attributes",
     "check",
     "compare",
+    "datasets",
     "evaluate",
     "open_backend",
     "paper",
@@ -38,7 +40,7 @@ __all__ = [
     "sources",
 ]
 
-_SUBMODULES = ("attributes", "paper", "sources")
+_SUBMODULES = ("attributes", "datasets", "paper", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.evaluating",

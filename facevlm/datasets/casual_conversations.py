@@ -75,7 +75,7 @@ def _people(table: Path) -> Mapping[str, Any]:
 
 def _labels(said: Mapping[str, Any]) -> tuple[dict[str, str], float | None]:
     """Labels and age in years; what a person did not tell ("N/A") is left out."""
-    age = float(said["age"]) if str(said["age"]).isdigit() else None
+    age = float(said["age"]) if str(said["age"]).isdecimal() else None
     skin = str(said["skin-type"])
     found = {
         "gender": canonical(get("gender"), str(said["gender"])),

@@ -100,7 +100,7 @@ def _box(text: str | None) -> tuple[float, float, float, float]:
     try:
         found = ast.literal_eval(text or "")
         return float(found["x"]), float(found["y"]), float(found["width"]), float(found["height"])
-    except (ValueError, SyntaxError, TypeError, KeyError):
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
         raise BrokenRow("bounding_box has not x, y, width and height", str(text)[:40]) from None
 
 

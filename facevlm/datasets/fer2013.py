@@ -74,6 +74,6 @@ def _record(row: files.Row, out: Path, number: int, split: str | None) -> Record
 
 def _picture(pixels: str) -> Image.Image:
     values = pixels.split()
-    if len(values) != SIDE * SIDE or not all(v.isdigit() and int(v) < 256 for v in values):
+    if len(values) != SIDE * SIDE or not all(v.isdecimal() and int(v) < 256 for v in values):
         raise BrokenRow(f"pixels are not {SIDE * SIDE} numbers from 0 to 255", f"got {len(values)}")
     return Image.fromarray(np.array(values, dtype=np.uint8).reshape(SIDE, SIDE))

@@ -171,6 +171,8 @@ def relative_box(x: float, y: float, width: float, height: float, of: tuple[int,
 
     Raises :class:`BrokenRow` where nothing is left.
     """
+    if not all(map(math.isfinite, (x, y, width, height))):
+        raise BrokenRow("box of no numbers")
     left, top = max(0.0, x / of[0]), max(0.0, y / of[1])
     right, bottom = min(1.0, (x + width) / of[0]), min(1.0, (y + height) / of[1])
     if right <= left or bottom <= top:

@@ -52,6 +52,6 @@ class MUCAC(Reader):
 
 
 def _part(identity: str) -> tuple[str, tuple[str, ...]] | None:
-    if not identity.isdigit():
+    if not identity.isdecimal():
         return None
     return next(((part, tags) for end, part, tags in ENDS if int(identity) < end), ("test", ()))

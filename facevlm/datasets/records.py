@@ -189,6 +189,6 @@ def named(codes: Sequence[str], value: str, what: str) -> str:
 
     Raises :class:`BrokenRow` for what is no such number.
     """
-    if not value.strip().isdigit() or int(value) >= len(codes):
+    if not value.strip().isdecimal() or int(value) >= len(codes):
         raise BrokenRow(f"{what} is none of 0 to {len(codes) - 1}", f"got '{value}'")
     return codes[int(value)]

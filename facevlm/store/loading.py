@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from facevlm.store.database import connect
 
 INFO = "facevlm"
 FACES, POINTS = "faces", "landmarks"
+UNFINISHED = "-being-loaded"
+CHUNK = 1024
 FAMILIES = {"gender": "gender", "race": "race7", "emotion": "emotion8", "age_group": "age9"}
 """Fields of people's labels, and the attribute that stands for the family of each."""
 
@@ -94,20 +97,38 @@ def check_name(name: str, *, overwrite: bool) -> None:
 
 
 def build(name: str, records: Iterable[Record]) -> fo.Dataset:
-    """A persistent dataset of the records, in place of one of the same name; nothing is left where reading fails."""
+    """A persistent dataset of the records, in place of one of the same name once all are read; nothing is left where
+    reading fails."""
     connect()
-    dataset, complete = fo.Dataset(name, persistent=True, overwrite=True), False
+    dataset, complete = fo.Dataset(f"{name}{UNFINISHED}", persistent=True, overwrite=True), False
     try:
-        # As a generator: the list of all ids would grow with the data set.
-        for _ in dataset.add_samples(map(to_sample, records), generator=True, validate=False, progress=False):
-            pass
+        _add(dataset, iter(records))
         if dataset.has_field(FACES):
             dataset.add_dynamic_sample_fields(FACES)
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
+        dataset.name = name
         complete = True
     finally:
         if not complete:
             dataset.delete()
     return dataset
+
+
+def _add(dataset: fo.Dataset, records: Iterator[Record]) -> None:
+    """Add samples chunk by chunk; a chunk is compared with the dataset's fields only where it has one more."""
+    known: set[str] = set()
+    while chunk := list(itertools.islice(records, CHUNK)):
+        fields = set().union(*map(_fields, chunk))
+        samples = [to_sample(record) for record in chunk]
+        dataset.add_samples(samples, expand_schema=not fields <= known, validate=False, progress=False)
+        known |= fields
+
+
+def _fields(record: Record) -> set[str]:
+    """The fields of the sample that a record becomes."""
+    parts = {"age": record.age is not None, FACES: bool(record.faces), POINTS: bool(record.points_xy_rel)}
+    return {*record.labels, *record.values, *(name for name, there in parts.items() if there)}
 
 
 def origin(dataset: fo.Dataset) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 import facevlm
 from facevlm import datasets
 from facevlm.datasets import catalog
-from facevlm.datasets.records import Log, Record
+from facevlm.datasets.records import FaceBox, Log, Record
 from facevlm.errors import FieldError, InputError, LayoutError, TargetError, TaxonomyError, UnknownName
 from facevlm.store import importers, loading
 from tests.datasets import layouts
@@ -127,7 +127,45 @@ def test_a_stop_while_reading_leaves_nothing(dataset_name: str) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         loading.build(dataset_name, stopped())
-    assert not fo.dataset_exists(dataset_name)
+    assert not [name for name in fo.list_datasets() if name.startswith(dataset_name)]
+
+
+def test_a_stop_while_reading_leaves_the_dataset_that_was_there(dataset_name: str) -> None:
+    loading.build(dataset_name, [Record("/somewhere/a.jpg", {"gender": "Male"})])
+
+    def stopped() -> Iterator[Record]:
+        yield Record("/somewhere/b.jpg", {"gender": "Male"})
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="went away"):
+        loading.build(dataset_name, stopped())
+    assert fo.load_dataset(dataset_name).values("filepath") == ["/somewhere/a.jpg"]
+    assert fo.list_datasets(f"{dataset_name}*") == [dataset_name]
+
+
+def test_fields_that_turn_up_late_are_added(dataset_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "CHUNK", 2)
+    told = [
+        Record("/x/0.jpg", {"gender": "Male"}),
+        Record("/x/1.jpg"),
+        Record("/x/2.jpg", {"race": "White"}, 30.0, values={"service_test": True}),
+        Record("/x/3.jpg", {"gender": "Female"}, 4.0),
+        Record("/x/4.jpg", faces=(FaceBox((0, 0, 1, 1), {"emotion": "happy"}, 5.0),), points_xy_rel=((0.5, 0.5),)),
+        Record("/x/5.jpg", split="val", tags=("more",)),
+    ]
+    dataset = fo.load_dataset(loading.build(dataset_name, told).name)
+    assert dataset.values("filepath") == [r.filepath for r in told]
+    assert dataset.values("gender.label") == ["Male", None, None, "Female", None, None]
+    assert dataset.values("race.label") == [None, None, "White", None, None, None]
+    assert dataset.values("age") == [None, None, 30, 4, None, None]
+    assert dataset.values("service_test")[2] is True
+    assert dataset.count_values("faces.detections.emotion") == {"happy": 1}
+    assert dataset.values("landmarks.keypoints.points")[4] == [[[0.5, 0.5]]]
+    assert dataset.values("tags")[5] == ["val", "more"]
+    schema = dataset.get_field_schema(flat=True)
+    assert isinstance(schema["age"], fo.FloatField)
+    assert isinstance(schema["service_test"], fo.BooleanField)
+    assert isinstance(schema["faces.detections.age"], fo.FloatField)
 
 
 def test_labels_with_full_stops_do_not_break_the_info(tmp_path: Path, dataset_name: str) -> None:
