@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from facevlm import api, evaluating, published
@@ -18,7 +18,7 @@ from facevlm.backends.cards import Card, shipped
 from facevlm.errors import FacevlmError, InputError, lookup
 from facevlm.evaluation import AttributeEvaluation, ClassRow, to_plain
 from facevlm.published import Difference, Paper, Table
-from facevlm.store import database
+from facevlm.store import database, targets
 from facevlm.store.targets import Collection
 
 NO_BOXES = "not supported yet: its faces are boxes, and models are asked about whole pictures"
@@ -31,6 +31,7 @@ class Row:
     ``asked`` is the label set in which the model answered, brought onto the table's. ``low`` to ``high`` is the 95 %
     Wilson interval of accuracy, ``f1_low`` to ``f1_high`` the bootstrap interval of macro F1. ``system`` is the
     published system that the model is, with the ``difference`` from it; None for a model of no published figures.
+    ``warnings`` are those of the run, such as answers that do not fit the labels.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Row:
     classes: tuple[ClassRow, ...] = ()
     system: str | None = None
     difference: Difference | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,11 @@ def reproduce(
     strange = sorted(set(views or {}) - set(datasets))
     if strange:
         raise InputError(f"Got views of {', '.join(strange)}, expected views of a dataset that is named, too.")
+    found = {name: _target(given, (views or {}).get(name)) for name, given in datasets.items()}
+    named = {name: view for name, target in found.items() if (view := targets.view_name(target)) is not None}
     plan = Plan(
-        targets={name: _target(given, (views or {}).get(name)) for name, given in datasets.items()},
-        views=views or {},
+        targets=found,
+        views=named,
         models=models if models is not None else here(paper),
         ground_truth=ground_truth or {},
         prefix=prefix,
@@ -206,9 +210,10 @@ def _one_model(
     names = list(dict.fromkeys(name for name in asked.values() if name is not None))
     why = _trained(plan, card, tables[0].dataset)
     prefix = plan.prefix + api.default_prefix(card.name)
+    warnings: tuple[str, ...] = ()
     if names and not why:
         try:
-            api.apply(
+            applied = api.apply(
                 faces,
                 model,
                 names,
@@ -218,6 +223,7 @@ def _one_model(
                 registry=plan.registry,
                 **asdict(plan.options),
             )
+            warnings = tuple(applied.warnings)
         except FacevlmError as error:
             why = str(error)
     for table in tables:
@@ -225,7 +231,8 @@ def _one_model(
         if why or name is None:
             yield table, why or f"it answers {', '.join(card.questions)}, none of which maps onto {table.attribute}"
         else:
-            yield table, _evaluated(plan, card, faces, table, name, prefix)
+            found = _evaluated(plan, card, faces, table, name, prefix)
+            yield table, replace(found, warnings=warnings) if isinstance(found, Row) else found
 
 
 def _asked(card: Card, wanted: str, registry: Registry) -> str | None:

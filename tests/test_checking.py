@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import io
 import json
 import shutil
@@ -261,6 +262,13 @@ def test_the_command_prints_a_table_and_writes_everything(
     assert "11 pictures, 9 readable" in out
     assert "splits: train, val, test" in out
     assert json.loads(path.read_text())["counts"]["bad_box"] == {"pictures": 1, "cases": 1}
+
+
+def test_the_command_and_the_function_have_the_same_defaults() -> None:
+    args = cli.parser().parse_args(["check", "x"])
+    defaults = inspect.signature(facevlm.check).parameters
+    for name in ("near", "oldest", "fields", "age", "boxes", "splits", "threads"):
+        assert getattr(args, name) == defaults[name].default
 
 
 def test_near_copies_can_be_left_out(dataset: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,6 +164,9 @@ def test_a_view_is_named_and_used(fairface: fo.Dataset) -> None:
     assert (result.view, result.rows[0].n) == ("few", 3)
     whole = run({"fairface": fairface.limit(4)}, backend(), tables=["fairface-gender"])
     assert whole["fairface-gender"].rows[0].n == 4
+    assert whole["fairface-gender"].view == "a view without a name"
+    saved = run({"fairface": fairface.load_saved_view("few")}, backend(), tables=["fairface-gender"])
+    assert saved["fairface-gender"].view == "few"
 
 
 def test_what_cannot_be_run_says_why_and_stops_nothing(fairface: fo.Dataset) -> None:
@@ -194,6 +197,19 @@ def test_the_demo_model_is_not_asked_about_what_it_was_trained_on(fairface: fo.D
     fairface.save_view("held_out", fairface.limit(2))
     held = run({"utkface": fairface}, "demo", tables=["utkface-gender"], views={"utkface": "held_out"})
     assert held["utkface-gender"].rows[0].n == 2
+    given = run({"utkface": fairface.limit(3)}, "demo", tables=["utkface-gender"])
+    assert given["utkface-gender"].rows[0].n == 3
+
+
+def test_warnings_of_the_run_are_passed_on(fairface: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    def unsure(image: Image.Image, question: Question) -> Reply:
+        return Reply(log_probs=(-9.0, -9.5))
+
+    found = run({"fairface": fairface}, ScriptedBackend(unsure), tables=["fairface-gender"])
+    (warning,) = found["fairface-gender"].rows[0].warnings
+    assert "probability lies on its labels" in warning
+    paper_command._show(found["fairface-gender"])
+    assert "Warning: scripted: gender: on average only 0%" in capsys.readouterr().out
 
 
 def test_without_models_the_weights_that_are_here_are_used(fairface: fo.Dataset) -> None:

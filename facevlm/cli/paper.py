@@ -121,6 +121,8 @@ def _show(result: Result) -> None:
         of += [f"tag '{result.split}'"] if result.split else []
         print(f"'here' is of {', '.join(of)}; FiftyOne evaluations: {', '.join(r.eval_key for r in result.rows)}")
     for row in result.rows:
+        for warning in row.warnings:
+            print(f"Warning: {row.model}: {warning}")
         if row.system is not None and row.system in table.classes:
             print(f"\n{row.model}, per class, own and published:")
             print(tabulate(_classes(row, table.classes[row.system]), CLASS_HEADER, disable_numparse=True))
