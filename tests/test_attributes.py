@@ -527,6 +527,30 @@ def test_files_stack(moods: Registry, tmp_path: Path) -> None:
     assert [alignment.to_truth(v) for v in ("dull", "bright", "mixed")] == ["calm", "lively", "calm"]
 
 
+def test_a_file_may_say_where_the_last_group_ends_and_why_there_is_no_map(tmp_path: Path) -> None:
+    path = tmp_path / "school.yaml"
+    path.write_text(
+        "attributes: {school: {labels: [first, second], question: q, kind: ordinal, family: age}}\n"
+        "years: {school: [6, 12, 18]}\n"
+        "undefined: [{source: age5, target: school, why: school begins at six}]",
+        encoding="utf-8",
+    )
+    known = attributes.load(path)
+    assert translate([5, 6, 11, 12, 17, 18], YEARS, known.get("school"), known) == [
+        None,
+        "first",
+        "first",
+        "second",
+        "second",
+        None,
+    ]
+    with pytest.raises(TaxonomyError, match="school begins at six"):
+        translate(["0-9"], known.get("age5"), known.get("school"), known)
+    with pytest.raises(TaxonomyError, match="3-9 lies across 6, 10-19 lies across 12, 10-19 lies across 18"):
+        translate(["0-2"], known.get("age9"), known.get("school"), known)
+    assert known.undefined.items() > SHIPPED.undefined.items()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     load.add_argument("--list", action="store_true", help="list what can be read, where it is to be had, its licence")
     load.add_argument("--split", help="this split only, such as val")
     load.add_argument("--name", metavar="DATASET", help="of the FiftyOne dataset (default: NAME, or NAME-SPLIT)")
-    load.add_argument("--limit", type=int, metavar="N", help="N pictures at most")
+    load.add_argument("--limit", type=int, metavar="N", help="the first N pictures at most")
     load.add_argument("--overwrite", action="store_true", help="replace a FiftyOne dataset of that name")
     load.add_argument("--check", action="store_true", help="then look for faults, as 'facevlm check' does")
     load.add_argument(
@@ -117,7 +117,11 @@ def _print_loaded(name: str, info: Mapping[str, Any]) -> None:
         [field, info["attributes"].get(field, ""), ", ".join(f"{label} {count}" for label, count in found.items())]
         for field, found in counts["labels"].items()
     ]
-    print(tabulate(rows, ["field", "attribute", "labels"], maxcolwidths=[24, 24, 80]))
+    if rows:
+        print(tabulate(rows, ["field", "attribute", "labels"], maxcolwidths=[24, 24, 80]))
+    if counts["ages"]["count"]:
+        ages = counts["ages"]
+        print(f"age in years: {ages['count']}, from {ages['youngest']:g} to {ages['oldest']:g}")
     if skipped["count"]:
         print(f"{skipped['count']} rows left out:")
         for entry in skipped["reasons"]:

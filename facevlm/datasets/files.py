@@ -133,7 +133,14 @@ def picture(root: Path | str, name: str) -> str:
 
     Raises :class:`BrokenRow` where it is not, or lies outside of the folder.
     """
-    path = inside(root, name)
+    return there(inside(root, name), name)
+
+
+def there(path: str, name: str) -> str:
+    """The path of a picture that is there.
+
+    Raises :class:`BrokenRow` with its name where it is not.
+    """
     if not os.path.isfile(path):
         raise BrokenRow("picture not there", name)
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,8 @@ def _maker(meaning: Meaning, root: Path, picture: str, part: str | None) -> Call
             raise BrokenRow("age is below 0", f"got '{age:g}'")
         split = row[part].strip().lower() if part else ""
         return Record(
-            filepath=files.picture(root, row[picture]),
+            # The table is the user's own: its pictures may lie anywhere.
+            filepath=files.there(os.path.normpath(os.path.join(root, row[picture])), row[picture]),
             labels={field: said(row[column]) for column, (field, said) in labels.items() if row[column].strip()},
             age=age,
             split=files.SPLITS.get(split, split) or None,

@@ -62,7 +62,7 @@ class Inspected:
         """Whether a model was applied under the prefix after this evaluation."""
         applied = runs.read(self.dataset, runs.run_key(self.prefix)).get("time")
         evaluated = results_of.evaluated_at(self.dataset, self.eval_key)
-        return bool(applied) and datetime.fromisoformat(applied) > evaluated
+        return isinstance(applied, str) and datetime.fromisoformat(applied) > evaluated
 
 
 def figures_of(results: Mapping[str, Any], attribute: str) -> Mapping[str, Any]:

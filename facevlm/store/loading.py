@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ class Tally:
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     samples: int = 0
     faces: int = 0
+    ages: int = 0
+    youngest: float = math.inf
+    oldest: float = -math.inf
 
     def count(self, records: Iterable[Record]) -> Iterator[Record]:
         """The same records, counted."""
@@ -39,15 +43,24 @@ class Tally:
             self.faces += len(record.faces)
             if record.split:
                 self.splits[record.split] += 1
-            for labels in (record.labels, *(face.labels for face in record.faces)):
-                for name, label in labels.items():
+            parts: tuple[Record | FaceBox, ...] = (record, *record.faces)
+            for part in parts:
+                self._age(part.age)
+                for name, label in part.labels.items():
                     self.labels.setdefault(name, Counter())[label] += 1
             yield record
+
+    def _age(self, age: float | None) -> None:
+        if age is not None:
+            self.ages += 1
+            self.youngest, self.oldest = min(self.youngest, age), max(self.oldest, age)
 
     def to_dict(self) -> dict[str, Any]:
         """For a dataset's info, whose keys MongoDB wants without full stops."""
         labels = {name: _keys(dict(found.most_common())) for name, found in self.labels.items()}
-        return {"samples": self.samples, "faces": self.faces, "splits": _keys(self.splits), "labels": _keys(labels)}
+        ages = {"count": self.ages, "youngest": self.youngest, "oldest": self.oldest} if self.ages else {"count": 0}
+        counts = {"samples": self.samples, "faces": self.faces, "ages": ages}
+        return counts | {"splits": _keys(self.splits), "labels": _keys(labels)}
 
 
 def _keys(table: Mapping[str, Any]) -> dict[str, Any]:

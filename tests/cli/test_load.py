@@ -86,6 +86,19 @@ def test_bad_input_is_told_in_one_sentence(arguments: list[str], message: str, r
     assert "Traceback" not in done.err
 
 
+def test_years_are_summed_up_and_a_table_without_labels_prints_none(
+    tmp_path: Path, dataset_name: str, run: Run
+) -> None:
+    for k in range(3):
+        layouts.picture(tmp_path / f"{k}.jpg")
+    layouts.table(tmp_path / "t.csv", ("file", "age"), [(f"{k}.jpg", 10 * k + 0.5) for k in range(3)])
+    done = run("load", "csv", str(tmp_path), "--name", dataset_name)
+    assert done.status == 0
+    assert "age in years: 3, from 0.5 to 20.5\n" in done.out
+    assert "attribute" not in done.out
+    assert fo.load_dataset(dataset_name).values("age") == [0.5, 10.5, 20.5]
+
+
 def test_the_list_has_every_data_set_with_its_licence_and_options(run: Run) -> None:
     done = run("load", "--list")
     assert done.status == 0

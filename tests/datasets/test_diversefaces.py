@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from itertools import chain
 from pathlib import Path
 
@@ -144,3 +145,46 @@ def test_rows_that_are_none_are_reported(tmp_path: Path) -> None:
     records, log = read("diversefaces", tmp_path / "out")
     assert [len(r.faces) for r in records] == [4]
     assert log.kinds == {"x is no number": 1, "picture not there": 1}
+
+
+def test_rembg_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rembg fetches a model from the network, so a module of its name stands in for it."""
+
+    def remove(picture: Image.Image) -> Image.Image:
+        picture = picture.convert("RGBA")
+        picture.putalpha(0)
+        return picture
+
+    module = types.ModuleType("rembg")
+    monkeypatch.setattr(module, "remove", remove, raising=False)
+    monkeypatch.setitem(sys.modules, "rembg", module)
+    build(people(tmp_path / "in", 2), FIELDS, tmp_path / "out", per_picture=2, height=20, remove=remover("rembg"))
+    with Image.open(tmp_path / "out" / "00001.png") as picture:
+        assert picture.getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("each", [2, 3, 6])
+def test_as_many_people_as_asked_for_stand_in_a_row(each: int, tmp_path: Path) -> None:
+    assert build(people(tmp_path / "in", 7), FIELDS, tmp_path / "out", per_picture=each, height=16) == 7 // each
+    records, _ = read("diversefaces", tmp_path / "out")
+    assert [len(r.faces) for r in records] == [each] * (7 // each)
+    for record in records:
+        starts = [face.box_xywh_rel[0] for face in record.faces]
+        ends = [face.box_xywh_rel[0] + face.box_xywh_rel[2] for face in record.faces]
+        assert starts[0] == 0
+        assert ends[-1] == pytest.approx(1)
+        assert starts[1:] == pytest.approx(ends[:-1]), "boxes touch and do not overlap"
+
+
+def test_turned_and_transparent_pictures_are_put_upright_and_on_white(tmp_path: Path) -> None:
+    tall = Image.new("RGB", (10, 20), (0, 0, 200))
+    exif = tall.getexif()
+    exif[0x0112] = 6
+    tall.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    Image.new("RGBA", (20, 20), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    given_people = [Record(str(tmp_path / name), {"gender": "Male"}) for name in ("turned.jpg", "clear.png")]
+    build(given_people, {"gender": "gender"}, tmp_path / "out", per_picture=2, height=20)
+    (record,), _ = read("diversefaces", tmp_path / "out")
+    with Image.open(record.filepath) as picture:
+        assert picture.size == (60, 20), "the turned one is 40 wide at this height"
+        assert (255, 255, 255) in {picture.getpixel((10, 10)), picture.getpixel((50, 10))}

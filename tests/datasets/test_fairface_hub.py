@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,47 @@ def test_without_a_hub_in_reach_it_says_so(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="no hub is in reach"):
         read("fairface-hub", tmp_path / "hub", extract_to=str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("margin", ["0.25", "1.25"])
+def test_the_hub_is_asked_for_the_files_of_one_margin_alone(
+    margin: str, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub itself cannot be had here: its client is replaced, and what it is asked for is looked at."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+    (copy / "0.25").rename(copy / margin)
+
+    def snapshot_download(repository: str, **options: Any) -> str:
+        asked.append((repository, options))
+        return str(copy)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    records, _ = read("fairface-hub", tmp_path / "hub", extract_to=str(tmp_path / "out"), margin=margin)
+    assert asked == [("HuggingFaceM4/FairFace", {"repo_type": "dataset", "allow_patterns": f"{margin}/*"})]
+    assert len(records) == 3
+
+
+def test_a_folder_that_is_named_hub_is_read_as_a_folder(copy: Path, tmp_path: Path) -> None:
+    hub = copy.rename(tmp_path / "hub")
+    assert len(read("fairface-hub", hub, extract_to=str(tmp_path / "out"))[0]) == 3
+
+
+def test_without_pyarrow_it_says_what_to_install(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InputError, match=r"needs pyarrow: pip install 'facevlm\[hub\]'"):
+        read("fairface-hub", copy, extract_to=str(tmp_path / "out"))
+
+
+def test_the_copy_and_the_archive_agree(copy: Path, tmp_path: Path) -> None:
+    """The numbers of the copy stand for the names of the archive."""
+    archive = tmp_path / "archive"
+    rows = []
+    told = [("0-2", "Male", "Latino_Hispanic"), ("more than 70", "Female", "Middle Eastern")]
+    for k, (age, gender, race) in enumerate(told):
+        (archive / "train").mkdir(parents=True, exist_ok=True)
+        (archive / "train" / f"{k}.jpg").write_bytes(jpeg(10))
+        rows.append(f"train/{k}.jpg,{age},{gender},{race},True")
+    (archive / "fairface_label_train.csv").write_text("file,age,gender,race,service_test\n" + "\n".join(rows))
+    mine, _ = read("fairface", archive)
+    theirs, _ = read("fairface-hub", copy, "train", extract_to=str(tmp_path / "out"))
+    assert [r.labels for r in mine] == [r.labels for r in theirs]

@@ -250,6 +250,24 @@ def test_columns_that_are_named_otherwise_are_named_by_the_caller(pictures_in: P
         read("csv", path, columns="origin=race9")
 
 
+def test_pictures_of_ones_own_table_may_lie_anywhere(
+    pictures_in: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = layouts.picture(tmp_path_factory.mktemp("elsewhere") / "x.jpg")
+    (pictures_in / "tables").mkdir()
+    rows = [(str(elsewhere), "Male"), ("../images/1.jpg", "Female"), ("images/0.jpg", "Male")]
+    layouts.table(pictures_in / "tables" / "t.csv", ("file", "gender"), rows)
+    records, log = read("csv", pictures_in / "tables")
+    assert [r.filepath for r in records] == [str(elsewhere), str(pictures_in / "images" / "1.jpg")]
+    assert reasons(log) == {"picture not there": 1}
+
+
+def test_a_table_of_years_alone_is_a_table(pictures_in: Path) -> None:
+    layouts.table(pictures_in / "t.csv", ("path", "years"), [("images/0.jpg", 7), ("images/1.jpg", 8)])
+    assert [(r.labels, r.age) for r in read("csv", pictures_in)[0]] == [({}, 7), ({}, 8)]
+    assert catalog.reader("csv").fields(pictures_in) == {}
+
+
 def test_a_table_without_pictures_or_with_strange_labels_is_refused(pictures_in: Path) -> None:
     layouts.table(pictures_in / "labels.csv", ("name", "gender"), [("0.jpg", "Male")])
     with pytest.raises(LayoutError, match="without a column of pictures"):

@@ -331,6 +331,35 @@ def test_fer2013_csv_needs_a_folder_to_write_to(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.png")} == kept, "what is there is not written again"
 
 
+def test_fer2013_as_the_contest_gave_it_has_blanks_in_the_names_of_its_columns(tmp_path: Path) -> None:
+    path = layouts.fer2013(tmp_path) / "fer2013.csv"
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    lines = [f"{emotion},{usage},{pixels}" for emotion, pixels, usage in rows]
+    layouts.text(tmp_path / "icml_face_data.csv", ["emotion, Usage, pixels", *lines])
+    path.unlink()
+    records, _ = read("fer2013", tmp_path, extract_to=str(tmp_path / "out"))
+    assert [r.split for r in records] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("7", "1", "Training"), "emotion is none of 0 to 6"),
+        (("x", "1", "Training"), "emotion is none of 0 to 6"),
+        (("1", "1", "Public"), "Usage is none of Training, PublicTest, PrivateTest"),
+        (("1", "-1 " * 2304, "Training"), "pixels are not 2304 numbers from 0 to 255"),
+        (("1", "256 " * 2304, "Training"), "pixels are not 2304 numbers from 0 to 255"),
+    ],
+)
+def test_fer2013_rows_that_are_none_write_no_picture(row: tuple[str, str, str], reason: str, tmp_path: Path) -> None:
+    path = layouts.table(tmp_path / "fer2013.csv", ("emotion", "pixels", "Usage"), [row])
+    records, log = read("fer2013", tmp_path, extract_to=str(tmp_path / "out"))
+    assert records == []
+    assert log.kinds == {reason: 1}
+    assert log.rows[0].startswith(f"{path}:2: ")
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
 # FACET, Casual Conversations
 
 

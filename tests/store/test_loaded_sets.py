@@ -15,6 +15,8 @@ import pytest
 import facevlm
 from facevlm import attributes, datasets
 from facevlm.attributes import canonical
+from facevlm.datasets import diversefaces
+from facevlm.datasets.records import Record
 from facevlm.errors import TaxonomyError
 from facevlm.store import importers
 from tests.datasets import layouts
@@ -158,3 +160,73 @@ def test_real_fer2013_agrees_with_its_folders(tmp_path: Path, dataset_name: str)
     names = {"angry": "anger"}
     assert dataset.count_values("emotion.label") == Counter(names.get(p[-2], p[-2]) for p in parts)
     assert dataset.count_values("tags") == Counter({"train": "train", "validation": "val"}[p[-3]] for p in parts)
+
+
+# FiftyOne's own way, for what the table above does not hold
+
+
+def named_faces(root: Path) -> Path:
+    for k in range(3):
+        layouts.picture(root / f"{30 + k}_{k % 2}_{k}_2017010{k}.jpg")
+    return root
+
+
+def by_class(root: Path) -> Path:
+    for name in ("train/angry/1.jpg", "test/happy/2.jpg"):
+        layouts.picture(root / name)
+    return root
+
+
+def by_table(root: Path) -> Path:
+    for k in range(2):
+        layouts.picture(root / f"{k}.jpg")
+    layouts.table(root / "t.csv", ("file", "race", "age"), [("0.jpg", "Others", 3), ("1.jpg", "Asian", 70)])
+    return root
+
+
+def composed(root: Path) -> Path:
+    people = [
+        Record(str(layouts.picture(root / "in" / f"{k}.png", (16, 16))), {"gender": "Male"}, 20.0 + k) for k in range(4)
+    ]
+    diversefaces.build(people, {"gender": "gender"}, root / "out", per_picture=2, height=16)
+    return root / "out"
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "options", "field", "values"),
+    [
+        (named_faces, importers.UTKFaceDataset, {}, "race.label", ["White", "Black", "Asian"]),
+        (by_class, importers.FER2013Dataset, {}, "emotion.label", ["happy", "anger"]),
+        (by_class, importers.FaceFoldersDataset, {"attribute": "emotion8"}, "emotion.label", ["happy", "anger"]),
+        (by_table, importers.FaceTableDataset, {}, "race.label", ["Others", "Asian"]),
+        (by_table, importers.FaceTableDataset, {"columns": "race=race5"}, "age", [None, None]),
+        (layouts.celeba, importers.CelebADataset, {"only": "young"}, "celeba_young.label", ["no", "yes", "no"]),
+        (composed, importers.DiverseFacesDataset, {}, "faces.detections.gender", [["Male"] * 2] * 2),
+    ],
+)
+def test_the_other_types(
+    make: Callable[[Path], Path],
+    kind: type[Any],
+    options: dict[str, object],
+    field: str,
+    values: list[object],
+    tmp_path: Path,
+    dataset_name: str,
+) -> None:
+    dataset = fo.Dataset.from_dir(
+        dataset_dir=str(make(tmp_path)), dataset_type=kind, name=dataset_name, options=options or None, dynamic=True
+    )
+    assert (dataset.values(field) if dataset.has_field(field.split(".")[0]) else [None] * len(dataset)) == values
+    assert dataset.info["facevlm"]["name"] == kind.source
+    assert dataset.info["facevlm"]["counts"]["samples"] == len(values)
+
+
+def test_a_type_may_be_named_by_its_path(tmp_path: Path, dataset_name: str) -> None:
+    dataset = fo.Dataset.from_dir(
+        dataset_dir=str(layouts.mufac(tmp_path)),
+        dataset_type="facevlm.store.importers.MUFACDataset",
+        name=dataset_name,
+        split="test",
+    )
+    assert dataset.values("age_group.label") == ["0-6"]
+    assert dataset.values("tags") == [["test"]]

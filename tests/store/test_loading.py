@@ -51,6 +51,7 @@ def test_samples_have_classifications_years_tags_and_a_source(tmp_path: Path, da
     assert info["attributes"] == {"gender": "gender", "race": "race5", "age_group": "age9"}
     assert info["counts"]["samples"] == 6
     assert info["counts"]["splits"] == {"wild": 6}
+    assert info["counts"]["ages"] == {"count": 6, "youngest": 0, "oldest": 50}
     assert info["counts"]["labels"]["gender"] == {"Male": 3, "Female": 3}
     assert info["skipped"]["count"] == 1
     assert "61_1_20170109142408075.jpg" in info["skipped"]["rows"][0]

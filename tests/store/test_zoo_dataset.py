@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
+import fiftyone.plugins as fop
 import fiftyone.zoo as foz
 import pytest
 import yaml
@@ -90,4 +91,21 @@ def test_reader_and_folder_have_to_be_named(reader: str, folder: str, module: Mo
 def test_without_facevlm_it_says_what_to_install(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "facevlm.datasets.catalog", None)
     with pytest.raises(ImportError, match="which is not installed: pip install"):
+        module.download_and_prepare("/zoo", reader="fairface", folder="/data")
+
+
+def test_fiftyone_takes_the_folder_for_no_plugin() -> None:
+    names = [plugin.name for plugin in fop.list_plugins(enabled="all")]
+    assert names.count("@facevlm/face-attributes") == 1
+    assert NAME not in names
+
+
+def test_other_modules_that_are_missing_are_not_blamed_on_facevlm(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> ModuleType:
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+    monkeypatch.setattr(module.importlib, "import_module", broken)
+    with pytest.raises(ModuleNotFoundError, match="numpy"):
         module.download_and_prepare("/zoo", reader="fairface", folder="/data")
