@@ -313,11 +313,15 @@ def recognise(values: Iterable[object], wanted: Attribute, registry: Registry) -
     )
 
 
-def align(predicted: Attribute, values: Iterable[object], registry: Registry) -> Alignment:
-    """Bring predictions of an attribute and ground-truth values onto one label set.
+def align(
+    predicted: Attribute, values: Iterable[object], registry: Registry, onto: Attribute | None = None
+) -> Alignment:
+    """Bring predictions of an attribute and ground-truth values onto one label set, which ``onto`` may name.
 
     Raises :class:`~facevlm.errors.TaxonomyError`, naming both, where no map is declared.
     """
+    if onto is not None:
+        return _align_onto(onto, predicted, values, registry)
     truth = recognise(values, predicted, registry)
     if isinstance(truth, str):
         edges = registry.years[predicted.name]
@@ -337,6 +341,21 @@ def align(predicted: Attribute, values: Iterable[object], registry: Registry) ->
         f"and {truth.name} ({_some(truth.labels)}), in either direction: {why_not(truth, predicted, registry)}. "
         f"Predict {truth.name}, or declare a map."
     )
+
+
+def _align_onto(onto: Attribute, predicted: Attribute, values: Iterable[object], registry: Registry) -> Alignment:
+    truth = recognise(values, onto, registry)
+    said = label_map(predicted, onto, registry)
+    told = None if isinstance(truth, str) else label_map(truth, onto, registry)
+    if said is None or (told is None and truth != YEARS):
+        missing = predicted.name if said is None else getattr(truth, "name", YEARS)
+        raise TaxonomyError(
+            f"No map from {missing} onto {onto.name} ({_some(onto.labels)}) is declared. Compare on another label set, "
+            "or declare a map."
+        )
+    if isinstance(truth, str) or told is None:
+        return Alignment(onto, said, YEARS, functools.partial(_group, onto.labels, registry.years[onto.name]))
+    return Alignment(onto, said, truth.name, functools.partial(_mapped, truth, told))
 
 
 def _mapped(attribute: Attribute, labels: Mapping[str, str], value: object) -> str | None:

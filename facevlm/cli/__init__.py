@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | load | predict | evaluate | report | compare | sensitivity | probe and more."""
+"""The command line: facevlm demo | load | check | predict | evaluate | report | compare | paper | models and more."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ import sys
 from collections.abc import Sequence
 
 import facevlm
-from facevlm.cli import compare, demo, evaluate, listing, load, predict, probe, report, sensitivity
+from facevlm.cli import (
+    check,
+    compare,
+    demo,
+    evaluate,
+    listing,
+    load,
+    paper,
+    predict,
+    probe,
+    report,
+    sensitivity,
+)
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, load, predict, evaluate, report, compare, sensitivity, probe, listing)
+COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from facevlm.cli import _options
+import facevlm
+from facevlm.cli import _options, check
 from facevlm.datasets import catalog
 from facevlm.errors import InputError
 
@@ -35,6 +36,7 @@ def add(commands: Any) -> None:
     load.add_argument("--name", metavar="DATASET", help="of the FiftyOne dataset (default: NAME, or NAME-SPLIT)")
     load.add_argument("--limit", type=int, metavar="N", help="the first N pictures at most")
     load.add_argument("--overwrite", action="store_true", help="replace a FiftyOne dataset of that name")
+    load.add_argument("--check", action="store_true", help="then look for faults, as 'facevlm check' does")
     load.add_argument(
         "--option",
         type=_options.pair,
@@ -64,6 +66,8 @@ def _load(args: argparse.Namespace) -> None:
         raise InputError("Got no data set and folder, expected both: facevlm load NAME FOLDER. --list shows the names.")
     dataset = _compose(args) if args.source else _read(args)
     _print_loaded(dataset.name, dataset.info["facevlm"])
+    if args.check:
+        check.show(facevlm.check(dataset))
 
 
 def _read(args: argparse.Namespace) -> Any:

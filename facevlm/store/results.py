@@ -27,10 +27,14 @@ PARTS = (
 
 def save(dataset: fo.Dataset, results: Mapping[str, Any]) -> None:
     """Keep the results, all of ``PARTS``, under their key."""
-    key = f"{KEPT}{results['eval_key']}"
+    keep(dataset, f"{KEPT}{results['eval_key']}", RESULTS, results)
+
+
+def keep(dataset: fo.Dataset, key: str, method: str, results: Mapping[str, Any]) -> None:
+    """Keep results with a dataset as the custom run ``key``, in place of earlier ones."""
     if dataset.has_run(key):
         dataset.delete_run(key)
-    dataset.register_run(key, fors.RunConfig(method=RESULTS))
+    dataset.register_run(key, fors.RunConfig(method=method))
     dataset.save_run_results(key, dataset.init_run_results(key, **results), cache=False)
 
 
