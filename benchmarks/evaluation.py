@@ -18,8 +18,8 @@ import resource
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import fiftyone as fo
@@ -86,6 +86,21 @@ def make(dataset_name: str, faces: int) -> None:
             | {name: column[k] for name, column in plain.items()}
             for k in range(start, min(start + 5000, faces))
         )
+
+
+@contextmanager
+def made(faces: int) -> Iterator[fo.Dataset]:
+    """The dataset, made in a process of its own: memory taken before would hide what an evaluation takes."""
+    name = f"benchmark-evaluation-{time.time_ns()}"
+    fo.list_datasets()
+    maker = multiprocessing.get_context("spawn").Process(target=make, args=(name, faces))
+    maker.start()
+    maker.join()
+    dataset = fo.load_dataset(name)
+    try:
+        yield dataset
+    finally:
+        dataset.delete()
 
 
 def prediction(labels: Sequence[str], log_probs: metrics.Floats, best: int, answered: bool) -> fo.Classification:
@@ -220,18 +235,11 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    # In a process of its own: memory that this one had taken before would hide what the evaluation takes.
-    name = f"benchmark-evaluation-{time.time_ns()}"
-    fo.list_datasets()
-    maker = multiprocessing.get_context("spawn").Process(target=make, args=(name, args.faces))
-    maker.start()
-    maker.join()
-    dataset = fo.load_dataset(name)
-    seconds, memory = measured(dataset, args.rounds)
-    print("seconds of evaluate:", seconds, flush=True)
-    print("MiB:", memory, flush=True)
-    groups = against_fairlearn(dataset, args.rounds)
-    dataset.delete()
+    with made(args.faces) as dataset:
+        seconds, memory = measured(dataset, args.rounds)
+        print("seconds of evaluate:", seconds, flush=True)
+        print("MiB:", memory, flush=True)
+        groups = against_fairlearn(dataset, args.rounds)
     print("groups:", groups)
     result = {
         "name": "evaluation",

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facevlm import attributes as attributes
+    from facevlm import datasets as datasets
+    from facevlm import paper as paper
     from facevlm import sources as sources
     from facevlm.api import apply as apply
     from facevlm.backends import open_backend as open_backend
+    from facevlm.checking import check as check
     from facevlm.comparing import compare as compare
     from facevlm.evaluating import evaluate as evaluate
     from facevlm.probing import probe as probe
@@ -22,13 +25,27 @@ if TYPE_CHECKING:
     from facevlm.types import Attribute as Attribute
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "apply", "attributes", "compare", "evaluate", "open_backend", "probe", "sensitivity", "sources"]
+__all__ = [
+    "Attribute",
+    "apply",
+    "attributes",
+    "check",
+    "compare",
+    "datasets",
+    "evaluate",
+    "open_backend",
+    "paper",
+    "probe",
+    "sensitivity",
+    "sources",
+]
 
-_SUBMODULES = ("attributes", "sources")
+_SUBMODULES = ("attributes", "datasets", "paper", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.evaluating",
     "open_backend": "facevlm.backends",
+    "check": "facevlm.checking",
     "compare": "facevlm.comparing",
     "probe": "facevlm.probing",
     "sensitivity": "facevlm.rewording",

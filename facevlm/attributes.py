@@ -6,7 +6,7 @@ import bisect
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,12 @@ import yaml
 from facevlm.errors import InputError, TaxonomyError, lookup
 from facevlm.types import Attribute
 
-SHIPPED = Path(__file__).parent / "assets" / "attributes.yaml"
+ASSETS = Path(__file__).parent / "assets"
+SHIPPED = ASSETS / "attributes.yaml"
+SETS = {"celeba": ASSETS / "celeba.yaml"}
+"""Attribute sets by name, too large to stand among the others: ``load("celeba")``."""
 YEARS = "years"
+UNDEFINED = {"source", "target", "why"}
 KINDS = ("nominal", "ordinal")
 
 
@@ -31,11 +35,16 @@ class LabelMap:
 
 @dataclass(frozen=True)
 class Registry:
-    """Attributes by name, the declared maps between them, and the year edges of age groups."""
+    """Attributes by name, the declared maps between them, and the year edges of age groups.
+
+    ``years`` has the age at which each label begins, and one more where the last group ends.
+    """
 
     attributes: Mapping[str, Attribute]
     maps: Mapping[tuple[str, str], LabelMap]
     years: Mapping[str, tuple[float, ...]]
+    undefined: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Why there is no map from one label set to another, where it takes more words than which labels have no place."""
 
     def get(self, name: str) -> Attribute:
         """The attribute, or an :class:`~facevlm.errors.UnknownName` that lists all."""
@@ -61,6 +70,9 @@ def _parse(path: str | Path, base: Registry | None = None) -> Registry:
         raise InputError(
             f"{path}: expected 'maps' to be a list and 'years' a mapping; see facevlm/assets/attributes.yaml"
         )
+    undefined = data.get("undefined") or []
+    if not isinstance(undefined, list) or not all(isinstance(u, dict) and u.keys() >= UNDEFINED for u in undefined):
+        raise InputError(f"{path}: expected 'undefined' to be a list of mappings with source, target and why")
     attributes = dict(base.attributes) if base else {}
     attributes.update({str(name): _attribute(str(name), raw) for name, raw in data["attributes"].items()})
     maps = dict(base.maps) if base else {}
@@ -69,7 +81,9 @@ def _parse(path: str | Path, base: Registry | None = None) -> Registry:
         maps[label_map.source, label_map.target] = label_map
     years = dict(base.years) if base else {}
     years.update({str(k): _edges(str(k), edges, attributes) for k, edges in (data.get("years") or {}).items()})
-    return Registry(attributes, maps, years)
+    why = dict(base.undefined) if base else {}
+    why.update({(str(u["source"]), str(u["target"])): str(u["why"]) for u in undefined})
+    return Registry(attributes, maps, years, why)
 
 
 def _attribute(name: str, raw: Any) -> Attribute:
@@ -94,10 +108,11 @@ def _attribute(name: str, raw: Any) -> Attribute:
 
 def _edges(name: str, raw: Any, attributes: Mapping[str, Attribute]) -> tuple[float, ...]:
     attribute = lookup("attribute", attributes, name)
-    numbers = isinstance(raw, list) and all(_is_age(v) for v in raw)
-    if not numbers or raw != sorted(set(raw)) or len(raw) != len(attribute.labels):
+    numbers, labels = isinstance(raw, list) and all(_is_age(v) for v in raw), len(attribute.labels)
+    if not numbers or raw != sorted(set(raw)) or len(raw) not in (labels, labels + 1):
         raise InputError(
-            f"Years of '{name}': got {raw!r}, expected {len(attribute.labels)} ascending ages, one per label."
+            f"Years of '{name}': got {raw!r}, expected {labels} ascending ages, one per label, "
+            "and one more where the last group ends."
         )
     return tuple(float(v) for v in raw)
 
@@ -195,8 +210,8 @@ def shipped() -> Registry:
 
 
 def load(path: str | Path) -> Registry:
-    """The shipped registry plus the attributes of a YAML file of the same form."""
-    return shipped().with_file(path)
+    """The shipped registry plus the attributes of a YAML file of the same form, or of a set by name (``celeba``)."""
+    return shipped().with_file(SETS.get(str(path), path))
 
 
 def get(name: str) -> Attribute:
@@ -210,6 +225,54 @@ def label_map(source: Attribute, target: Attribute, registry: Registry) -> dict[
         return {label: label for label in source.labels}
     declared = registry.maps.get((source.name, target.name))
     return dict(declared.labels) if declared else None
+
+
+def require_map(source: Attribute, target: Attribute, registry: Registry) -> dict[str, str]:
+    """As :func:`label_map`, but raises :class:`~facevlm.errors.TaxonomyError` with the reason why there is none."""
+    found = label_map(source, target, registry)
+    if found is None:
+        raise TaxonomyError(
+            f"No map is declared from {source.name} ({_some(source.labels)}) to {target.name} "
+            f"({_some(target.labels)}): {why_not(source, target, registry)}. "
+            "Use labels of one set on both sides, or declare a map in an attribute file."
+        )
+    return found
+
+
+def why_not(source: Attribute, target: Attribute, registry: Registry) -> str:
+    """The reason for which no map leads from one label set to another."""
+    if (source.name, target.name) in registry.undefined:
+        return registry.undefined[source.name, target.name]
+    if source.family != target.family:
+        return f"one is about {source.family}, the other about {target.family}"
+    here, there = registry.years.get(source.name), registry.years.get(target.name)
+    if here and there:
+        ends = (*here[1:], math.inf)[: len(source.labels)]
+        groups = zip(source.labels, here, ends, strict=False)
+        split = [f"{label} lies across {cut:g}" for label, low, high in groups for cut in there if low < cut < high]
+        if split:
+            return f"a map must not split a group, and {_listed(split)} years"
+    lost = [label for label in source.labels if canonical(target, label) is None]
+    return f"{_some(lost)} of {source.name} {'is' if len(lost) == 1 else 'are'} no label of {target.name}"
+
+
+def translate(
+    values: Iterable[object], source: Attribute | str, target: Attribute, registry: Registry | None = None
+) -> list[str | None]:
+    """Values of one label set, or ages in years (``source="years"``), as labels of another; None for what is neither.
+
+    Raises :class:`~facevlm.errors.TaxonomyError` with the reason where there is no map.
+    """
+    known = registry or shipped()
+    if isinstance(source, Attribute):
+        become = functools.partial(_mapped, source, require_map(source, target, known))
+    elif source == YEARS and target.name in known.years:
+        become = functools.partial(_group, target.labels, known.years[target.name])
+    else:
+        raise TaxonomyError(f"Got ages in years for {target.name}; groups in years have: {_some(known.years)}.")
+    # A label set is small: each value is looked at once, and true is not taken for the age 1.
+    memory: dict[tuple[type, object], str | None] = {}
+    return [memory[key] if (key := (type(v), v)) in memory else memory.setdefault(key, become(v)) for v in values]
 
 
 @dataclass(frozen=True)
@@ -250,11 +313,15 @@ def recognise(values: Iterable[object], wanted: Attribute, registry: Registry) -
     )
 
 
-def align(predicted: Attribute, values: Iterable[object], registry: Registry) -> Alignment:
-    """Bring predictions of an attribute and ground-truth values onto one label set.
+def align(
+    predicted: Attribute, values: Iterable[object], registry: Registry, onto: Attribute | None = None
+) -> Alignment:
+    """Bring predictions of an attribute and ground-truth values onto one label set, which ``onto`` may name.
 
     Raises :class:`~facevlm.errors.TaxonomyError`, naming both, where no map is declared.
     """
+    if onto is not None:
+        return _align_onto(onto, predicted, values, registry)
     truth = recognise(values, predicted, registry)
     if isinstance(truth, str):
         edges = registry.years[predicted.name]
@@ -271,8 +338,24 @@ def align(predicted: Attribute, values: Iterable[object], registry: Registry) ->
         return Alignment(truth, up, truth.name, functools.partial(_mapped, truth, identity))
     raise TaxonomyError(
         f"No map that reaches every label is declared between {predicted.name} ({_some(predicted.labels)}) "
-        f"and {truth.name} ({_some(truth.labels)}), in either direction. Predict {truth.name}, or declare a map."
+        f"and {truth.name} ({_some(truth.labels)}), in either direction: {why_not(truth, predicted, registry)}. "
+        f"Predict {truth.name}, or declare a map."
     )
+
+
+def _align_onto(onto: Attribute, predicted: Attribute, values: Iterable[object], registry: Registry) -> Alignment:
+    truth = recognise(values, onto, registry)
+    said = label_map(predicted, onto, registry)
+    told = None if isinstance(truth, str) else label_map(truth, onto, registry)
+    if said is None or (told is None and truth != YEARS):
+        missing = predicted.name if said is None else getattr(truth, "name", YEARS)
+        raise TaxonomyError(
+            f"No map from {missing} onto {onto.name} ({_some(onto.labels)}) is declared. Compare on another label set, "
+            "or declare a map."
+        )
+    if isinstance(truth, str) or told is None:
+        return Alignment(onto, said, YEARS, functools.partial(_group, onto.labels, registry.years[onto.name]))
+    return Alignment(onto, said, truth.name, functools.partial(_mapped, truth, told))
 
 
 def _mapped(attribute: Attribute, labels: Mapping[str, str], value: object) -> str | None:
@@ -284,7 +367,7 @@ def _group(labels: tuple[str, ...], edges: tuple[float, ...], value: object) -> 
     if not _is_age(value):
         return None
     at = bisect.bisect_right(edges, float(str(value))) - 1
-    return labels[at] if at >= 0 else None
+    return labels[at] if 0 <= at < len(labels) else None
 
 
 def _is_age(value: object) -> bool:
@@ -292,5 +375,8 @@ def _is_age(value: object) -> bool:
 
 
 def _some(values: Iterable[str], most: int = 8) -> str:
-    listed = [f"'{v}'" for v in values]
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+    return _listed([f"'{v}'" for v in values], most)
+
+
+def _listed(parts: list[str], most: int = 8) -> str:
+    return ", ".join(parts[:most]) + (f" and {len(parts) - most} more" if len(parts) > most else "")

@@ -5,6 +5,7 @@ FacevlmError
 │   ├── UnknownName      a name that is not in a registry
 │   ├── FieldError       a dataset field of the wrong kind, or none
 │   ├── TargetError      nothing to work on, or of the wrong media type
+│   ├── LayoutError      a folder that does not hold the data set asked for
 │   └── TaxonomyError    two label sets without a map between them
 ├── ImageError           a picture that cannot be read
 ├── ModelError           a model that cannot be loaded or run
@@ -45,6 +46,10 @@ class FieldError(InputError):
 
 class TargetError(InputError):
     """There is nothing to label or evaluate, or it is not pictures."""
+
+
+class LayoutError(InputError):
+    """A folder or file that is not laid out as the data set asked for."""
 
 
 class TaxonomyError(InputError):

@@ -76,6 +76,7 @@ def evaluate(
     *,
     prefix: str = "demo",
     ground_truth: Mapping[str, str] | None = None,
+    onto: Mapping[str, str] | None = None,
     groups: Sequence[str] | None = None,
     bins: Mapping[str, Sequence[float]] | None = None,
     faces: str | None = None,
@@ -94,6 +95,8 @@ def evaluate(
         prefix: the field prefix of the predictions.
         ground_truth: attribute name -> field of labels, strings, or ages in years, such as ``gender`` or
             ``faces.detections.gender``; by default found by name.
+        onto: attribute name -> the coarser attribute on whose labels to compare, such as race7 -> race6; by default the
+            finest that ground truth and predictions have in common.
         groups: fields to group by, ``tag:NAME`` for a tag; by default the ground truth of the evaluated attributes.
         bins: numeric group field -> the edges between its bins; by default quarters where there are many numbers.
         faces: for predictions on faces, the Detections field with ground truth; by default the only one.
@@ -112,13 +115,15 @@ def evaluate(
     rows = rows_of(target, [predictions.field_name(prefix, a.name) for a in wanted], faces)
     chosen = _with_truth(rows, wanted, attributes is not None, ground_truth or {}, known)
     rows.load(evaluations.paths(rows, prefix, chosen, [*(groups or ()), *(bins or ())]))
-    truths = {a.name: evaluations.read_truth(rows, f, a, known) for a, f in chosen}
+    _check_names("label sets", onto or {}, [a for a, _ in chosen])
+    coarser = {name: known.get(wished) for name, wished in (onto or {}).items()}
+    truths = {a.name: evaluations.read_truth(rows, f, a, known, coarser.get(a.name)) for a, f in chosen}
     by = _groups(rows, groups, truths, bins or {})
     judged = []
     for attribute, _ in chosen:
         truth = truths[attribute.name]
         reading = evaluations.read(rows, prefix, attribute, truth)
-        records = reading.records(by, known.years.get(attribute.name, ()))
+        records = reading.records(by, known.years.get(truth.alignment.common.name, ()))
         note = truth.alignment.describe(attribute.name)
         result = evaluate_records(
             truth.alignment.common, records, predicted_attribute=attribute.name, alignment=note, draws=draws
@@ -158,17 +163,19 @@ def _wanted(
         if attributes is None
         else resolve_attributes(attributes, registry=registry)
     )
-    strange = sorted(set(ground_truth) - {a.name for a in wanted})
-    if strange:
-        raise InputError(
-            f"Got ground truth for {', '.join(strange)}, expected only {', '.join(a.name for a in wanted)}."
-        )
+    _check_names("ground truth", ground_truth, wanted)
     if not wanted:
         names = ", ".join(runs.prefixes(target._dataset)) or "none; apply a model first"
         raise FieldError(f"There are no predictions under the prefix '{prefix}'. Prefixes with predictions: {names}.")
     for attribute in wanted:
         predictions.require(target, predictions.field_name(prefix, attribute.name))
     return wanted
+
+
+def _check_names(what: str, given: Mapping[str, str], wanted: Sequence[Attribute]) -> None:
+    strange = sorted(set(given) - {a.name for a in wanted})
+    if strange:
+        raise InputError(f"Got {what} for {', '.join(strange)}, expected only {', '.join(a.name for a in wanted)}.")
 
 
 def _with_truth(

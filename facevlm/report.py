@@ -11,7 +11,7 @@ from facevlm.evaluation import SMALL, AttributeEvaluation, Cell, GroupTable
 from facevlm.groups import Gap
 from facevlm.reports.structure import DASH, number, probability, share
 
-__all__ = ["INTERVAL", "comparison_text", "flip_cells", "number", "share", "text"]
+__all__ = ["INTERVAL", "comparison_text", "flip_cells", "number", "probability", "share", "text"]
 
 INTERVAL = "95 % Wilson"
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}

@@ -12,7 +12,7 @@ from facevlm.store import inspection, results
 from facevlm.store.inspection import Inspected
 
 T = TypeVar("T")
-THRESHOLD = "sure.threshold"
+THRESHOLD = "keep.threshold"
 
 
 def attempt(ctx: foo.ExecutionContext, action: Callable[[], T]) -> T | None:

@@ -174,14 +174,15 @@ def _figures(
 
 def _keeping(self: Any, panel: Any, there: Inspected, threshold: float) -> None:
     """A slider: which answers to keep, how many are right, and the faces on either side."""
-    stack = panel.v_stack("sure", gap=1)
+    stack = panel.v_stack("keep", gap=1)
     stack.float(
         THRESHOLD.partition(".")[2],
-        label="Keep answers with at least this confidence",
         min=0.0,
         max=1.0,
         default=threshold,
-        view=types.SliderView(),
+        view=types.SliderView(
+            label="Keep answers with at least this confidence", label_position="top", value_precision=2
+        ),
         on_change=self.on_choose,
     )
     kept, right = inspection.kept(there, threshold)
@@ -189,7 +190,7 @@ def _keeping(self: Any, panel: Any, there: Inspected, threshold: float) -> None:
     n = there.figures["overall"]["n"]
     panel.md(f"**{kept:,} of {n:,} faces kept** ({_share(kept / n if n else None)} %), {share}.", name="kept_said")
     row = _Row(panel, "kept")
-    row.button("keep", "Show kept", self.on_kept)
+    row.button("kept_faces", "Show kept", self.on_kept)
     row.button("aside", "Show set aside", self.on_set_aside)
 
 

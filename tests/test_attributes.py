@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -11,18 +13,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facevlm import attributes
-from facevlm.attributes import YEARS, Registry, align, canonical, define, fold, label_map, recognise
+from facevlm.attributes import (
+    YEARS,
+    Registry,
+    align,
+    canonical,
+    define,
+    fold,
+    label_map,
+    recognise,
+    require_map,
+    translate,
+    why_not,
+)
 from facevlm.errors import FacevlmError, InputError, TaxonomyError, UnknownName
 from facevlm.types import Attribute
 
 SHIPPED = attributes.shipped()
 NAMES = sorted(SHIPPED.attributes)
 MAPS = sorted(SHIPPED.maps)
+INCLUSIONS = {("emotion7", "emotion8"), ("race4", "race5"), ("race4", "race6")}
+"""Maps into a label set that has more: nothing is merged, and not every class is reached."""
+TASK = ("race7", "race6", "race5", "gender", "age9", "age5", "emotion8", "emotion7")
 FAMILY_PAIRS = [
     (a, b)
-    for a, b in itertools.product(NAMES, NAMES)
+    for a, b in itertools.product(TASK, TASK)
     if SHIPPED.get(a).family == SHIPPED.get(b).family and (a, b) != ("emotion7", "emotion8")
 ]
+PAIRS = list(itertools.product(NAMES, NAMES))
+GROUPED = sorted(SHIPPED.years)
 
 MOODS = """
 attributes:
@@ -61,8 +80,17 @@ def test_the_label_sets_of_the_task_ship() -> None:
     assert {"race7", "race6", "race5", "gender", "age5", "age9", "emotion8", "emotion7"} <= set(NAMES)
     assert attributes.get("race5").labels == ("White", "Black", "Asian", "Indian", "Others")
     assert attributes.get("age5").labels == ("0-9", "10-19", "20-39", "40-59", "More than 60")
-    assert {n for n in NAMES if SHIPPED.get(n).kind == "ordinal"} == {"age5", "age9"}
-    assert {a.name for a in SHIPPED.family("race")} == {"race5", "race6", "race7"}
+    ages = {"age5", "age8", "age9", "age5_rafdb", "age3_facet"}
+    assert {n for n in NAMES if SHIPPED.get(n).kind == "ordinal"} == ages | {"skin_tone6", "skin_tone10"}
+    assert {a.name for a in SHIPPED.family("race")} == {"race3", "race4", "race5", "race6", "race7"}
+    assert {a.name for a in SHIPPED.family("age")} == ages
+
+
+def test_celebas_forty_are_a_set_of_their_own() -> None:
+    more = set(attributes.load("celeba").attributes) - set(NAMES)
+    assert len(more) == 40
+    assert {attributes.load("celeba").get(name).labels for name in more} == {("yes", "no")}
+    assert not any(name.startswith("celeba") for name in NAMES)
 
 
 def test_an_unknown_attribute_is_answered_with_the_known_ones() -> None:
@@ -72,10 +100,13 @@ def test_an_unknown_attribute_is_answered_with_the_known_ones() -> None:
 
 @pytest.mark.parametrize("name", sorted(SHIPPED.years))
 def test_year_edges_start_at_birth_and_fit_the_labels(name: str) -> None:
-    edges = SHIPPED.years[name]
-    assert edges[0] == 0
+    edges, attribute = SHIPPED.years[name], SHIPPED.get(name)
+    assert edges[0] == (25 if name == "age3_facet" else 0)
     assert list(edges) == sorted(set(edges))
-    assert len(edges) == len(SHIPPED.get(name).labels)
+    assert len(edges) - len(attribute.labels) == (1 if name == "age8" else 0)
+    for label, low, high in zip(attribute.labels, edges, (*edges[1:], None), strict=False):
+        if "-" in label:
+            assert label == f"{low:g}-{high - 1:g}"
 
 
 # define()
@@ -166,16 +197,132 @@ def test_a_label_of_both_sets_is_never_moved(source: str, target: str) -> None:
     assert {label: labels[label] for label in shared} == {label: label for label in shared}
 
 
-@pytest.mark.parametrize(("source", "target"), [pair for pair in MAPS if pair != ("emotion7", "emotion8")])
+@pytest.mark.parametrize(("source", "target"), [pair for pair in MAPS if pair not in INCLUSIONS])
 def test_a_coarser_set_is_fully_reached(source: str, target: str) -> None:
     assert set(SHIPPED.maps[source, target].labels.values()) == set(SHIPPED.get(target).labels)
 
 
-def test_two_steps_lead_where_one_leads() -> None:
-    first, second, direct = (
-        SHIPPED.maps[k].labels for k in (("race7", "race6"), ("race6", "race5"), ("race7", "race5"))
-    )
-    assert {label: second[middle] for label, middle in first.items()} == direct
+@pytest.mark.parametrize(("source", "middle", "target"), [(a, b, d) for (a, b) in MAPS for (c, d) in MAPS if b == c])
+def test_two_steps_lead_where_one_leads(source: str, middle: str, target: str) -> None:
+    first, second, direct = (SHIPPED.maps[k].labels for k in ((source, middle), (middle, target), (source, target)))
+    assert {label: second[between] for label, between in first.items()} == direct
+
+
+def test_fairface_maps_as_the_paper_merges() -> None:
+    merged = require_map(SHIPPED.get("race7"), SHIPPED.get("race6"), SHIPPED)
+    assert {label for label, target in merged.items() if target == "Asian"} == {"East Asian", "Southeast Asian"}
+    others = require_map(SHIPPED.get("race7"), SHIPPED.get("race5"), SHIPPED)
+    assert {label for label, target in others.items() if target == "Others"} == {"Latinx or Hispanic", "Middle Eastern"}
+
+
+def mapped(values: list[str | None], source: str, target: str) -> list[str | None]:
+    return translate(values, SHIPPED.get(source), SHIPPED.get(target))
+
+
+@given(st.sampled_from(PAIRS), st.data())
+@settings(deadline=None, max_examples=300)
+def test_a_map_is_total_and_never_splits_a_class_or_it_is_refused(pair: tuple[str, str], data: st.DataObject) -> None:
+    source, target = map(SHIPPED.get, pair)
+    spelled = [s for label in source.labels for s in source.spellings(label)]
+    values = data.draw(st.lists(st.sampled_from(spelled), min_size=1, max_size=20))
+    if label_map(source, target, SHIPPED) is None:
+        with pytest.raises(TaxonomyError, match=re.escape(why_not(source, target, SHIPPED))):
+            translate(values, source, target)
+        return
+    found = translate(values, source, target)
+    assert set(found) <= set(target.labels), "total: every label leads to one of the target"
+    became: dict[str | None, set[str | None]] = {}
+    for value, label in zip(values, found, strict=True):
+        became.setdefault(canonical(source, value), set()).add(label)
+    assert all(len(labels) == 1 for labels in became.values()), "one class never becomes two"
+
+
+@given(st.sampled_from(MAPS), st.data())
+@settings(deadline=None, max_examples=100)
+def test_mapping_what_is_mapped_changes_nothing(pair: tuple[str, str], data: st.DataObject) -> None:
+    source, target = pair
+    once = mapped(data.draw(st.lists(st.sampled_from(SHIPPED.get(source).labels))), source, target)
+    assert mapped(once, target, target) == once
+    held = [label for label in once if label in SHIPPED.get(source).labels]
+    assert mapped(held, source, target) == held, "a label of both sets stays as it is"
+
+
+@given(st.lists(st.integers(0, 120) | st.floats(0, 130)))
+@settings(deadline=None, max_examples=60)
+def test_ages_in_years_fall_into_one_group_and_groups_agree_where_a_map_leads(ages: list[float]) -> None:
+    groups = {name: translate(ages, YEARS, SHIPPED.get(name)) for name in GROUPED}
+    for name, found in groups.items():
+        edges, labels = SHIPPED.years[name], SHIPPED.get(name).labels
+        end = edges[len(labels)] if len(edges) > len(labels) else math.inf
+        assert [label is not None for label in found] == [edges[0] <= age < end for age in ages]
+    for source, target in itertools.permutations(GROUPED, 2):
+        if label_map(SHIPPED.get(source), SHIPPED.get(target), SHIPPED):
+            assert mapped(groups[source], source, target) == groups[target]
+
+
+@given(st.permutations(range(100)))
+@settings(deadline=None, max_examples=10)
+def test_older_people_are_never_in_a_younger_group(ages: list[int]) -> None:
+    for name in GROUPED:
+        labels = SHIPPED.get(name).labels
+        found = dict(zip(ages, translate(ages, YEARS, SHIPPED.get(name)), strict=True))
+        order = [labels.index(found[age]) for age in range(100) if found[age] is not None]
+        assert order == sorted(order)
+
+
+def test_what_is_no_label_becomes_none_and_true_is_no_age() -> None:
+    assert translate(["White", "Martian", None, 3], SHIPPED.get("race7"), SHIPPED.get("race5")) == [
+        "White",
+        None,
+        None,
+        None,
+    ]
+    assert translate([1, True, 1.0, "1", None, -1], YEARS, SHIPPED.get("age9")) == [
+        "0-2",
+        None,
+        "0-2",
+        None,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("race7", "race4", "race4 has no place for Latinx or Hispanic and Middle Eastern"),
+        ("race6", "race4", "race4 has no place for Latinx or Hispanic and Middle Eastern"),
+        ("race5", "race4", "race4 has no place for Others"),
+        ("race3", "race5", "does not say whether its Asian holds Indian"),
+        ("race5", "race7", "'Asian', 'Others' of race5 are no label of race7"),
+        ("emotion8", "emotion7", "contempt is none of the seven"),
+        ("age9", "age8", "a map must not split a group, and 3-9 lies across 7, 10-19 lies across 13"),
+        ("age5_rafdb", "age5", "4-19 lies across 10"),
+        ("age8", "age5", "7-12 lies across 10"),
+        ("gender", "race7", "one is about gender, the other about race"),
+        ("skin_tone10", "skin_tone6", "of skin_tone10 are no label of skin_tone6"),
+    ],
+)
+def test_a_map_that_is_not_there_is_refused_with_the_reason(source: str, target: str, reason: str) -> None:
+    with pytest.raises(TaxonomyError) as caught:
+        mapped([], source, target)
+    message = str(caught.value)
+    assert f"No map is declared from {source} (" in message
+    assert reason in message
+    assert "Use labels of one set on both sides, or declare a map" in message
+
+
+def test_years_have_no_place_among_races() -> None:
+    with pytest.raises(TaxonomyError, match=r"Got ages in years for race7; groups in years have: 'age5'"):
+        translate([3], YEARS, SHIPPED.get("race7"))
+
+
+def test_a_million_labels_are_mapped_in_a_second() -> None:
+    values = ["Latino_Hispanic", "East Asian", None, "White"] * 250_000
+    start = time.process_time()
+    found = mapped(values, "race7", "race5")
+    assert time.process_time() - start < 1
+    assert found[:4] == ["Others", "Asian", None, "White"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -380,6 +527,30 @@ def test_files_stack(moods: Registry, tmp_path: Path) -> None:
     assert [alignment.to_truth(v) for v in ("dull", "bright", "mixed")] == ["calm", "lively", "calm"]
 
 
+def test_a_file_may_say_where_the_last_group_ends_and_why_there_is_no_map(tmp_path: Path) -> None:
+    path = tmp_path / "school.yaml"
+    path.write_text(
+        "attributes: {school: {labels: [first, second], question: q, kind: ordinal, family: age}}\n"
+        "years: {school: [6, 12, 18]}\n"
+        "undefined: [{source: age5, target: school, why: school begins at six}]",
+        encoding="utf-8",
+    )
+    known = attributes.load(path)
+    assert translate([5, 6, 11, 12, 17, 18], YEARS, known.get("school"), known) == [
+        None,
+        "first",
+        "first",
+        "second",
+        "second",
+        None,
+    ]
+    with pytest.raises(TaxonomyError, match="school begins at six"):
+        translate(["0-9"], known.get("age5"), known.get("school"), known)
+    with pytest.raises(TaxonomyError, match="3-9 lies across 6, 10-19 lies across 12, 10-19 lies across 18"):
+        translate(["0-2"], known.get("age9"), known.get("school"), known)
+    assert known.undefined.items() > SHIPPED.undefined.items()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -405,7 +576,12 @@ def test_files_stack(moods: Registry, tmp_path: Path) -> None:
         ("attributes: {}\nmaps: [{source: race7}]", "expected source, target, and labels"),
         ("attributes: {}\nmaps: [{source: race7, target: race6, labels: [Asian]}]", "labels as a mapping"),
         ("attributes: {}\nmaps: [{source: [race7], target: race6}]", "Unknown attribute"),
-        ("attributes: {}\nmaps: [{source: race7, target: race4}]", "Unknown attribute 'race4'"),
+        ("attributes: {}\nmaps: [{source: race7, target: race9}]", "Unknown attribute 'race9'"),
+        (
+            "attributes: {}\nundefined: race7",
+            "expected 'undefined' to be a list of mappings with source, target and why",
+        ),
+        ("attributes: {}\nundefined: [{source: race7, target: race4}]", "expected 'undefined' to be a list"),
         ("attributes: {}\nmaps: [{source: race7, target: race5}]", "Map race7 -> race5: got East Asian"),
         ("attributes: {}\nmaps: [{source: race6, target: race7, labels: {Asian: Asian}}]", "race6 -> race7: got Asian"),
         ("attributes: {}\nmaps: [{source: emotion7, target: emotion8, labels: {joy: happy}}]", "got joy"),
@@ -414,7 +590,7 @@ def test_files_stack(moods: Registry, tmp_path: Path) -> None:
         ("attributes: {}\nyears: {age5: 10}", "Years of 'age5': got 10, expected 5 ascending ages, one per label"),
         ("attributes: {}\nyears: {age5: '01234'}", "Years of 'age5': got '01234'"),
         ("attributes: {}\nyears: {age5: [0, 10, 20, 40]}", "expected 5 ascending ages"),
-        ("attributes: {}\nyears: {age5: [0, 10, 20, 40, 60, 80]}", "expected 5 ascending ages"),
+        ("attributes: {}\nyears: {age5: [0, 10, 20, 40, 60, 80, 90]}", "and one more where the last group ends"),
         ("attributes: {}\nyears: {age5: [0, 20, 10, 40, 60]}", "expected 5 ascending ages"),
         ("attributes: {}\nyears: {age5: [0, 10, 10, 40, 60]}", "expected 5 ascending ages"),
         ("attributes: {}\nyears: {age5: [-1, 10, 20, 40, 60]}", "expected 5 ascending ages"),

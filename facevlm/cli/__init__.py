@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | predict | evaluate | report | compare | sensitivity | probe | models and more."""
+"""The command line: facevlm demo | load | check | predict | evaluate | report | compare | paper | models and more."""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ import sys
 from collections.abc import Sequence
 
 import facevlm
-from facevlm.cli import cache, compare, demo, evaluate, listing, predict, probe, report, sensitivity
+from facevlm.cli import (
+    cache,
+    check,
+    compare,
+    demo,
+    evaluate,
+    listing,
+    load,
+    paper,
+    predict,
+    probe,
+    report,
+    sensitivity,
+)
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, predict, evaluate, report, compare, sensitivity, probe, listing, cache)
+COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

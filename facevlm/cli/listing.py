@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from facevlm.attributes import SETS, load, shipped
 from facevlm.backends import cards, families
 from facevlm.backends.remote import services
 from facevlm.backends.remote.options import MAX_SIDE
@@ -57,10 +58,19 @@ def _amount(number: float) -> str:
 def _attributes(args: argparse.Namespace) -> None:
     registry = _options.registry(args.attributes_file)
     rows = [[a.name, a.title, a.kind, ", ".join(a.labels), a.question] for a in registry.attributes.values()]
-    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[10, 24, 8, 44, 30]))
-    print("\nMaps between label sets (finer -> coarser):")
+    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[12, 24, 8, 44, 30]))
+    print("\nMaps between label sets, many to one (labels that are not named stay as they are):")
     for label_map in registry.maps.values():
         changed = ", ".join(f"{k} -> {v}" for k, v in label_map.labels.items() if k != v) or "every label as it is"
         print(f"  {label_map.source} -> {label_map.target}: {changed}")
     for name, edges in registry.years.items():
-        print(f"  age in years -> {name}: groups begin at {', '.join(f'{e:g}' for e in edges)}")
+        ends = f", the last ends before {edges[-1]:g}" if len(edges) > len(registry.get(name).labels) else ""
+        begins = ", ".join(f"{edge:g}" for edge, _ in zip(edges, registry.get(name).labels, strict=False))
+        print(f"  age in years -> {name}: groups begin at {begins}{ends}")
+    print("No map, on purpose:")
+    for (source, target), why in registry.undefined.items():
+        print(f"  {source} -> {target}: {why}")
+    print("Sets of more attributes, added by --attributes-file:")
+    for name in SETS:
+        more = [a for a in load(name).attributes if a not in shipped().attributes]
+        print(f"  {name}: {', '.join(more)}")

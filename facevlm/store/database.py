@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fiftyone as fo
 import fiftyone.core.config as foc
+import fiftyone.core.odm as odm
 import fiftyone.core.service as fos
 import pymongo.errors
 
@@ -51,3 +52,12 @@ def load_target(dataset: str, view: str | None = None) -> fo.core.collections.Sa
     if not loaded.has_saved_view(view):
         raise UnknownName("saved view", view, loaded.list_saved_views())
     return loaded.load_saved_view(view)
+
+
+def loaded_from() -> dict[str, list[str]]:
+    """Names of the datasets that facevlm loaded, by the reader that made them."""
+    connect()
+    found: dict[str, list[str]] = {}
+    for row in odm.get_db_conn()["datasets"].find({"info.facevlm.name": {"$exists": True}}, {"name": 1, "info": 1}):
+        found.setdefault(str(row["info"]["facevlm"]["name"]), []).append(row["name"])
+    return {reader: sorted(names) for reader, names in found.items()}

@@ -105,8 +105,10 @@ def guess_truth(rows: Pictures, attribute: Attribute, registry: Registry) -> str
     return next((known[name] for name in names if name in known), None)
 
 
-def alignment_of(rows: Pictures, field: str, attribute: Attribute, registry: Registry) -> Alignment:
-    """How a ground-truth field meets the predictions of an attribute, from its distinct values.
+def alignment_of(
+    rows: Pictures, field: str, attribute: Attribute, registry: Registry, onto: Attribute | None = None
+) -> Alignment:
+    """How a ground-truth field meets the predictions of an attribute, from its distinct values; on ``onto``, if given.
 
     Raises :class:`~facevlm.errors.FieldError` or :class:`~facevlm.errors.TaxonomyError`.
     """
@@ -121,15 +123,17 @@ def alignment_of(rows: Pictures, field: str, attribute: Attribute, registry: Reg
     values = rows.target.distinct(rows.value_path(field))
     if not values:
         raise FieldError(f"Ground-truth field '{field}' is empty in this target; need labels of {attribute.name}.")
-    return align(attribute, values, registry)
+    return align(attribute, values, registry, onto)
 
 
-def read_truth(rows: Pictures, field: str, attribute: Attribute, registry: Registry) -> Truth:
+def read_truth(
+    rows: Pictures, field: str, attribute: Attribute, registry: Registry, onto: Attribute | None = None
+) -> Truth:
     """Ground truth from a field of labels, strings or (ages) numbers.
 
     Raises :class:`~facevlm.errors.FieldError` or :class:`~facevlm.errors.TaxonomyError`.
     """
-    alignment = alignment_of(rows, field, attribute, registry)
+    alignment = alignment_of(rows, field, attribute, registry, onto)
     return Truth(field, raw_values(rows, field), alignment)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import fiftyone as fo
@@ -59,9 +60,9 @@ class Inspected:
     @property
     def outdated(self) -> bool:
         """Whether a model was applied under the prefix after this evaluation."""
+        applied = runs.read(self.dataset, runs.run_key(self.prefix)).get("time")
         evaluated = results_of.evaluated_at(self.dataset, self.eval_key)
-        key = runs.run_key(self.prefix)
-        return bool(self.dataset.has_run(key) and runs.read(self.dataset, key).get("time", "") > evaluated)
+        return isinstance(applied, str) and datetime.fromisoformat(applied) > evaluated
 
 
 def figures_of(results: Mapping[str, Any], attribute: str) -> Mapping[str, Any]:

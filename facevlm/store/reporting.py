@@ -30,7 +30,7 @@ def read(target: Collection, prefix: str = "demo", eval_key: str | None = None, 
         evaluation=evaluation,
         record=runs.read(dataset, runs.run_key(evaluation["prefix"])),
         view=results.stage_names(evaluation),
-        evaluated=results.evaluated_at(dataset, key),
+        evaluated=results.evaluated_at(dataset, key).replace(tzinfo=None).isoformat(timespec="seconds"),
         mistakes={name: _mistakes(target, evaluation, name) for name in names} if pictures else None,
     )
 

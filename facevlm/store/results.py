@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import datetime, timezone
 from typing import Any
 
 import fiftyone as fo
@@ -26,10 +27,14 @@ PARTS = (
 
 def save(dataset: fo.Dataset, results: Mapping[str, Any]) -> None:
     """Keep the results, all of ``PARTS``, under their key."""
-    key = f"{KEPT}{results['eval_key']}"
+    keep(dataset, f"{KEPT}{results['eval_key']}", RESULTS, results)
+
+
+def keep(dataset: fo.Dataset, key: str, method: str, results: Mapping[str, Any]) -> None:
+    """Keep results with a dataset as the custom run ``key``, in place of earlier ones."""
     if dataset.has_run(key):
         dataset.delete_run(key)
-    dataset.register_run(key, fors.RunConfig(method=RESULTS))
+    dataset.register_run(key, fors.RunConfig(method=method))
     dataset.save_run_results(key, dataset.init_run_results(key, **results), cache=False)
 
 
@@ -43,10 +48,10 @@ def eval_keys(dataset: fo.Dataset) -> list[str]:
     return [key for _, key in sorted(found)]
 
 
-def evaluated_at(dataset: fo.Dataset, eval_key: str) -> str:
-    """When the figures were kept, as ISO 8601 in UTC."""
-    time: str = dataset.get_run_info(f"{KEPT}{eval_key}").timestamp.isoformat(timespec="seconds")
-    return time
+def evaluated_at(dataset: fo.Dataset, eval_key: str) -> datetime:
+    """When the figures were kept, in UTC."""
+    time: datetime = dataset.get_run_info(f"{KEPT}{eval_key}").timestamp
+    return time.replace(tzinfo=timezone.utc)
 
 
 def load(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:

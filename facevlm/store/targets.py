@@ -41,6 +41,11 @@ def check(target: Collection) -> None:
         )
 
 
+def view_name(target: Collection) -> str | None:
+    """The name of a saved view, or that it has none; None for a dataset."""
+    return None if isinstance(target, fo.Dataset) else target.name or "a view without a name"
+
+
 def describe(target: Collection) -> str:
     """The stages of a view as JSON text for a run record: MongoDB's mapper would take their class names for its own."""
     return json.dumps([stage._serialize() for stage in getattr(target, "_stages", ())], default=str)

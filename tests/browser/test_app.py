@@ -149,6 +149,10 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
     finish(page)
     faces.reload()
     assert faces.list_evaluations() == ["demo_eval_gender", "demo_eval_race5"]
+    # The workspace of errors is open: the panel of errors in front, FiftyOne's own behind it.
+    page.get_by_text("All labels are perceived or apparent").wait_for()
+    shoot(page, "workspace-after-evaluate")
+    page.locator("[data-cy=panel-tab-model_evaluation_panel_builtin]").click()
     page.get_by_text("demo_eval_race5").last.click()
     row = page.get_by_role("row").filter(has_text="Macro F1")
     stored = faces.load_run_results("facevlm_demo_eval").evaluations

@@ -10,9 +10,11 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import facevlm
-from facevlm.store import inspection
+from facevlm import sources
+from facevlm.store import inspection, workspace
 from facevlm.store import results as results_store
 from tests.browser import test_app as shared
+from tests.store import on_faces
 
 app, page, faces, pytestmark = shared.app, shared.page, shared.faces, shared.pytestmark
 
@@ -118,6 +120,18 @@ def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dat
     assert evaluated.count_sample_tags() == {"ambiguous": 14}
     page.get_by_role("button", name="Relabel").click()
     page.get_by_text("Select at least one face in the grid first").wait_for()
+    page.locator("[data-cy=looker-checkbox-input-]").first.dispatch_event("click")
+    page.get_by_text("Tag 1 selected").wait_for()
+    page.get_by_role("combobox").last.click()
+    page.get_by_role("option", name="Indian", exact=True).click()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Relabel").click()
+    page.get_by_text("1 labelled 'Indian' in 'race_corrected'").wait_for()
+    page.get_by_text("With 1 corrected labels").wait_for()
+    shared.shoot(page, "panel-corrected")
+    evaluated.reload()
+    before, after = evaluated.values(["race_as_race5.label", "race_corrected.label"])
+    assert [b for a, b in zip(before, after, strict=True) if a != b] == ["Indian"]
 
 
 def test_the_modal_shows_all_answers_about_a_face(page: Page, app: str, evaluated: fo.Dataset) -> None:
@@ -138,3 +152,72 @@ def test_without_an_evaluation_the_panel_says_what_to_run(page: Page, app: str, 
     open_panel(page)
     page.get_by_text("This dataset keeps no evaluation yet").wait_for()
     shared.shoot(page, "panel-nothing")
+
+
+def test_the_workspace_opens_by_its_address(page: Page, app: str, evaluated: fo.Dataset) -> None:
+    page.goto(f"{app}{workspace.path(evaluated)}")
+    page.get_by_text("All labels are perceived or apparent").wait_for()
+    page.wait_for_selector("[data-cy=looker]")
+    page.wait_for_function(SHOWN, arg="confusion")
+    page.wait_for_timeout(1500)
+    page.keyboard.press("Escape")
+    shared.shoot(page, "workspace")
+    choose(page, "race5", "gender")
+    page.get_by_text("accuracy 100.0 %").wait_for()
+
+
+def test_the_slider_keeps_the_surest_answers(page: Page, app: str, evaluated: fo.Dataset) -> None:
+    there = inspection.inspect(evaluated, results_store.load(evaluated, "demo_eval"), "race5")
+    shared.open_dataset(page, app, evaluated)
+    open_panel(page)
+    page.get_by_text("96 of 96 faces kept").wait_for()
+    slider = page.locator("input[type=range]").last
+    rail = page.locator(".MuiSlider-root").last
+    rail.scroll_into_view_if_needed()
+    box = rail.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
+    expect(slider).to_have_value(re.compile(r"^0\.[78]"))
+    threshold = float(slider.input_value())
+    kept, right = inspection.kept(there, threshold)
+    page.get_by_text(f"{kept} of 96 faces kept").wait_for()
+    expect(page.get_by_text(f"{100 * right / kept:.1f} % of them right")).to_be_visible()
+    shared.shoot(page, "panel-slider")
+    page.get_by_role("button", name="Show set aside").click()
+    shows(page, 96 - kept)
+    page.get_by_role("button", name="Show kept").click()
+    shows(page, kept)
+
+
+def test_disagreements_between_two_runs(page: Page, app: str, evaluated: fo.Dataset) -> None:
+    words = {"race5": "which race does the person in the image seem to be?"}
+    facevlm.apply(evaluated, "demo", ["race5"], prefix="again", prompts=words, progress=False)
+    there = inspection.inspect(evaluated, results_store.load(evaluated, "demo_eval"), "race5")
+    n = len(inspection.disagreements(there, "again"))
+    assert n
+    shared.open_dataset(page, app, evaluated)
+    open_panel(page)
+    page.get_by_role("button", name="Disagreements with again").click()
+    shows(page, n)
+
+
+def test_a_click_on_figures_of_faces_shows_their_boxes(page: Page, app: str, dataset_name: str) -> None:
+    groups = sources.sample_groups(dataset_name)
+    on_faces.store(groups, "demo", on_faces.answers(groups, ("gender",)))
+    facevlm.evaluate(groups, prefix="demo")
+    figures = inspection.figures_of(results_store.load(groups, "demo_eval"), "gender")
+    shared.open_dataset(page, app, groups)
+    open_panel(page)
+    page.wait_for_function(SHOWN, arg="confusion")
+    page.wait_for_timeout(1500)
+    click_at(page, CELL, ["Female", "Female"])
+    n = figures["confusion"][1][1]
+    entries = page.locator("[data-cy=entry-counts]").first
+    expect(entries).to_have_text(re.compile(rf"^{n} patches"), timeout=shared.PATIENCE)
+    page.wait_for_timeout(2500)
+    shared.shoot(page, "panel-faces")
+    page.get_by_role("button", name="Ambiguous").click()
+    page.get_by_role("button", name=f"Tag {n}").click()
+    page.get_by_text(f"{n} tagged 'ambiguous'").wait_for()
+    groups.reload()
+    assert groups.count_label_tags("faces") == {"ambiguous": n}

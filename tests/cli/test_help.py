@@ -77,6 +77,21 @@ OPTIONS = {
     },
     "sensitivity": (QUESTION | LOADING | ASKING) - {"--prompt"}
     | {"--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
+    "check": {
+        "--view",
+        "--fields",
+        "--age",
+        "--boxes",
+        "--splits",
+        "--near",
+        "--oldest",
+        "--threads",
+        "--attributes-file",
+        "--json",
+    },
+    "paper": LOADING | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--batch-size", "--json"},
+    "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option", "--check"}
+    | {"--from", "--people", "--pictures", "--seed", "--height", "--remove-background"},
     "models": set(),
     "attributes": {"--attributes-file"},
     "cache": {"--model"},

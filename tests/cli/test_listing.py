@@ -32,3 +32,11 @@ def test_attributes_are_listed_with_their_maps(run: Run) -> None:
     assert all(f"\n  {source} -> {target}: " in done.out for source, target in shipped().maps)
     assert "emotion7 -> emotion8: every label as it is\n" in done.out
     assert "age in years -> age5: groups begin at 0, 10, 20, 40, 60\n" in done.out
+
+
+def test_attributes_tell_why_some_maps_are_not_there_and_what_more_there_is(run: Run) -> None:
+    done = run("attributes")
+    assert all(f"  {source} -> {target}: {why}\n" in done.out for (source, target), why in shipped().undefined.items())
+    assert "  age in years -> age8: groups begin at 0, 7, 13, 20, 31, 46, 56, 67, the last ends before 81\n" in done.out
+    assert "  celeba: celeba_5_o_clock_shadow, " in done.out
+    assert "CelebA: Bangs" in run("attributes", "--attributes-file", "celeba").out

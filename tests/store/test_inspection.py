@@ -55,7 +55,9 @@ def predict(dataset: fo.Dataset, prefix: str, seed: int, names: tuple[str, ...] 
     write = predictions.Writer(dataset, fields, stamps)
     write([answer(rng, face, name, k) for k, face in enumerate(faces) for name in names])
     questions = {name: {"labels": list(attributes.get(name).labels)} for name in names}
-    runs.write(dataset, runs.run_key(prefix), {"prefix": prefix, "questions": questions, "time": "2000-01-01"})
+    runs.write(
+        dataset, runs.run_key(prefix), {"prefix": prefix, "questions": questions, "time": "2000-01-01T00:00:00+00:00"}
+    )
 
 
 @pytest.fixture(scope="module")

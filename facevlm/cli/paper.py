@@ -1,0 +1,185 @@
+"""facevlm paper: the published comparison, and your own figures beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+from facevlm import report
+from facevlm.backends import Options
+from facevlm.cli import _options
+from facevlm.errors import DatabaseError, InputError
+
+if TYPE_CHECKING:
+    from facevlm.paper import Result, Row
+    from facevlm.published import Figures
+
+HEADER = ["system", "n", "answered", "accuracy", report.INTERVAL, "macro P", "macro R", "macro F1", "difference", "p"]
+CLASS_HEADER = ["class", "n", "precision", "published", "recall", "published", "F1", "published"]
+LEGEND = (
+    "\nFigures in per cent; accuracy counts faces without an answer as wrong. difference: own accuracy minus the\n"
+    "published one of the same system; p: two-sided test of two independent proportions. 'within noise' is p of 0.05\n"
+    "or more; 'in interval' says that the own 95 % interval holds the published figure, which is rounded as printed."
+)
+
+
+def add(commands: Any) -> None:
+    paper = commands.add_parser(
+        "paper",
+        help="the published comparison (arXiv 2410.24148), and your own figures beside it",
+        description="Reruns the protocol of the paper behind FaceScanPaliGemma (test splits, label sets, prompts, "
+        "metrics) for the models and data sets that you have, and prints your figures beside the published ones. "
+        "Without --dataset it prints the published tables and what is here.",
+    )
+    paper.add_argument(
+        "--dataset",
+        type=_options.pair,
+        action="append",
+        default=[],
+        metavar="NAME=DATASET",
+        help="fairface, utkface, affectnet or diversefaces, and the FiftyOne dataset that holds it",
+    )
+    paper.add_argument(
+        "--view", action="append", default=[], metavar="[NAME=]VIEW", help="only the samples of this saved view"
+    )
+    paper.add_argument(
+        "--model", action="append", metavar="NAME", help="see 'facevlm models' (default: the paper's that are here)"
+    )
+    paper.add_argument(
+        "--tables",
+        type=_options.names,
+        default=None,
+        help="comma-separated: label sets (gender), data sets (utkface), tables (utkface-gender) (default: all)",
+    )
+    paper.add_argument(
+        "--truth", type=_options.pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
+    )
+    paper.add_argument("--prefix", default="", help="put before the field prefix of every model's predictions")
+    paper.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
+    _options.add_loading(paper)
+    paper.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    paper.set_defaults(run=_paper)
+
+
+def _paper(args: argparse.Namespace) -> None:
+    # Imported here: it loads FiftyOne, which building the parser has no need of.
+    from facevlm import paper, published
+
+    _options.check_json(args.json)
+    if args.dataset:
+        results = paper.reproduce(
+            dict(args.dataset),
+            args.model,
+            args.tables,
+            views=_views(args.view, [name for name, _ in args.dataset]),
+            ground_truth=dict(args.truth),
+            prefix=args.prefix,
+            batch_size=args.batch_size,
+            options=Options(**_options.loading(args)),
+        )
+    else:
+        results = [paper.Result(table) for table in published.shipped().select(args.tables)]
+    for result in results:
+        _show(result)
+    print(LEGEND)
+    print("\n".join(["Sources:", *(f"  {source}" for source in published.shipped().sources)]))
+    if not args.dataset:
+        _show_state([result.table.dataset for result in results])
+    if args.json:
+        plain = {"sources": list(published.shipped().sources), "tables": [r.to_dict() for r in results]}
+        args.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def _views(given: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:
+    """NAME=VIEW, or a view alone where one dataset is named."""
+    views = {}
+    for text in given:
+        name, equals, view = text.partition("=")
+        if not equals and len(datasets) != 1:
+            raise InputError(
+                f"Got --view {text} with {len(datasets)} datasets, expected NAME=VIEW to say of which one."
+            )
+        views[name if equals else datasets[0]] = view if equals else text
+    return views
+
+
+def _show(result: Result) -> None:
+    table = result.table
+    print(f"\n{table.title}   [{table.name}]")
+    rows = [(one.accuracy, _published(system, one, table.n)) for system, one in table.figures.items()]
+    rows += [(row.accuracy, _own(row)) for row in result.rows]
+    rows.sort(key=lambda row: row[0] if math.isfinite(row[0]) else -1, reverse=True)
+    print(tabulate([row for _, row in rows], HEADER, tablefmt="simple", disable_numparse=True))
+    if result.rows:
+        of = [f"dataset '{result.dataset}'", f"view '{result.view}'" if result.view else "no view, all samples"]
+        of += [f"tag '{result.split}'"] if result.split else []
+        print(f"'here' is of {', '.join(of)}; FiftyOne evaluations: {', '.join(r.eval_key for r in result.rows)}")
+    for row in result.rows:
+        for warning in row.warnings:
+            print(f"Warning: {row.model}: {warning}")
+        if row.system is not None and row.system in table.classes:
+            print(f"\n{row.model}, per class, own and published:")
+            print(tabulate(_classes(row, table.classes[row.system]), CLASS_HEADER, disable_numparse=True))
+    for reason in result.missing:
+        print(f"Not run: {reason}")
+
+
+def _published(system: str, figures: Figures, n: int) -> list[str]:
+    macro = [report.share(v) if v is not None else "" for v in (figures.precision, figures.recall, figures.f1)]
+    return [f"{system} (published)", f"{n:,}", "", report.share(figures.accuracy), "", *macro, "", ""]
+
+
+def _own(row: Row) -> list[str]:
+    noise = ["", ""]
+    if row.difference is not None:
+        verdict = "within noise" if row.difference.within_noise else "beyond noise"
+        inside = "in interval" if row.difference.contains else "outside of interval"
+        noise = [
+            f"{100 * row.difference.difference:+.1f}",
+            f"{report.probability(row.difference.p_value)} {verdict}, {inside}",
+        ]
+    named = f" = {row.system}" if row.system else ""
+    return [
+        f"> {row.model}{named} (here)",
+        f"{row.n:,}",
+        report.share(row.coverage),
+        report.share(row.accuracy),
+        f"{report.share(row.low)} - {report.share(row.high)}",
+        *map(report.share, (row.precision, row.recall, row.f1)),
+        *noise,
+    ]
+
+
+def _classes(row: Row, told: Mapping[str, tuple[float, float, float]]) -> list[list[str]]:
+    rows = []
+    for one in row.classes:
+        pairs = zip((one.precision, one.recall, one.f1), told[one.label], strict=True)
+        rows.append([one.label, f"{one.n:,}", *(report.share(value) for pair in pairs for value in pair)])
+    return rows
+
+
+def _show_state(wanted: Sequence[str]) -> None:
+    """Which data sets are loaded, and which models are here."""
+    from facevlm import published
+    from facevlm.backends import cards
+    from facevlm.store import database
+
+    try:
+        loaded = database.loaded_from()
+    except DatabaseError as error:
+        loaded = {}
+        print(f"\n{error}")
+    print("\nWhat is here:")
+    for name in dict.fromkeys(wanted):
+        datasets = [*loaded.get(name, ()), *loaded.get(f"{name}-hub", ())]
+        there = ", ".join(f"--dataset {name}={dataset}" for dataset in datasets)
+        print(f"  {name}: {there or f'not loaded; load it with: facevlm load {name} FOLDER'}")
+    for model, system in published.shipped().models.items():
+        state = "weights are here" if cards.find(model).is_here() else "weights are not here; see 'facevlm models'"
+        print(f"  --model {model} ({system}): {state}")
