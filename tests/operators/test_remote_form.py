@@ -115,6 +115,19 @@ def test_a_run_from_the_form(dataset: fo.Dataset) -> None:
     assert dataset.count_values("m_gender.outcome") == {"ok": 10}
 
 
+def test_the_key_comes_from_the_apps_secrets_and_is_stored_nowhere(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEVLM_API_KEY", KEY)
+    with running() as server:
+        params = {"model": "api", "api_model": "m", "base_url": server.base_url, "ask_gender": True}
+        foo.execute_operator(APPLY, ctx={"dataset": dataset, "params": params})
+        assert {r.headers["authorization"] for r in server.requests} == {f"Bearer {KEY}"}
+    dataset.reload()
+    assert KEY not in dataset.get_run_info("facevlm_m").config.to_str()
+    assert KEY not in json.dumps(form(dataset, **params))
+
+
 def test_an_own_attribute_that_is_half_filled_in_breaks_nothing(dataset: fo.Dataset) -> None:
     shown = form(dataset, model="api", api_model="m", base_url="http://localhost:1/v1", own=True, own_name="x")
     assert "cost" in errors(shown)
