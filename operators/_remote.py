@@ -17,7 +17,7 @@ from facevlm.types import Attribute
 from . import _forms
 
 API = "api"
-TEXTS = ("base_url", "key_name")
+TEXTS = ("base_url", "key_name", "template")
 NUMBERS = ("concurrency", "budget", "samples")
 
 
@@ -50,6 +50,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str) -> None:
         label="Name of the key",
         description="Name of the secret, environment variable or keyring entry that holds it; never the key itself",
     )
+    inputs.str("template", label="Wording", description="face, main-person, or a YAML file; empty: face")
     limit = inputs.int("concurrency", label="Requests in flight", default=Remote().concurrency, min=1)
     inputs.int("samples", label="Samples", description="Ask so often and take the vote", default=1, min=1)
     inputs.float("budget", label="Budget in US dollars", description="The run stops before it is exceeded")

@@ -1,8 +1,9 @@
-"""``transformers serve`` on a tiny random LLaVA: nobody here wrote it, and it ignores much of what it is asked."""
+"""``transformers serve`` on the shipped demo model: a server that nobody here wrote, which ignores much of a request."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,28 +12,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import transformers as tf
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-from tests.backends import tiny
+from facevlm.backends.cards import ASSETS
 from tests.ports import free_port
+
+CHAT = (
+    "{% for m in messages %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
+)
+TEMPLATE = "templates: {bare: {text: '{questions}', line: '{question}'}}\n"
+"""The question and nothing else: what the demo model was tuned on."""
 
 
 def checkpoint(folder: Path) -> Path:
-    """A tiny LLaVA with the composite processor that a server needs."""
-    tiny.llava(folder)
-    config = tf.AutoConfig.from_pretrained(folder)
-    tokenizer = tf.AutoTokenizer.from_pretrained(folder)
-    processor = tf.LlavaProcessor(
-        CLIPImageProcessorPil.from_pretrained(folder),
-        tokenizer,
-        patch_size=config.vision_config.patch_size,
-        vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,
-        image_token=tokenizer.convert_ids_to_tokens(config.image_token_id),
-        chat_template=(folder / "chat_template.jinja").read_text().replace("PICTURE", "<image>"),
-    )
-    processor.save_pretrained(folder)
+    """A copy of the demo model with a chat template, which a server needs, and a template of requests beside it."""
+    shutil.copytree(ASSETS / "demo_model", folder, dirs_exist_ok=True)
+    (folder / "chat_template.jinja").write_text(CHAT)
+    (folder / "bare.yaml").write_text(TEMPLATE)
     return folder
 
 

@@ -20,7 +20,7 @@ from facevlm.types import Attribute, Question, digest
 
 DATA = Path(__file__).parents[2] / "assets" / "prompts.yaml"
 FIELDS = {"text": ("questions", "keys"), "line": ("name", "question", "labels")}
-NEEDED = {"text": ("questions",), "line": FIELDS["line"]}
+NEEDED = {"text": ("questions",), "line": ("question",)}
 SEED = 0
 
 
