@@ -1,4 +1,4 @@
-"""``transformers serve`` on the shipped demo model: a server that nobody here wrote, which ignores much of a request."""
+"""``transformers serve`` on the shipped demo model: a server that nobody here wrote, deaf to much of a request."""
 
 from __future__ import annotations
 

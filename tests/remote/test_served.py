@@ -1,4 +1,4 @@
-"""A server that nobody here wrote, with the demo model: what it ignores is found out; its labels are those in process."""
+"""A server that nobody here wrote, with the demo model: what it ignores is found out, its labels are the same here."""
 
 from __future__ import annotations
 
