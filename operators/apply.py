@@ -200,7 +200,8 @@ def _outputs() -> Any:
 
 def _cost(result: api.ApplyResult) -> str:
     dollars = result.usage.get("dollars")
-    return f" {result.usage['requests']:,} requests, ${dollars:,.4f}." if dollars is not None else ""
+    cost = f", ${dollars:,.4f}" if dollars else ""
+    return f" {result.usage['requests']:,} requests{cost}." if result.usage else ""
 
 
 def _summary(result: api.ApplyResult) -> str:

@@ -48,8 +48,16 @@ def add(command: Any) -> None:
     for name, (choices, text) in CHOICES.items():
         group.add_argument(_flag(name), choices=choices, default=getattr(DEFAULTS, name), help=_help(name, text))
     group.add_argument("--no-cache", action="store_true", help="neither use nor keep replies on disk")
-    group.add_argument("--dry-run", action="store_true", help="say where pictures would go and at what cost, and stop")
-    group.add_argument("--yes", action="store_true", help=f"do not ask before runs of more than ${CONFIRM_ABOVE:g}")
+
+
+def add_confirmation(command: Any) -> None:
+    """What to do about the question before a run."""
+    command.add_argument(
+        "--dry-run", action="store_true", help="say where pictures would go and at what cost, and stop"
+    )
+    command.add_argument(
+        "--yes", action="store_true", help=f"do not ask before API runs of more than ${CONFIRM_ABOVE:g}"
+    )
 
 
 def _flag(name: str) -> str:

@@ -39,6 +39,7 @@ def add(commands: Any) -> None:
     )
     _options.add_loading(predict)
     _remote.add(predict)
+    _remote.add_confirmation(predict)
     predict.set_defaults(run=_predict)
 
 

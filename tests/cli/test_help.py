@@ -41,14 +41,12 @@ REMOTE = {
     "--order",
     "--prices",
     "--no-cache",
-    "--dry-run",
-    "--yes",
 }
 ASKING = {"--prefix", "--batch-size", "--overwrite", "--decode"}
 OPTIONS = {
     "demo": {"--images"},
-    "predict": QUESTION | LOADING | REMOTE | ASKING | {"--threads", "--separate"},
-    "probe": QUESTION | LOADING | {"--faces", "--seed", "--batch-size", "--json"},
+    "predict": QUESTION | LOADING | REMOTE | ASKING | {"--threads", "--separate", "--dry-run", "--yes"},
+    "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",
         "--prefix",
@@ -75,7 +73,7 @@ OPTIONS = {
         "--save-views",
         "--json",
     },
-    "sensitivity": (QUESTION | LOADING | ASKING) - {"--prompt"}
+    "sensitivity": (QUESTION | LOADING | REMOTE | ASKING) - {"--prompt"}
     | {"--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
     "check": {
         "--view",
