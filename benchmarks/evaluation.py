@@ -48,7 +48,7 @@ SKILL = 0.7
 MIB = 2**20
 REST = "checks and the rest"
 PARTS = {
-    "reading": ((evaluations, "read_truth"), (evaluations, "read"), (evaluations, "group_values")),
+    "reading": ((Pictures, "load"), (evaluations, "read_truth"), (evaluations, "read"), (evaluations, "group_values")),
     "computing": ((evaluating, "evaluate_records"),),
     "FiftyOne's evaluation and saving": ((native, "save"), (results, "save")),
 }
