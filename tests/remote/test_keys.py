@@ -83,6 +83,15 @@ def test_a_key_is_cut_out_of_what_a_server_says() -> None:
     assert Secret("none").redact("none of these") == "none of these"
 
 
+@pytest.mark.parametrize("key", ["sk-\u201cquoted\u201d", "sk-one two", "sk-\n0123"])
+def test_a_key_that_cannot_be_sent_is_said_without_it(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ModelError, match=r"The key for api.openai.com \(OPENAI_API_KEY\) has a blank") as caught:
+        keys.find(OPENAI)
+    assert "quoted" not in str(caught.value)
+    assert "sk-" not in str(caught.value)
+
+
 def test_blanks_around_a_key_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     assert keys.find(OPENAI).reveal() == KEY

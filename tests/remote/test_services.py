@@ -50,7 +50,19 @@ def test_a_key_name_of_ones_own_is_the_only_one() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "localhost:8000", "ftp://x/v1", "http://", "http://[::1", "http://x:port/v1", "//x/v1", "x", "http:///v1"],
+    [
+        "",
+        "localhost:8000",
+        "ftp://x/v1",
+        "http://",
+        "http://[::1",
+        "http://x:port/v1",
+        "//x/v1",
+        "x",
+        "http:///v1",
+        "http://a b/v1",
+        "http://ä/v1",
+    ],
 )
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(InputError, match="expected an address such as"):

@@ -195,6 +195,8 @@ def _openai(endpoint: Endpoint, secret: Secret, options: Remote, context: ssl.SS
     """The library's client without retries and redirects, and without what the environment holds for OpenAI alone."""
     http = httpx2.AsyncClient(
         verify=context,
+        # A proxy named by the environment has no part in what goes to this machine or its network.
+        trust_env=not endpoint.is_local,
         timeout=httpx2.Timeout(options.timeout, connect=CONNECT, pool=None),
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
@@ -202,13 +204,14 @@ def _openai(endpoint: Endpoint, secret: Secret, options: Remote, context: ssl.SS
     service = service_of(endpoint.base_url)
     at_openai = service is not None and service["keys"] == ["OPENAI_API_KEY"]
     ambient = [] if at_openai else [line.partition(":")[0].strip() for line in _custom_headers()]
+    headers: dict[str, Any] = {name: openai.Omit() for name in ambient if name.lower() != "authorization"}
     client = openai.AsyncOpenAI(
         api_key=secret.reveal(),
         base_url=endpoint.base_url,
         http_client=http,
         max_retries=0,
         timeout=options.timeout,
-        default_headers={name: openai.Omit() for name in ambient},  # type: ignore[misc]
+        default_headers=headers | {"Authorization": f"Bearer {secret.reveal()}"},
     )
     if not at_openai:
         client.organization = client.project = None

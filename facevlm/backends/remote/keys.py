@@ -48,7 +48,7 @@ def find(endpoint: Endpoint, secrets: Secrets | None = None) -> Secret:
     for source in (secrets, os.environ.get, _from_keyring):
         value = _first(source, endpoint.key_names) if source else None
         if value:
-            return Secret(value.strip())
+            return Secret(_checked(value.strip(), endpoint))
     if endpoint.is_local:
         return Secret(NO_KEY)
     names = " or ".join(endpoint.key_names)
@@ -56,6 +56,17 @@ def find(endpoint: Endpoint, secrets: Secrets | None = None) -> Secret:
         f"No key for {endpoint.host}. Set the environment variable {names}, add a secret of that name to FiftyOne, or "
         f"store it once with: keyring set {KEYRING} {endpoint.key_names[0]}"
     )
+
+
+def _checked(value: str, endpoint: Endpoint) -> str:
+    """The key, if it can stand in a header; the error does not show it."""
+    strange = next((k for k, letter in enumerate(value) if not "!" <= letter <= "~"), None)
+    if strange is not None:
+        raise ModelError(
+            f"The key for {endpoint.host} ({' or '.join(endpoint.key_names)}) has a blank or a letter outside ASCII at "
+            f"place {strange + 1}, which no key has. Copy it anew."
+        )
+    return value
 
 
 def _first(source: Secrets, names: Iterable[str]) -> str | None:

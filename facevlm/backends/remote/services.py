@@ -99,7 +99,8 @@ def checked(base_url: str) -> str:
         hostname, _ = parts.hostname, parts.port
     except ValueError:
         parts, hostname = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not hostname:
+    plain = all("!" <= letter <= "~" for letter in url)
+    if parts.scheme not in ("http", "https") or not hostname or not plain:
         raise InputError(f"Got base_url='{_without_user(url)}', expected an address such as http://localhost:8000/v1.")
     if parts.username is not None or parts.query or parts.fragment:
         raise InputError(
