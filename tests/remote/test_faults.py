@@ -158,6 +158,10 @@ def test_a_providers_refusal_is_an_outcome(act: Act, reason: str, questions: lis
     [
         (Act({"error": {"message": "Incorrect API key provided"}}, 401), "Check the key"),
         (Act({"error": {"message": "Project is archived"}}, 403), "Check the key"),
+        (
+            Act([{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}], 400),
+            "Check the",
+        ),
         (Act({"error": {"message": "No such model", "code": "model_not_found"}}, 404), "Check the model"),
         (Act({"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}, 429), "plan and billing"),
         (Act({"error": {"message": "slow down"}}, 429, {"retry-after": "3600"}), "wait 60 minutes"),
@@ -193,6 +197,15 @@ def test_retry_after_is_honoured_by_all_that_wait(questions: list[Question]) -> 
     assert errors == [""] * 40
     gaps = [b - a for a, b in itertools.pairwise(seen)]
     assert max(gaps) > 0.9
+
+
+def test_geminis_delay_in_the_body_is_honoured(questions: list[Question]) -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.8s"}]
+    error = [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "quota", "details": details}}]
+    began = time.monotonic()
+    errors, server = ask(first(Act(error, 429)), questions)
+    assert (errors, len(server.asked)) == ([""], 2)
+    assert time.monotonic() - began > 0.8
 
 
 def test_rate_limit_headers_pause_before_the_server_refuses(questions: list[Question]) -> None:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import random
+import re
 import ssl
 import time
 from collections import Counter
@@ -32,11 +33,12 @@ from facevlm.backends.remote.services import Endpoint, data, service_of
 from facevlm.errors import ModelError
 
 RETRIED = (408, 409, 429)
-FATAL = (401, 402, 403, 404)
+FATAL = (402, 404)
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 PATIENCE = 300.0
 """A server that asks to wait longer than this, in seconds, stops the run instead."""
 CONNECT = 10.0
+RETRY_DELAY = re.compile(r'"retryDelay": "([^"]+)"')
 PER_POOL = 8
 """Requests in flight per pool of connections."""
 
@@ -169,15 +171,16 @@ class Client:
         reason = f"HTTP {status}: {text}"
         if status in (400, 403, 422) and replies.declines(said):
             return Completion(refusal=f"the provider declined: {text}"), None
-        if status in FATAL or 300 <= status < 400 or _quota(said):
-            return Trouble(reason + _remedy(status, self.endpoint), fatal=True)
+        bad_key = status in (401, 403) or _says(said, "key_errors")
+        if bad_key or status in FATAL or 300 <= status < 400 or _says(said, "quota_errors"):
+            return Trouble(reason + _remedy(status, bad_key, self.endpoint), fatal=True)
         if status not in RETRIED and status < 500:
             return Trouble(reason)
         wait = retry_after(error.response.headers)
         if status == 429:
             self.counts["rate_limited"] += 1
             self.concurrency.too_many(started)
-            wait = wait or limits.quota_pause(error.response.headers) or None
+            wait = wait or limits.quota_pause(error.response.headers) or _retry_delay(said)
         if wait and wait > PATIENCE:
             return Trouble(f"{reason} The server asks to wait {wait / 60:.0f} minutes; go on later.", fatal=True)
         if wait:
@@ -244,14 +247,21 @@ def _until(date: str, now: float) -> float | None:
     return max(0.0, email.utils.mktime_tz(parsed) - now) if parsed else None
 
 
-def _quota(said: object) -> bool:
+def _retry_delay(said: object) -> float | None:
+    """Seconds to wait by the details of Gemini's error, which come in the body and not as a header."""
+    found = RETRY_DELAY.search(json.dumps(said, default=str))
+    return limits.duration(found.group(1)) if found else None
+
+
+def _says(said: object, what: str) -> bool:
+    """Whether an error holds one of the provider's codes or words for this."""
     text = json.dumps(said, default=str)
-    return any(code in text for code in data()["quota_errors"])
+    return any(code in text for code in data()[what])
 
 
-def _remedy(status: int, endpoint: Endpoint) -> str:
+def _remedy(status: int, bad_key: bool, endpoint: Endpoint) -> str:
     names = " or ".join(endpoint.key_names)
-    if status in (401, 403):
+    if bad_key:
         return f" Check the key ({names}) and what it is allowed to do."
     if status == 404:
         return f" Check the model '{endpoint.model}' and the base_url {endpoint.base_url}, which usually ends in /v1."

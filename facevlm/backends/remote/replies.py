@@ -96,7 +96,11 @@ def _from_error(error: object, usage: Usage) -> Completion:
 
 
 def error_text(error: object) -> str:
-    """The message of a provider's error object, cut to a length that fits a reason."""
+    """The message of a provider's error object, cut to a length that fits a reason. Gemini wraps it in a list."""
+    if isinstance(error, list) and len(error) == 1:
+        return error_text(error[0])
+    if isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
+        return error_text(error["error"])
     said = error.get("message") if isinstance(error, Mapping) else error
     text = said if isinstance(said, str) else json.dumps(error, default=str)
     return storable(" ".join(text.split())[:SHOWN]) or "no reason given"
