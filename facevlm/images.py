@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from facevlm.errors import ImageError
 
@@ -25,6 +26,10 @@ TURNS = {
 }
 BACKGROUND = (255, 255, 255)
 BOX = tuple[float, float, float, float]
+MARK, MARK_TEXT = (255, 221, 0), (0, 0, 0)
+TAG = 0.035
+"""Height of a drawn number as a share of the picture's longer side."""
+SMALLEST_TAG = 12
 
 
 def load(
@@ -145,3 +150,29 @@ def crop(picture: Image.Image, box_xywh_rel: BOX) -> Image.Image:
     if right <= left or bottom <= top:
         raise ImageError(f"the box {box_xywh_rel} holds no pixel of a {picture.width} x {picture.height} picture")
     return picture.crop((left, top, right, bottom))
+
+
+def widened(box_xywh_rel: BOX, margin_frac: float) -> BOX:
+    """The box with a margin on every side as a share of its own size, kept inside of the picture."""
+    x, y, w, h = box_xywh_rel
+    left, top = max(0.0, x - margin_frac * w), max(0.0, y - margin_frac * h)
+    right, bottom = min(1.0, x + w * (1 + margin_frac)), min(1.0, y + h * (1 + margin_frac))
+    return left, top, right - left, bottom - top
+
+
+def numbered(picture: Image.Image, boxes_xywh_rel: Sequence[BOX]) -> Image.Image:
+    """A copy with every box drawn and its number, from 1 on, on a tag above it, or below where there is no room."""
+    marked, size = picture.copy(), max(SMALLEST_TAG, round(TAG * max(picture.size)))
+    draw, font, line = ImageDraw.Draw(marked), ImageFont.load_default(size), max(1, size // 8)
+    for number, (x, y, w, h) in enumerate(boxes_xywh_rel, 1):
+        left, top = x * picture.width, y * picture.height
+        right, bottom = left + w * picture.width, top + h * picture.height
+        draw.rectangle((left, top, max(left, right), max(top, bottom)), outline=MARK, width=line)
+        _tag(draw, str(number), left, top - size if top >= size else min(bottom, picture.height - size), size, font)
+    return marked
+
+
+def _tag(draw: ImageDraw.ImageDraw, text: str, left: float, top: float, size: int, font: Any) -> None:
+    width = draw.textlength(text, font) + size // 3
+    draw.rectangle((left, top, left + width, top + size), fill=MARK)
+    draw.text((left + width / 2, top + size / 2), text, MARK_TEXT, font, anchor="mm")

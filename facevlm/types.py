@@ -103,6 +103,43 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Inquiry:
+    """What is asked about all people of a picture: closed questions, and ``free`` ones by name, answered in words.
+
+    ``who`` is a phrase that says who is meant, None for everybody. ``shown`` is how people are told apart: by the
+    ``boxes`` of their faces, which are asked for, or by ``numbers`` that are drawn on the picture, or by the order of
+    ``crops``.
+    """
+
+    questions: tuple[Question, ...]
+    free: Mapping[str, str] = field(default_factory=dict)
+    who: str | None = None
+    shown: Literal["boxes", "numbers", "crops"] = "boxes"
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person as a model described them: a reply per closed question, in order, and words per free one.
+
+    ``box_xywh_rel`` is around the face, in shares of the picture, None where the model gave none that can be used;
+    ``number`` is that of the marked face, from 1 on.
+    """
+
+    replies: tuple[Reply, ...]
+    free: Mapping[str, str | None] = field(default_factory=dict)
+    box_xywh_rel: tuple[float, float, float, float] | None = None
+    number: int | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The people of one picture in the order of the answer; or ``problem``, the reply that came instead of people."""
+
+    people: tuple[Person, ...] = ()
+    problem: Reply | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One face, one attribute, one outcome. ``label`` is set exactly when the outcome is ``ok``.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version
@@ -18,9 +18,9 @@ from facevlm.backends.cards import ANY, Card
 from facevlm.backends.remote import keys as keys_module
 from facevlm.backends.remote import ledger, pictures, replies, services, templates
 from facevlm.backends.remote import probe as probe_module
-from facevlm.backends.remote.cache import Cache, key_of
+from facevlm.backends.remote.cache import Cache, joined, key_of
 from facevlm.backends.remote.client import BudgetReached, Client, Stopped
-from facevlm.backends.remote.flow import LoopThread, flow
+from facevlm.backends.remote.flow import Given, LoopThread, Result, flow
 from facevlm.backends.remote.options import MAX_SIDE, Remote
 from facevlm.backends.remote.probe import Abilities
 from facevlm.errors import InputError
@@ -123,22 +123,27 @@ class RemoteBackend:
 
     def briefing(self, faces: int, questions: Sequence[Question]) -> Briefing:
         """Where the pictures go, how many, and what it costs: to be said before the run."""
+        return self._briefed(f"{faces:,} pictures of faces", self._estimate(faces, questions))
+
+    def _briefed(self, what: str, estimate: ledger.Estimate) -> Briefing:
         e = self.endpoint
         where = "on this machine or network" if e.is_local else "a remote service"
         plain = "" if e.is_local or e.base_url.startswith("https:") else " The connection is NOT encrypted."
-        estimate = self._estimate(faces, questions)
         text = (
-            f"{faces:,} pictures of faces go to {e.host} ({where}), each at most {self._side} pixels on its longer "
+            f"{what} go to {e.host} ({where}), each at most {self._side} pixels on its longer "
             f"side, as JPEG without metadata.{plain} {estimate}."
         )
         return Briefing(text, e.is_local, estimate.dollars)
 
     def _estimate(self, faces: int, questions: Sequence[Question]) -> ledger.Estimate:
         chat = self.template.messages(questions, self.options.detail)
-        texts = [p["text"] for m in chat for p in _parts(m["content"]) if "text" in p]
         shown = 1 + len(self.template.examples)
-        requests, detail = faces * self.options.samples, self.options.detail
-        return ledger.estimate(self.price, texts, len(questions), requests, self._side, detail, shown)
+        return self._estimated(chat, len(questions), faces * self.options.samples, shown)
+
+    def _estimated(self, chat: Sequence[Mapping[str, Any]], answers: int, requests: int, shown: int) -> ledger.Estimate:
+        """Of requests with this chat, so many answered values and so many pictures in each."""
+        texts = [p["text"] for m in chat for p in _parts(m["content"]) if "text" in p]
+        return ledger.estimate(self.price, texts, answers, requests, self._side, self.options.detail, shown)
 
     def check(self, questions: Sequence[Question]) -> None:
         """Word the request and find out what the server honours.
@@ -148,7 +153,7 @@ class RemoteBackend:
         self.template.messages(questions, self.options.detail)
         for question in questions:
             answer_table(question)
-        self._open(questions)
+        self._open(self._estimate(1, questions).usage)
 
     def answer(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
         """Replies in order; pictures that the budget leaves out get a reply with ``error``."""
@@ -166,38 +171,64 @@ class RemoteBackend:
 
         Raises :class:`~facevlm.backends.remote.client.Stopped` where all further requests would fail.
         """
-        thread, client, abilities = self._open(questions)
-        skeleton = self._skeleton(questions, abilities)
+        abilities = self._open(self._estimate(1, questions).usage)
+        chat = self.template.messages(questions, self._detail)
+        skeleton = self._skeleton(chat, templates.schema(questions), abilities)
+
+        def is_whole(completion: replies.Completion) -> bool:
+            answers = replies.to_replies(completion, questions)
+            return all(replies.label_of(*pair) is not None for pair in zip(answers, questions, strict=True))
 
         async def work(image: Image) -> list[Reply]:
-            jpeg = await thread.loop.run_in_executor(
-                self._pool, pictures.encode, image, self._side, self.options.quality
-            )
-            rows = [await self._ask(client, skeleton, jpeg, n, questions) for n in range(self.options.samples)]
-            return replies.vote(rows, questions)
+            jpegs = await self._encoded(lambda: [image])
+            samples = range(self.options.samples)
+            rows = [await self._exchange(skeleton, jpegs, n, is_whole) for n in samples]
+            return replies.vote([replies.to_replies(completion, questions) for completion in rows], questions)
 
-        room = self.options.concurrency + AHEAD
-        with closing(flow(thread, work, images, room, BudgetReached)) as answered:
+        return self._flow(work, images, list)
+
+    def _flow(
+        self,
+        work: Callable[[Given], Coroutine[Any, Any, Result]],
+        given: Iterable[Given],
+        replies_of: Callable[[Result], list[Reply]],
+    ) -> Generator[list[tuple[int, Result]], None, None]:
+        """Results as they are ready, counted; the budget's end is noted, too many failures stop the run."""
+        thread, _ = self._opened()
+        with closing(flow(thread, work, given, self.options.concurrency + AHEAD, BudgetReached)) as answered:
             try:
                 for rows in answered:
                     yield rows
-                    self._count(rows)
+                    self._count([(number, replies_of(result)) for number, result in rows])
             except BudgetReached as stop:
                 self._note(f"Stopped early: {stop}. The rest is asked when the run is started again.")
 
-    async def _ask(
-        self, client: Client, skeleton: Mapping[str, Any], jpeg: bytes, sample: int, questions: Sequence[Question]
-    ) -> list[Reply]:
-        key = key_of(self.endpoint.base_url, skeleton, jpeg, sample) if self._cache else ""
+    async def _encoded(self, shown: Callable[[], Sequence[Image]]) -> list[bytes]:
+        """JPEG files of pictures that are made in the threads for it."""
+
+        def encode() -> list[bytes]:
+            return [pictures.encode(picture, self._side, self.options.quality) for picture in shown()]
+
+        return await self._opened()[0].loop.run_in_executor(self._pool, encode)
+
+    async def _exchange(
+        self,
+        skeleton: Mapping[str, Any],
+        jpegs: Sequence[bytes],
+        sample: int,
+        is_whole: Callable[[replies.Completion], bool],
+    ) -> replies.Completion:
+        """What the server says to a request about these pictures, now or before; a whole answer is kept."""
+        _, client = self._opened()
+        key = key_of(self.endpoint.base_url, skeleton, joined(jpegs), sample) if self._cache else ""
         known = await self._known(client, key)
         if known is not None:
-            return replies.to_replies(replies.read(known), questions)
-        chat = templates.with_picture(skeleton["messages"], jpeg, self._detail)
+            return replies.read(known)
+        chat = templates.with_pictures(skeleton["messages"], jpegs, self._detail)
         completion, body = await client.complete({**skeleton, "messages": chat})
-        answers = replies.to_replies(completion, questions)
-        if all(replies.label_of(*pair) is not None for pair in zip(answers, questions, strict=True)):
+        if is_whole(completion):
             await self._keep(client, key, body)
-        return answers
+        return completion
 
     async def _known(self, client: Client, key: str) -> Any | None:
         if self._cache is None or self.options.cache == "refresh":
@@ -232,22 +263,22 @@ class RemoteBackend:
                 f"(max_failures); the last: {reason}"
             )
 
-    def _skeleton(self, questions: Sequence[Question], abilities: Abilities) -> dict[str, Any]:
+    def _skeleton(
+        self, chat: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], abilities: Abilities
+    ) -> dict[str, Any]:
         """A request without its picture."""
-        o, schema = self.options, templates.schema(questions)
+        o = self.options
         extra = {k: v for k, v in self.endpoint.extra.items() if k not in abilities.dropped}
         fields = probe_module.parameters(abilities, o.heat, o.max_tokens, schema)
         if o.samples > 1:
             fields = {k: v for k, v in fields.items() if "logprobs" not in k}
-        chat = self.template.messages(questions, self._detail)
         return {"model": self.endpoint.model, "messages": chat, **extra, **fields}
 
-    def _open(self, questions: Sequence[Question]) -> tuple[LoopThread, Client, Abilities]:
-        """The client with a key that was found now, and what the server honours."""
+    def _open(self, guess: replies.Usage) -> Abilities:
+        """What the server honours, asked with a key that was found now; ``guess`` are the tokens of one request."""
         if self._thread is None or self._client is None:
             secret = keys_module.find(self.endpoint, self._secrets)
-            guess = self._estimate(1, questions)
-            books = ledger.Ledger(self.price, self.options.budget, guess.usage)
+            books = ledger.Ledger(self.price, self.options.budget, guess)
             self._thread = LoopThread("facevlm-remote")
             weakref.finalize(self, self._thread.close)
             self._client = self._thread.call(_client(self.endpoint, secret, self.options, books))
@@ -255,7 +286,12 @@ class RemoteBackend:
             self._abilities = self._probed(self._thread, self._client)
             if self._abilities.is_less:
                 self._note(self._abilities.sentence())
-        return self._thread, self._client, self._abilities
+        return self._abilities
+
+    def _opened(self) -> tuple[LoopThread, Client]:
+        if self._thread is None or self._client is None:
+            raise RuntimeError("the connection is used before it is opened, or after it was closed")
+        return self._thread, self._client
 
     def _probed(self, thread: LoopThread, client: Client) -> Abilities:
         key = digest([self.endpoint.base_url, self.endpoint.model, dict(self.endpoint.extra)])

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,11 @@ def key_of(base_url: str, body: Mapping[str, Any], jpeg: bytes, sample: int) -> 
     """The digest of a request: address, everything in it but the picture, the picture, and which sample it is."""
     sent = json.dumps([base_url, body, sample], sort_keys=True).encode()
     return hashlib.sha256(len(sent).to_bytes(8, "big") + sent + jpeg).hexdigest()
+
+
+def joined(jpegs: Sequence[bytes]) -> bytes:
+    """The pictures of one request as one string of bytes, from which each can be told apart."""
+    return jpegs[0] if len(jpegs) == 1 else b"".join(len(jpeg).to_bytes(8, "big") + jpeg for jpeg in jpegs)
 
 
 class Cache:

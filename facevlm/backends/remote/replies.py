@@ -124,8 +124,12 @@ def is_refusal(text: str) -> bool:
 
 def to_replies(completion: Completion, questions: Sequence[Question]) -> list[Reply]:
     """One reply per question; each value of the JSON answer is checked on its own, and every text can be stored."""
-    raw = _replies(completion, questions)
-    return [replace(r, text=storable(r.text), error=storable(r.error)) for r in raw]
+    return [kept(reply) for reply in _replies(completion, questions)]
+
+
+def kept(reply: Reply) -> Reply:
+    """The reply with texts that can be stored."""
+    return replace(reply, text=storable(reply.text), error=storable(reply.error))
 
 
 def storable(text: str | None) -> str | None:
@@ -134,15 +138,21 @@ def storable(text: str | None) -> str | None:
 
 
 def _replies(completion: Completion, questions: Sequence[Question]) -> list[Reply]:
+    found = opened(completion, alone=len(questions) == 1)
+    if isinstance(found, Reply):
+        return [found] * len(questions)
+    return [value_of(q, found, completion) for q in questions]
+
+
+def opened(completion: Completion, *, alone: bool) -> dict[str, Any] | Reply:
+    """The JSON object that was answered, or the reply that there is instead of one: refusal, error, or prose."""
     if completion.refusal is not None:
         text = completion.content or completion.refusal
-        return [Reply(text=text, error=completion.refusal[:SHOWN], refused=True)] * len(questions)
+        return Reply(text=text, error=completion.refusal[:SHOWN], refused=True)
     if completion.error is not None or completion.content is None:
-        return [Reply(error=completion.error or "the answer is empty")] * len(questions)
+        return Reply(error=completion.error or "the answer is empty")
     found = json_object(completion.content)
-    if found is None:
-        return [_prose(completion, alone=len(questions) == 1)] * len(questions)
-    return [_value(q, found, completion) for q in questions]
+    return _prose(completion, alone) if found is None else found
 
 
 def json_object(content: str) -> dict[str, Any] | None:
@@ -165,7 +175,8 @@ def _prose(completion: Completion, alone: bool) -> Reply:
     return Reply(text=f"{text} (cut off by max_tokens)" if cut else text, malformed=cut or not alone)
 
 
-def _value(question: Question, found: Mapping[str, Any], completion: Completion) -> Reply:
+def value_of(question: Question, found: Mapping[str, Any], completion: Completion, after: int = 0) -> Reply:
+    """The reply to one question in an object of the answer, whose text begins at place ``after``."""
     name = question.attribute.name
     value = found.get(name)
     if name not in found:
@@ -175,7 +186,7 @@ def _value(question: Question, found: Mapping[str, Any], completion: Completion)
     label = answer_table(question).get(fold(value))
     if label is None:
         return Reply(text=value, refused=is_refusal(value))
-    found_scores = scores.of_value(completion.content or "", completion.tokens, name, value, question)
+    found_scores = scores.of_value(completion.content or "", completion.tokens, name, value, question, after)
     if found_scores.log_probs is None:
         return Reply(text=value, confidence=found_scores.confidence)
     return Reply(text=value, log_probs=found_scores.log_probs, choice=question.attribute.labels.index(label))

@@ -62,12 +62,14 @@ class Scores:
     confidence: float | None = None
 
 
-def of_value(content: str, read: Sequence[Token], name: str, value: str, question: Question) -> Scores:
+def of_value(
+    content: str, read: Sequence[Token], name: str, value: str, question: Question, after: int = 0
+) -> Scores:
     """What the tokens of the whole answer say about the value of one key; empty where they do not fit it.
 
-    ``content`` is the JSON text, in which the key ``name`` has the string ``value``.
+    ``content`` is the JSON text, in which the first key ``name`` from place ``after`` on has the string ``value``.
     """
-    start = _start(content, name, value)
+    start = _start(content, name, value, after)
     path = _path(content, read, start, value) if start is not None else []
     spellings = _spellings(question)
     if not path or value not in spellings:
@@ -110,9 +112,9 @@ def _leads_to(text: str, spellings: Mapping[str, int]) -> set[int]:
     return {k for form, k in spellings.items() if form.startswith(said)} if said else set()
 
 
-def _start(content: str, name: str, value: str) -> int | None:
+def _start(content: str, name: str, value: str, after: int) -> int | None:
     """Where the value of a key begins in the JSON text, behind its opening quote."""
-    key = content.find(json.dumps(name))
+    key = content.find(json.dumps(name), after)
     at = content.find(f'"{value}"', key + len(name) + 2) if key >= 0 else -1
     between = content[key + len(name) + 2 : at] if at >= 0 else ""
     return at + 1 if between.strip() == ":" else None

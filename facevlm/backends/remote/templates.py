@@ -103,6 +103,17 @@ def with_picture(messages: Sequence[Mapping[str, Any]], jpeg: bytes, detail: str
     return [*map(dict, before), {**last, "content": [_picture(jpeg, detail), *last["content"]]}]
 
 
+def with_pictures(messages: Sequence[Mapping[str, Any]], jpegs: Sequence[bytes], detail: str) -> list[dict[str, Any]]:
+    """The chat of :meth:`Template.messages` with one picture, or with several, each behind its number."""
+    if len(jpegs) == 1:
+        return with_picture(messages, jpegs[0], detail)
+    *before, last = messages
+    shown: list[dict[str, Any]] = []
+    for number, jpeg in enumerate(jpegs, 1):
+        shown += [{"type": "text", "text": f"Picture {number}:"}, _picture(jpeg, detail)]
+    return [*map(dict, before), {**last, "content": [*shown, *last["content"]]}]
+
+
 def schema(questions: Sequence[Question]) -> dict[str, Any]:
     """JSON schema of the answer: one key per attribute, whose values are its labels."""
     names = [q.attribute.name for q in questions]
