@@ -22,18 +22,25 @@ def predict(face: Face, question: Question, reply: Reply) -> Prediction:
     Free text counts only when the whole of it spells a label.
     """
     name = question.attribute.name
+    if (unanswered := problem(face, name, reply)) is not None:
+        return unanswered
+    if reply.log_probs is not None:
+        return _scored(face, question, reply)
+    return _read(face, question, reply.text or "", reply.confidence)
+
+
+def problem(face: Face, name: str, reply: Reply) -> Prediction | None:
+    """What a reply amounts to that answers nothing: refused, failed, or not in the form asked for; else None."""
     if reply.refused:
         return Prediction(face, name, "refused", reason=reply.error or "the model declined to answer", text=reply.text)
     if reply.error is not None:
         return Prediction(face, name, "failed", reason=reply.error, text=reply.text)
-    if reply.log_probs is not None:
-        return _scored(face, question, reply)
-    if reply.text is not None and reply.malformed:
+    if reply.text is not None and reply.malformed and reply.log_probs is None:
         reason = f"the answer '{_shown(reply.text)}' is not in the form that was asked for"
         return Prediction(face, name, "unparsed", reason=reason, text=reply.text)
-    if reply.text is not None:
-        return _read(face, question, reply.text, reply.confidence)
-    return Prediction(face, name, "failed", reason="the backend gave neither scores nor text")
+    if reply.log_probs is None and reply.text is None:
+        return Prediction(face, name, "failed", reason="the backend gave neither scores nor text")
+    return None
 
 
 def failed(face: Face, question: Question, reason: str) -> Prediction:

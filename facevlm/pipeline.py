@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from PIL.Image import Image, Resampling
 
@@ -22,6 +23,7 @@ from facevlm.backends import Backend, BackendInfo, PictureSpec, Streaming
 from facevlm.errors import ImageError, InputError, ModelError
 from facevlm.types import Face, Prediction, Question, Reply
 
+Item = TypeVar("Item")
 Write = Callable[[Sequence[Prediction]], None]
 LOW_COVERAGE = 0.5
 AHEAD = 3
@@ -100,7 +102,7 @@ def run(
     rounds = _rounds(questions, backend.info)
     held = batch_size if len(rounds) == 1 else max(batch_size, HELD_BYTES // _bytes_per_picture(backend.info.picture))
     done = 0
-    with _Writer(write, chunk_size) as writer, _Loader(faces, backend.info, batch_size, threads) as loader:
+    with Writer(_flat(write), chunk_size) as writer, _Loader(faces, backend.info, batch_size, threads) as loader:
         if isinstance(backend, Streaming):
             for rows in _streamed(backend, questions, loader):
                 tally.seconds = before + time.perf_counter() - start
@@ -140,7 +142,7 @@ def _bytes_per_picture(spec: PictureSpec | None) -> int:
     return 3 * (spec.width * spec.height if spec else USUAL_PIXELS)
 
 
-def _finish(rows: list[list[Prediction]], tally: Tally, writer: _Writer) -> None:
+def _finish(rows: list[list[Prediction]], tally: Tally, writer: Writer[list[Prediction]]) -> None:
     for row in rows:
         for prediction in row:
             tally.add(prediction)
@@ -238,16 +240,16 @@ class _Loader:
             return face, error
 
 
-class _Writer:
-    """Collects predictions and writes them a chunk at a time in one thread of its own, in order."""
+class Writer(Generic[Item]):
+    """Collects what is to be written and writes a chunk at a time in one thread of its own, in order."""
 
-    def __init__(self, write: Write, chunk_size: int) -> None:
+    def __init__(self, write: Callable[[Sequence[Item]], None], chunk_size: int) -> None:
         self._write, self._chunk_size = write, chunk_size
-        self._rows: list[list[Prediction]] = []
+        self._items: list[Item] = []
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="facevlm-write")
         self._last: Future[None] | None = None
 
-    def __enter__(self) -> _Writer:
+    def __enter__(self) -> Writer[Item]:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -258,15 +260,18 @@ class _Writer:
         finally:
             self._pool.shutdown(wait=True)
 
-    def add(self, rows: list[list[Prediction]]) -> None:
-        self._rows += rows
-        if len(self._rows) >= self._chunk_size:
+    def add(self, items: Sequence[Item]) -> None:
+        self._items += items
+        if len(self._items) >= self._chunk_size:
             self._flush()
 
     def _flush(self) -> None:
         if self._last is not None:
             self._last.result()
-        if self._rows:
-            flat = [prediction for row in self._rows for prediction in row]
-            self._last = self._pool.submit(self._write, flat)
-            self._rows = []
+        if self._items:
+            self._last = self._pool.submit(self._write, self._items)
+            self._items = []
+
+
+def _flat(write: Write) -> Callable[[Sequence[list[Prediction]]], None]:
+    return lambda rows: write([prediction for row in rows for prediction in row])

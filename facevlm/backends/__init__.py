@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -19,10 +19,10 @@ from facevlm.backends.cards import find
 from facevlm.backends.remote.keys import Secrets as Secrets
 from facevlm.backends.remote.options import Remote as Remote
 from facevlm.errors import InputError
-from facevlm.types import Question, Reply
+from facevlm.types import Inquiry, Question, Reply, Scene
 
 LOCAL = "facevlm.backends.local:LocalBackend"
-REMOTE = "facevlm.backends.remote.backend:RemoteBackend"
+REMOTE = "facevlm.backends.remote.describe:DescribingBackend"
 DECODES = ("score", "generate")
 QUANTIZE = ("8bit", "4bit")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
@@ -160,6 +160,34 @@ class Hosted(Protocol):
 
     def close(self) -> None:
         """End its connections. Its info stays."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is shown of one picture, made when its turn comes; ``count`` is the number of known faces, None if unknown.
+
+    ``pictures`` raises :class:`~facevlm.errors.ImageError` where it cannot be read.
+    """
+
+    pictures: Callable[[], Sequence[Image]]
+    count: int | None = None
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A backend that finds and describes all people of a picture by itself."""
+
+    def describe(self, images: Sequence[Image], questions: Sequence[Question], who: str | None = None) -> list[Scene]:
+        """The people of every picture, or only those whom the phrase ``who`` fits."""
+
+    def scenes(self, shots: Iterable[Shot], inquiry: Inquiry) -> Generator[list[tuple[int, Scene]], None, None]:
+        """Lists of (number of the shot, its people), in any order, at least twice a second; it may end early."""
+
+    def check_inquiry(self, inquiry: Inquiry) -> None:
+        """Raise :class:`~facevlm.errors.InputError` where it cannot be asked."""
+
+    def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
+        """What a user should know before the run; ``counts`` has the known faces of each picture, 0 if unknown."""
 
 
 def open_backend(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import fiftyone as fo
 
@@ -37,22 +38,28 @@ def field_name(prefix: str, attribute: str) -> str:
     return f"{prefix}_{attribute}"
 
 
-def check_fields(target: Collection, fields: Sequence[str]) -> None:
-    """Raise :class:`~facevlm.errors.FieldError` where a field is there that facevlm did not write."""
+def check_fields(target: Collection, fields: Sequence[str], kind: type[fo.Label] = fo.Classification) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field is there that facevlm did not write as this kind."""
     schema = target._dataset.get_field_schema()
     for name in fields:
-        if name in schema and not _is_ours(schema[name]):
+        if name in schema and not _is_ours(target, name, kind):
             raise FieldError(
                 f"Field '{name}' is already there and was not written by facevlm. Choose another field prefix; "
                 "your field is left as it is."
             )
 
 
-def _is_ours(field: fo.Field) -> bool:
-    document = getattr(field, "document_type", None)
-    if document is None or not issubclass(document, fo.Classification):
+def _is_ours(target: Collection, name: str, kind: type[fo.Label]) -> bool:
+    document = document_of(target._dataset.get_field(name))
+    if document is None or not issubclass(document, kind):
         return False
-    return {"outcome", "run"} <= set(field.get_field_schema())
+    root = root_of(name, kind)
+    return all(target._dataset.get_field(f"{root}.{part}") is not None for part in ("outcome", "run"))
+
+
+def root_of(name: str, kind: type[fo.Label]) -> str:
+    """Where a field of this kind keeps what is said about one face."""
+    return f"{name}.detections" if issubclass(kind, fo.Detections) else name
 
 
 def is_predicted(target: Collection, name: str) -> bool:
@@ -67,22 +74,34 @@ def require(target: Collection, name: str) -> None:
         require_classification(target, name)
 
 
-def declare(dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:
+def declare(
+    dataset: fo.Dataset,
+    fields: Mapping[str, str],
+    stamps: Mapping[str, str],
+    kind: type[fo.Label] = fo.Classification,
+    extra: Mapping[str, type[fo.Field]] = EXTRA,
+) -> None:
     """Add the fields and their attributes to the dataset, so that the App's sidebar offers them.
 
-    ``fields`` maps attributes to field names, ``stamps`` attributes to the run stamp that labels carry.
+    ``fields`` maps attributes to field names, ``stamps`` attributes to the run stamp that labels carry; ``extra`` is
+    what labels carry beside what FiftyOne's do.
     """
     for attribute, name in fields.items():
         if dataset.get_field(name) is None:
             dataset.add_sample_field(
                 name,
                 fo.EmbeddedDocumentField,
-                embedded_doc_type=fo.Classification,
+                embedded_doc_type=kind,
                 description=f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}",
             )
-        for extra, kind in EXTRA.items():
-            if dataset.get_field(f"{name}.{extra}") is None:
-                dataset.add_sample_field(f"{name}.{extra}", kind)
+        declare_parts(dataset, root_of(name, kind), extra)
+
+
+def declare_parts(dataset: fo.Dataset, root: str, parts: Mapping[str, type[fo.Field]]) -> None:
+    """Add attributes to the documents at a path."""
+    for part, kind in parts.items():
+        if dataset.get_field(f"{root}.{part}") is None:
+            dataset.add_sample_field(f"{root}.{part}", kind)
 
 
 def pending(
@@ -106,11 +125,13 @@ def pending(
     return dict(groups)
 
 
-def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, dict[str, int]]:
+def outcome_counts(
+    target: Collection, fields: Mapping[str, str], kind: type[fo.Label] = fo.Classification
+) -> dict[str, dict[str, int]]:
     """Faces per outcome and attribute, as the dataset holds them now."""
     found = target._dataset.get_field_schema()
     return {
-        attribute: {o: n for o, n in target.count_values(f"{name}.outcome").items() if o is not None}
+        attribute: {o: n for o, n in target.count_values(f"{root_of(name, kind)}.outcome").items() if o is not None}
         for attribute, name in fields.items()
         if name in found
     }
@@ -118,16 +139,26 @@ def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, d
 
 def to_label(prediction: Prediction, stamp: str | None = None) -> fo.Classification:
     """A prediction as FiftyOne's label; ``stamp`` ties it to the record of a run."""
-    return fo.Classification(
-        label=prediction.label,
-        confidence=prediction.confidence,
-        logits=prediction.log_probs,
-        outcome=prediction.outcome,
-        reason=prediction.reason,
-        coverage=prediction.coverage,
-        text=prediction.text,
-        run=stamp,
-    )
+    return fo.Classification(**_parts(prediction, stamp))
+
+
+def to_detection(prediction: Prediction, stamp: str | None = None) -> fo.Detection:
+    """A prediction about one face of a picture, tied by ``face`` to the Detection that was asked about, if any."""
+    face = prediction.face
+    return fo.Detection(bounding_box=list(face.box_xywh_rel or ()), face=face.label_id, **_parts(prediction, stamp))
+
+
+def _parts(prediction: Prediction, stamp: str | None) -> dict[str, Any]:
+    return {
+        "label": prediction.label,
+        "confidence": prediction.confidence,
+        "logits": prediction.log_probs,
+        "outcome": prediction.outcome,
+        "reason": prediction.reason,
+        "coverage": prediction.coverage,
+        "text": prediction.text,
+        "run": stamp,
+    }
 
 
 class Writer:

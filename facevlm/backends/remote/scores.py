@@ -62,9 +62,7 @@ class Scores:
     confidence: float | None = None
 
 
-def of_value(
-    content: str, read: Sequence[Token], name: str, value: str, question: Question, after: int = 0
-) -> Scores:
+def of_value(content: str, read: Sequence[Token], name: str, value: str, question: Question, after: int = 0) -> Scores:
     """What the tokens of the whole answer say about the value of one key; empty where they do not fit it.
 
     ``content`` is the JSON text, in which the first key ``name`` from place ``after`` on has the string ``value``.

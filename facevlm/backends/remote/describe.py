@@ -1,0 +1,224 @@
+"""All people of a picture in one request: its words, its schema, and the answer checked person by person."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+from PIL.Image import Image
+
+from facevlm.backends import Briefing, Shot
+from facevlm.backends.remote import ledger, replies, templates
+from facevlm.backends.remote.backend import RemoteBackend
+from facevlm.backends.remote.replies import Completion
+from facevlm.backends.remote.templates import Template
+from facevlm.errors import ImageError, InputError
+from facevlm.types import Inquiry, Person, Question, Reply, Scene
+
+PEOPLE, BOX, NUMBER = "people", "box", "number"
+EDGES = ("left", "top", "right", "bottom")
+FULL = 1000
+"""Boxes are asked for in thousandths of the picture."""
+USUAL_PEOPLE = 4
+"""People in a picture, for the estimate, where nobody counted them."""
+WORDS = 2
+"""Words as an answer take so many times what a label takes, about."""
+NOT_ASKED = Scene(problem=Reply(error="not asked: the budget is used up"))
+
+
+class DescribingBackend(RemoteBackend):
+    """A :class:`~facevlm.backends.Describing` backend, too."""
+
+    def describe(self, images: Sequence[Image], questions: Sequence[Question], who: str | None = None) -> list[Scene]:
+        """The people of every picture with boxes of their faces, or only those whom the phrase ``who`` fits."""
+        scenes = [NOT_ASKED] * len(images)
+        shots = (Shot(functools.partial(_one, image)) for image in images)
+        with closing(self.scenes(shots, Inquiry(tuple(questions), who=who))) as ready:
+            for rows in ready:
+                for number, scene in rows:
+                    scenes[number] = scene
+        return scenes
+
+    def scenes(self, shots: Iterable[Shot], inquiry: Inquiry) -> Generator[list[tuple[int, Scene]], None, None]:
+        """(number of the shot, its people), as they are ready; ends early where the budget is used up.
+
+        Raises :class:`~facevlm.errors.ModelError` where all further requests would fail.
+        """
+        self.check_inquiry(inquiry)
+        abilities = self._open(self._estimate_scenes([USUAL_PEOPLE], inquiry).usage)
+
+        boxes = inquiry.shown == "boxes"
+
+        @functools.lru_cache(maxsize=64)
+        def skeleton(count: int | None) -> Mapping[str, Any]:
+            chat = _messages(self.template, inquiry, count, self._detail)
+            return self._skeleton(chat, schema(inquiry, count), abilities)
+
+        async def work(shot: Shot) -> Scene:
+            try:
+                jpegs = await self._encoded(shot.pictures)
+            except ImageError as error:
+                return Scene(problem=Reply(error=str(error)))
+            whole = functools.partial(_is_whole, inquiry=inquiry, count=shot.count)
+            completion = await self._exchange(skeleton(None if boxes else shot.count), jpegs, 0, whole)
+            return read(completion, inquiry, shot.count)
+
+        return self._flow(work, shots, lambda scene: [scene.problem or Reply(text="")])
+
+    def check_inquiry(self, inquiry: Inquiry) -> None:
+        """Raise :class:`~facevlm.errors.InputError` where it cannot be put into words, or not with these options."""
+        if self.options.samples != 1:
+            raise InputError(
+                f"Got samples={self.options.samples}, expected 1: people of two answers cannot be told apart."
+            )
+        _messages(self.template, inquiry, 1, "")
+
+    def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
+        """Where the pictures go, and at what cost; ``counts`` has the known faces of each, 0 where they are unknown."""
+        return self._briefed(f"{len(counts):,} pictures", self._estimate_scenes(counts, inquiry))
+
+    def _estimate_scenes(self, counts: Sequence[int], inquiry: Inquiry) -> ledger.Estimate:
+        people = math.ceil(sum(count or USUAL_PEOPLE for count in counts) / max(1, len(counts)))
+        answers = people * (len(inquiry.questions) + WORDS * (len(inquiry.free) + 1))
+        chat = _messages(self.template, inquiry, people, self.options.detail)
+        return self._estimated(chat, answers, len(counts), people if inquiry.shown == "crops" else 1)
+
+
+def _one(image: Image) -> list[Image]:
+    return [image]
+
+
+@dataclass(frozen=True)
+class Words:
+    """The texts of ``describing`` in ``assets/prompts.yaml``, and the shipped free questions by name."""
+
+    texts: Mapping[str, str]
+    free: Mapping[str, str]
+
+
+@functools.cache
+def words() -> Words:
+    raw = yaml.safe_load(templates.DATA.read_text(encoding="utf-8"))["describing"]
+    return Words({k: v for k, v in raw.items() if k != "free"}, raw["free"])
+
+
+def _messages(template: Template, inquiry: Inquiry, count: int | None, detail: str) -> list[dict[str, Any]]:
+    """The chat without its pictures: the template's system text, lines and order around our text about people."""
+    texts = words().texts
+    whom = texts["everybody"] if inquiry.who is None else texts["some"].format(who=inquiry.who)
+    free = "\n".join(texts["free_line"].format(name=n, question=q) for n, q in inquiry.free.items())
+    keys = ", ".join(json.dumps(key) for key in _item(inquiry, count)["required"])
+    known = {"whom": whom, "free": free, "count": str(count), "keys": keys}
+    pieces = texts[inquiry.shown].split("{questions}")
+    filled = [_doubled(piece.format(**known)) for piece in pieces]
+    return replace(template, text="{questions}".join(filled), examples=()).messages(inquiry.questions, detail)
+
+
+def _doubled(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def schema(inquiry: Inquiry, count: int | None) -> dict[str, Any]:
+    """JSON schema of the answer: a list of people; ``count`` faces are numbered."""
+    return {
+        "type": "object",
+        "properties": {PEOPLE: {"type": "array", "items": _item(inquiry, count)}},
+        "required": [PEOPLE],
+        "additionalProperties": False,
+    }
+
+
+def _item(inquiry: Inquiry, count: int | None) -> dict[str, Any]:
+    """One person: where, labels, words."""
+    item = templates.schema(inquiry.questions)
+    free = {name: {"type": ["string", "null"]} for name in inquiry.free}
+    properties = _place(inquiry, count) | item["properties"] | free
+    return item | {"properties": properties, "required": list(properties)}
+
+
+def _place(inquiry: Inquiry, count: int | None) -> dict[str, Any]:
+    if inquiry.shown != "boxes":
+        return {NUMBER: {"type": "integer", "enum": list(range(1, (count or 0) + 1))}}
+    edges = {"type": "object", "properties": {edge: {"type": "integer"} for edge in EDGES}}
+    return {BOX: edges | {"required": list(EDGES), "additionalProperties": False}}
+
+
+def read(completion: Completion, inquiry: Inquiry, count: int | None) -> Scene:
+    """The people of an answer, each value checked on its own; prose, refusals and errors are the scene's problem."""
+    found = replies.opened(completion, alone=False)
+    if isinstance(found, Reply):
+        return Scene(problem=replies.kept(found))
+    people = found.get(PEOPLE)
+    if not isinstance(people, list) or not all(isinstance(person, dict) for person in people):
+        return Scene(problem=replies.kept(Reply(text=completion.content, malformed=True)))
+    starts = _starts(completion.content or "", len(people))
+    return Scene(tuple(_person(p, at, completion, inquiry, count) for p, at in zip(people, starts, strict=True)))
+
+
+def _person(
+    found: Mapping[str, Any], start: int | None, completion: Completion, inquiry: Inquiry, count: int | None
+) -> Person:
+    said = completion if start is not None else replace(completion, tokens=())
+    values = tuple(replies.kept(replies.value_of(q, found, said, start or 0)) for q in inquiry.questions)
+    own = json.dumps(dict(found), ensure_ascii=False)
+    values = tuple(replace(v, text=replies.storable(own)) if v.malformed else v for v in values)
+    free = {name: _phrase(found.get(name)) for name in inquiry.free}
+    return Person(values, free, box_of(found.get(BOX)), _number(found.get(NUMBER), count))
+
+
+def _phrase(value: object) -> str | None:
+    """Words about a person; None for none, for what is no text, and for a refusal."""
+    if not isinstance(value, str) or not value.strip() or replies.is_refusal(value):
+        return None
+    return replies.storable(" ".join(value.split()))
+
+
+def _number(value: object, count: int | None) -> int | None:
+    """The number of a marked face, None where there is no such face."""
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 6 else value
+    return number if type(number) is int and 1 <= number <= (count or 0) else None
+
+
+def box_of(value: object) -> tuple[float, float, float, float] | None:
+    """[x, y, w, h] in shares of the picture from edges in thousandths; None for what is no box inside of it."""
+    edges = [value.get(edge) for edge in EDGES] if isinstance(value, Mapping) else []
+    numbers = [e for e in edges if isinstance(e, (int, float)) and not isinstance(e, bool)]
+    if len(numbers) != len(EDGES):
+        return None
+    left, top, right, bottom = numbers
+    # Edges of at most 1 are shares, not thousandths: the answer is in another unit than was asked for.
+    if not (0 <= left < right <= FULL and 0 <= top < bottom <= FULL) or max(right, bottom) <= 1:
+        return None
+    return left / FULL, top / FULL, (right - left) / FULL, (bottom - top) / FULL
+
+
+def _starts(content: str, count: int) -> Sequence[int | None]:
+    """Where the object of each person begins in the text; None for all where the text cannot be walked through."""
+    decoder, at, starts = json.JSONDecoder(), content.find("[", content.find(json.dumps(PEOPLE))) + 1, list[int]()
+    for _ in range(count):
+        at += len(content[at:]) - len(content[at:].lstrip(" \n\r\t,"))
+        starts.append(at)
+        try:
+            _, at = decoder.raw_decode(content, at)
+        except (ValueError, RecursionError):
+            return [None] * count
+    return starts
+
+
+def _is_whole(completion: Completion, inquiry: Inquiry, count: int | None) -> bool:
+    """Whether an answer is worth keeping: people can be told apart and have all labels, and are as many as known."""
+    scene = read(completion, inquiry, count)
+    if scene.problem is not None:
+        return False
+    if inquiry.who is None and count is not None and len(scene.people) != count:
+        return False
+    places: list[object] = [p.box_xywh_rel if inquiry.shown == "boxes" else p.number for p in scene.people]
+    placed = None not in places and len(set(places)) == len(places)
+    pairs = [pair for person in scene.people for pair in zip(person.replies, inquiry.questions, strict=True)]
+    return placed and all(replies.label_of(reply, question) is not None for reply, question in pairs)
