@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from facevlm.backends import open_backend as open_backend
     from facevlm.checking import check as check
     from facevlm.comparing import compare as compare
+    from facevlm.describing import describe as describe
     from facevlm.evaluating import evaluate as evaluate
     from facevlm.probing import probe as probe
     from facevlm.rewording import sensitivity as sensitivity
@@ -32,6 +33,7 @@ __all__ = [
     "check",
     "compare",
     "datasets",
+    "describe",
     "evaluate",
     "open_backend",
     "paper",
@@ -47,6 +49,7 @@ _LAZY = {
     "open_backend": "facevlm.backends",
     "check": "facevlm.checking",
     "compare": "facevlm.comparing",
+    "describe": "facevlm.describing",
     "probe": "facevlm.probing",
     "sensitivity": "facevlm.rewording",
     "Attribute": "facevlm.types",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
 
 from facevlm import attributes as registry_module
-from facevlm import pipeline
+from facevlm import facts, pipeline
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, BackendInfo, Briefing, Checker, Hosted, Options, Remote, Secrets, open_backend
 from facevlm.backends.briefings import fresh
@@ -24,7 +23,7 @@ from facevlm.types import Attribute, Question, digest
 
 log = logging.getLogger("facevlm")
 BATCH_SIZE = 32
-SPENT = ("requests", "input_tokens", "output_tokens", "dollars")
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -188,22 +187,16 @@ class Application:
 
     def _spent(self) -> dict[str, float]:
         """What a model behind an API took for these fields, runs before this one that it goes on from included."""
-        usage = self.backend.info.usage
-        now = {name: usage[name] for name in SPENT if usage.get(name) is not None}
-        return {name: self._spent_before.get(name, 0) + value for name, value in now.items()}
+        return facts.spent(self.backend.info, self._spent_before)
 
     def _record(self, status: str) -> None:
-        info = asdict(self.backend.info)
-        identity = [{"checkpoint": k, "revision": v} for k, v in sorted(info.pop("identity").items())]
         runs.write(
             self._dataset,
             self.run_key,
             {
                 "status": status,
-                "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
                 "prefix": self.prefix,
                 "fingerprints": self._marks,
-                "questions": {name: _public(question) for name, question in self.questions.items()},
                 "outcomes": predictions.outcome_counts(self._target, self.fields),
                 "coverage": self.tally.coverage(),
                 "faces": len(self._faces),
@@ -211,21 +204,11 @@ class Application:
                 "seconds": round(self.tally.seconds, 3),
                 "model_seconds": round(self.tally.model_seconds, 3),
                 "view": targets.describe(self._target),
-                "identity": identity,
-                "backend": info,
                 "spent": self._spent(),
                 **self._sizes,
+                **facts.facts(self.backend.info, self.questions),
             },
         )
-
-
-def _public(question: Question) -> dict[str, Any]:
-    return {
-        "text": question.text,
-        "context": question.context,
-        "labels": list(question.attribute.labels),
-        "fingerprint": question.fingerprint(),
-    }
 
 
 def fingerprint(info: BackendInfo, card: Card, question: Question) -> str:
@@ -357,22 +340,39 @@ def apply(
     return carry_out(application, confirm=confirm, progress=progress)
 
 
+class Work(Protocol[Result_co]):
+    """A run that is checked and has not begun."""
+
+    prefix: str
+    total: int
+
+    def begin(self, confirm: Callable[[Briefing], bool]) -> bool: ...
+
+    def steps(self) -> Generator[pipeline.Progress, None, None]: ...
+
+    def result(self) -> Result_co: ...
+
+
 def carry_out(
-    application: Application, *, confirm: Callable[[Briefing], bool] | None = None, progress: bool = True
-) -> ApplyResult:
+    work: Work[Result_co],
+    *,
+    confirm: Callable[[Briefing], bool] | None = None,
+    progress: bool = True,
+    unit: str = "face",
+) -> Result_co:
     """Do the work of a run to its end, with a progress bar if wanted.
 
     ``confirm`` is told where pictures go, if they go anywhere, and may say no; by default the log says it.
     """
-    if not application.begin(confirm or announce):
-        return application.result()
+    if not work.begin(confirm or announce):
+        return work.result()
     with (
-        closing(application.steps()) as steps,
-        tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,
+        closing(work.steps()) as steps,
+        tqdm(total=work.total, unit=unit, disable=not progress, desc=work.prefix) as bar,
     ):
         for step in steps:
             bar.update(step.done - bar.n)
-    return application.result()
+    return work.result()
 
 
 def announce(briefing: Briefing) -> bool:

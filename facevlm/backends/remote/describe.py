@@ -19,7 +19,7 @@ from facevlm.backends.remote.backend import RemoteBackend
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.templates import Template
 from facevlm.errors import ImageError, InputError
-from facevlm.types import Inquiry, Person, Question, Reply, Scene
+from facevlm.types import Inquiry, Person, Question, Reply, Scene, digest
 
 PEOPLE, BOX, NUMBER = "people", "box", "number"
 EDGES = ("left", "top", "right", "bottom")
@@ -100,6 +100,11 @@ class Words:
 
     texts: Mapping[str, str]
     free: Mapping[str, str]
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits that change with any word."""
+        return digest(dict(self.texts))
 
 
 @functools.cache

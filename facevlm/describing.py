@@ -1,0 +1,342 @@
+"""Describe all people of pictures by a model that finds them itself, or those whom a phrase fits."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from PIL.Image import Image
+
+from facevlm import api, facts, images, pipeline
+from facevlm.assigning import assign, nobody
+from facevlm.attributes import Registry
+from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Secrets, Shot
+from facevlm.backends.briefings import fresh
+from facevlm.backends.cards import questions_for
+from facevlm.backends.remote.describe import words
+from facevlm.errors import InputError
+from facevlm.store import people, predictions, runs, targets
+from facevlm.store.people import PEOPLE, Described, Picture
+from facevlm.types import Attribute, Inquiry, digest
+
+Mark = Literal["numbers", "crops"]
+MARKS: tuple[str, ...] = get_args(Mark)
+SCENE = Remote(max_side=1024, detail="high", max_tokens=4096)
+"""How pictures of several people are asked about: larger, looked at closely, with room for many answers."""
+MARGIN = 0.25
+"""Around the crop of a face, as a share of its box."""
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class DescribeResult(api.ApplyResult):
+    """What a run did; ``asked``, ``skipped`` and ``left`` count pictures. ``people_field`` holds the words.
+
+    ``people`` were described; ``pictures`` counts the outcomes of pictures as a whole, ``wrong_counts`` those in which
+    the model saw more or fewer people than are known.
+    """
+
+    people_field: str = ""
+    people: int = 0
+    pictures: Mapping[str, int] = field(default_factory=dict)
+    wrong_counts: int = 0
+
+
+class Description:
+    """A checked run that has not begun: iterate :meth:`steps`, then read :meth:`result`. See :func:`describe`.
+
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
+    """
+
+    def __init__(
+        self,
+        target: targets.Collection,
+        model: str | Backend,
+        attributes: Sequence[str | Attribute],
+        *,
+        free: Sequence[str] | Mapping[str, str] = (),
+        who: str | None = None,
+        faces: str | None = None,
+        mark: str | None = None,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        options: Options | None = None,
+        registry: Registry | None = None,
+        secrets: Secrets | None = None,
+    ) -> None:
+        asked = options or Options(remote=SCENE)
+        in_words = worded(free)
+        card = api.card_of(model)
+        if isinstance(model, str) and not card.hosted:
+            raise unable(model)
+        chosen = [] if in_words and not attributes else api.resolve_attributes(attributes, card, registry)
+        self.questions = {q.attribute.name: q for q in questions_for(card, chosen)}
+        people.check_free(in_words, list(self.questions))
+        self._inquiry = Inquiry(tuple(self.questions.values()), in_words, checked_who(who), _shown(mark, faces))
+        self.prefix = prefix if prefix is not None else api.default_prefix(card.name)
+        self._pictures = people.read(target, faces)
+        self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
+        self.people_field = predictions.field_name(self.prefix, PEOPLE)
+        people.check_fields(target, [*self.fields.values(), self.people_field])
+        opened = api.backend_of(model, fresh(asked) if overwrite else asked, chosen, secrets)
+        self.backend, self._describing = opened, describing(opened)
+        self._own_backend = isinstance(model, str)
+        with ExitStack() as on_error:
+            on_error.callback(self._close)
+            self._describing.check_inquiry(self._inquiry)
+            self._prepare(target, faces, overwrite)
+            on_error.pop_all()
+
+    def _prepare(self, target: targets.Collection, faces: str | None, overwrite: bool) -> None:
+        """Check what the fields hold, and find what is still to ask."""
+        self._dataset, self._target, self._faces_field = target._dataset, target, faces
+        self.run_key = runs.run_key(self.prefix)
+        mark = self._fingerprint()
+        self._marks = dict.fromkeys([*self.questions, PEOPLE], mark)
+        if not overwrite:
+            runs.check_unchanged(self._dataset, self.run_key, self._marks, self.prefix)
+        self._stamps = dict.fromkeys(self._marks, runs.stamp(self.run_key, mark))
+        todo = self._pictures
+        if not overwrite:
+            todo = people.pending(target, todo, self.people_field, self._stamps[PEOPLE])
+        self._todo = [p for p in todo if p.faces != ()]
+        self._empty = [p for p in todo if p.faces == ()]
+        self.total = len(self._todo)
+        self.tally = pipeline.Tally()
+        self._outcomes: Counter[str] = Counter()
+        self._people = self._wrong_counts = 0
+        self._spent_before = {} if overwrite else runs.read(self._dataset, self.run_key).get("spent") or {}
+        counts = [len(p.faces or ()) for p in self._todo]
+        self.briefing = self._describing.briefing_of(counts, self._inquiry)
+
+    def _fingerprint(self) -> str:
+        """Eight hex digits of all that decides the answers: model, questions and words, and how people are shown."""
+        i, info = self._inquiry, self.backend.info
+        asked = [q.fingerprint() for q in i.questions]
+        return digest([info.identity, asked, dict(i.free), i.who, i.shown, self._faces_field, words().version])
+
+    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
+        """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over."""
+        agreed = False
+        try:
+            agreed = not self.total or confirm(self.briefing)
+        finally:
+            if not agreed:
+                self._close()
+        return agreed
+
+    def steps(self) -> Generator[pipeline.Progress, None, None]:
+        """Do the work; yields as pictures are answered. Closing it keeps what was answered."""
+        status = "stopped"
+        try:
+            self._record("running")
+            write = people.Writer(self._dataset, self.fields, self.people_field, self._stamps, list(self._inquiry.free))
+            with pipeline.Writer(write, CHUNK) as writer:
+                writer.add([nobody(picture) for picture in self._empty])
+                yield from self._answers(writer)
+            status = "done" if self.tally.faces >= self.total else "stopped"
+        finally:
+            self._close()
+            self._record(status)
+
+    def _answers(self, writer: pipeline.Writer[Described]) -> Generator[pipeline.Progress, None, None]:
+        if not self.total:
+            return
+        start = time.perf_counter()
+        with closing(self._describing.scenes(self._shots(), self._inquiry)) as answered:
+            for rows in answered:
+                described = [assign(self._todo[number], scene, self._inquiry) for number, scene in rows]
+                self._count(described)
+                self.tally.seconds = self.tally.model_seconds = time.perf_counter() - start
+                writer.add(described)
+                yield pipeline.Progress(self.tally.faces, self.total, self.tally)
+
+    def _count(self, described: Sequence[Described]) -> None:
+        for one in described:
+            self.tally.faces += 1
+            self._outcomes[one.outcome] += 1
+            self._people += one.got or 0
+            self._wrong_counts += one.wrong_count
+            for found in one.people:
+                for prediction in found.predictions:
+                    self.tally.add(prediction)
+
+    def _shots(self) -> Iterator[Shot]:
+        side = self.backend.info.max_side
+        for picture in self._todo:
+            count = None if picture.faces is None else len(picture.faces)
+            yield Shot(functools.partial(shown, picture, self._inquiry.shown, side), count)
+
+    def _close(self) -> None:
+        if self._own_backend and isinstance(self.backend, Hosted):
+            self.backend.close()
+
+    def result(self) -> DescribeResult:
+        info, asked = self.backend.info, self.tally.faces
+        return DescribeResult(
+            self.run_key,
+            self.fields,
+            asked,
+            len(self._pictures) - self.total,
+            self.tally,
+            info.notes,
+            info.usage,
+            self.total - asked,
+            people_field=self.people_field,
+            people=self._people,
+            pictures=dict(self._outcomes),
+            wrong_counts=self._wrong_counts,
+        )
+
+    def _record(self, status: str) -> None:
+        i = self._inquiry
+        runs.write(
+            self._dataset,
+            self.run_key,
+            {
+                "status": status,
+                "prefix": self.prefix,
+                "fingerprints": self._marks,
+                "outcomes": people.outcome_counts(self._target, self.fields),
+                "coverage": self.tally.coverage(),
+                "describe": {
+                    "free": dict(i.free),
+                    "who": i.who,
+                    "shown": i.shown,
+                    "faces": self._faces_field,
+                    "pictures": people.picture_outcomes(self._target, self.people_field),
+                },
+                "faces": len(self._pictures),
+                "asked": self.tally.faces,
+                "seconds": round(self.tally.seconds, 3),
+                "view": targets.describe(self._target),
+                "spent": facts.spent(self.backend.info, self._spent_before),
+                **facts.facts(self.backend.info, self.questions),
+            },
+        )
+
+
+def describing(backend: Backend) -> Describing:
+    """The backend, which must be able to find people.
+
+    Raises :class:`~facevlm.errors.InputError` for one that only answers about one face.
+    """
+    if not isinstance(backend, Describing):
+        raise unable(backend.info.model)
+    return backend
+
+
+def unable(model: str) -> InputError:
+    """The error about a model that does not find people by itself."""
+    return InputError(
+        f"Model '{model}' answers about one face and finds nobody by itself, expected a model behind an API such as "
+        "gpt-4o or openai:MODEL. For single faces there is facevlm.apply."
+    )
+
+
+def worded(free: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Free questions by name; names alone are shipped ones or speak for themselves."""
+    if isinstance(free, str):
+        raise InputError(f"Got free='{free}', expected a list such as ['{free}'] or questions by name.")
+    if isinstance(free, Mapping):
+        return dict(free)
+    return {name: words().free.get(name, f"what about the {name.replace('_', ' ')}?") for name in free}
+
+
+def checked_who(who: str | None) -> str | None:
+    """The phrase without spaces around it.
+
+    Raises :class:`~facevlm.errors.InputError` for one without words, which would fit everybody or nobody.
+    """
+    if who is not None and not who.strip():
+        raise InputError(
+            "Got who='', expected a phrase such as 'the person wearing a head scarf', or None for everybody."
+        )
+    return None if who is None else " ".join(who.split())
+
+
+def _shown(mark: str | None, faces: str | None) -> Literal["boxes", "numbers", "crops"]:
+    if mark is None:
+        return "boxes"
+    if mark not in MARKS:
+        raise InputError(f"Got mark='{mark}', expected one of {', '.join(MARKS)}, or None to ask for boxes.")
+    if faces is None:
+        raise InputError(f"Got mark='{mark}' without faces, expected faces= the field of Detections to mark.")
+    return "numbers" if mark == "numbers" else "crops"
+
+
+def shown(picture: Picture, how: str, max_side: int | None) -> list[Image]:
+    """What is sent of a picture: as it is, with its faces numbered from left to right, or their crops in that order."""
+    boxes = [face.box_xywh_rel for face in picture.faces or () if face.box_xywh_rel is not None]
+    if how == "crops":
+        whole = images.load(picture.filepath)
+        return [images.crop(whole, images.widened(box, MARGIN)) for box in boxes]
+    whole = images.load(picture.filepath, max_side=max_side)
+    return [images.numbered(whole, boxes) if how == "numbers" else whole]
+
+
+def describe(
+    target: targets.Collection,
+    model: str | Backend,
+    attributes: Sequence[str | Attribute] = (),
+    *,
+    free: Sequence[str] | Mapping[str, str] = (),
+    who: str | None = None,
+    faces: str | None = None,
+    mark: Mark | None = None,
+    prefix: str | None = None,
+    overwrite: bool = False,
+    base_url: str | None = None,
+    concurrency: int | None = None,
+    budget: float | None = None,
+    remote: Remote = SCENE,
+    confirm: Callable[[Briefing], bool] | None = None,
+    registry: Registry | None = None,
+    progress: bool = True,
+) -> DescribeResult:
+    """Describe all people of every picture in one request, and store a Detection for each.
+
+    Every attribute goes to a field ``<prefix>_<attribute>`` of Detections with label, confidence, outcome, reason and
+    ``face``, the id of the known face; words go to ``<prefix>_people``, which also says for every picture the outcome
+    and how many people were expected and answered. A wrong count is such an outcome: faces are met by number or by box,
+    and nobody is assigned by guess.
+
+    Args:
+        target: a FiftyOne dataset or view of pictures.
+        model: a model behind an API: ``gpt-4o``, ``openai:MODEL``, or a :class:`~facevlm.backends.Describing` backend.
+        attributes: names or :class:`~facevlm.types.Attribute`; may be empty if there are ``free`` ones.
+        free: what is answered in words: names such as ``hair``, ``clothing``, ``posture``, ``action``, or your own
+            questions by name.
+        who: a phrase that says who is meant, such as ``the person wearing a head scarf``; by default everybody.
+        faces: a field of Detections with known faces; by default the model's own boxes count.
+        mark: of known faces: ``numbers`` draws their numbers on the picture, ``crops`` sends the faces alone; the
+            answer is then by number. By default boxes are asked for and met with the known ones by overlap.
+        prefix: by default the model's short name.
+        overwrite: ask about every picture again; else those with a whole answer are skipped.
+        base_url, concurrency, budget, confirm, registry, progress: as in :func:`facevlm.apply`.
+        remote: everything else about the API; by default pictures of 1024 pixels, looked at closely.
+
+    Raises:
+        FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
+    """
+    given = {"base_url": base_url, "concurrency": concurrency, "budget": budget}
+    chosen = replace(remote, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    description = Description(
+        target,
+        model,
+        attributes,
+        free=free,
+        who=who,
+        faces=faces,
+        mark=mark,
+        prefix=prefix,
+        overwrite=overwrite,
+        options=Options(remote=chosen),
+        registry=registry,
+    )
+    return api.carry_out(description, confirm=confirm, progress=progress, unit="picture")

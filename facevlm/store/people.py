@@ -1,0 +1,186 @@
+"""People of pictures as Detections: read with the faces that are known, written one field per attribute.
+
+``<prefix>_<attribute>`` holds a Detection per person, as :mod:`facevlm.store.rows` reads them; ``<prefix>_people`` what
+was said in words. There the Detections as a whole carry ``outcome``, ``reason``, ``expected`` and ``got`` of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import fiftyone as fo
+
+from facevlm.errors import FieldError, InputError
+from facevlm.store import predictions
+from facevlm.store.predictions import EXTRA
+from facevlm.store.rows import FACE, ON_FACES, detections_fields
+from facevlm.store.targets import Collection, check
+from facevlm.types import Face, Outcome, Prediction
+
+PEOPLE, LABEL = "people", "person"
+ON_FACE = EXTRA | {FACE: fo.StringField}
+ON_PERSON = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField, FACE: fo.StringField}
+ON_PICTURE = {
+    "outcome": fo.StringField,
+    "reason": fo.StringField,
+    "text": fo.StringField,
+    "expected": fo.IntField,
+    "got": fo.IntField,
+    "run": fo.StringField,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture; ``faces`` are the known ones from left to right, None where they are to be found."""
+
+    sample_id: str
+    filepath: str
+    faces: tuple[Face, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A known face, or somebody who is none of these: a prediction per attribute, and words."""
+
+    face: Face
+    predictions: tuple[Prediction, ...]
+    free: Mapping[str, str | None]
+    outcome: Outcome
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Described:
+    """All that came of one picture. ``expected`` is None where nobody knows how many people there are."""
+
+    picture: Picture
+    people: tuple[Found, ...]
+    outcome: Outcome
+    reason: str | None = None
+    text: str | None = None
+    expected: int | None = None
+    got: int | None = None
+
+    @property
+    def wrong_count(self) -> bool:
+        """Whether the model saw more or fewer people than are known."""
+        return self.expected is not None and self.got is not None and self.got != self.expected
+
+
+def read(target: Collection, faces: str | None) -> list[Picture]:
+    """The pictures of a dataset or view, with the faces of a field of Detections from left to right.
+
+    Raises :class:`~facevlm.errors.FieldError` where there is no such field.
+    """
+    check(target)
+    ids, paths = target.values(["id", "filepath"])
+    if faces is None:
+        return [Picture(*pair) for pair in zip(ids, paths, strict=True)]
+    if faces not in (known := detections_fields(target)):
+        raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
+    boxes, face_ids = target.values([f"{faces}.detections.bounding_box", f"{faces}.detections.id"])
+    rows = zip(ids, paths, boxes, face_ids, strict=True)
+    return [Picture(i, path, _ordered(i, path, where or (), which or ())) for i, path, where, which in rows]
+
+
+def _ordered(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
+    found = []
+    for box, face_id in zip(boxes, ids, strict=True):
+        x, y, w, h = map(float, box)
+        found.append(Face(sample_id, path, (x, y, w, h), face_id))
+    return tuple(sorted(found, key=_middle))
+
+
+def _middle(face: Face) -> float:
+    x, _, w, _ = face.box_xywh_rel or (0.0,) * 4
+    return x + w / 2
+
+
+def check_free(free: Mapping[str, str], attributes: Sequence[str]) -> None:
+    """Raise :class:`~facevlm.errors.InputError` for a free question whose name cannot be an attribute of Detections."""
+    taken = {*ON_FACES, *ON_PERSON, *ON_PICTURE, *attributes, PEOPLE, "box", "number"}
+    bad = [name for name in free if not name.isidentifier() or name.startswith("_") or name in taken]
+    if bad:
+        raise InputError(
+            f"Got the free questions {', '.join(bad)}, expected names of letters, digits and underscores other than "
+            f"those of attributes and of {', '.join(sorted(taken - set(attributes)))}."
+        )
+
+
+def check_fields(target: Collection, fields: Sequence[str]) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field is there that is none of ours on people."""
+    predictions.check_fields(target, fields, fo.Detections)
+
+
+def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """People per outcome and attribute, as the dataset holds them now."""
+    return predictions.outcome_counts(target, fields, fo.Detections)
+
+
+def picture_outcomes(target: Collection, field: str) -> dict[str, int]:
+    """Pictures per outcome."""
+    path = f"{field}.outcome"
+    if target._dataset.get_field(path) is None:
+        return {}
+    return {outcome: n for outcome, n in target.count_values(path).items() if outcome is not None}
+
+
+def pending(target: Collection, pictures: Sequence[Picture], field: str, stamp: str) -> list[Picture]:
+    """The pictures that have no ``ok`` answer of this run."""
+    if target._dataset.get_field(f"{field}.outcome") is None:
+        return list(pictures)
+    states = zip(pictures, *target.values([f"{field}.outcome", f"{field}.run"]), strict=True)
+    return [picture for picture, outcome, run in states if outcome != "ok" or run != stamp]
+
+
+class Writer:
+    """Declares the fields, and writes chunks of described pictures to them by id."""
+
+    def __init__(
+        self,
+        dataset: fo.Dataset,
+        fields: Mapping[str, str],
+        people: str,
+        stamps: Mapping[str, str],
+        free: Sequence[str],
+    ) -> None:
+        self._dataset, self._fields, self._people, self._stamps = dataset, fields, people, stamps
+        predictions.declare(dataset, fields, stamps, fo.Detections, ON_FACE)
+        in_words = ON_PERSON | dict.fromkeys(free, fo.StringField)
+        predictions.declare(dataset, {PEOPLE: people}, stamps, fo.Detections, in_words)
+        predictions.declare_parts(dataset, people, ON_PICTURE)
+
+    def __call__(self, described: Sequence[Described]) -> None:
+        ids = [d.picture.sample_id for d in described]
+        for number, (name, field) in enumerate(self._fields.items()):
+            made = [
+                fo.Detections(
+                    detections=[predictions.to_detection(f.predictions[number], self._stamps[name]) for f in d.people]
+                )
+                for d in described
+            ]
+            self._set(field, ids, made)
+        # Last: the state of a picture, by which a run goes on, never stands before its answers.
+        self._set(self._people, ids, [self._picture(d) for d in described])
+
+    def _set(self, field: str, ids: Sequence[str], made: Sequence[fo.Detections]) -> None:
+        values = dict(zip(ids, made, strict=True))
+        self._dataset.set_values(field, values, key_field="id", validate=False, progress=False)
+
+    def _picture(self, described: Described) -> fo.Detections:
+        parts = {name: getattr(described, name) for name in ON_PICTURE if name != "run"}
+        people = [self._person(found) for found in described.people]
+        return fo.Detections(detections=people, run=self._stamps[PEOPLE], **parts)
+
+    def _person(self, found: Found) -> fo.Detection:
+        return fo.Detection(
+            label=LABEL,
+            bounding_box=list(found.face.box_xywh_rel or ()),
+            face=found.face.label_id,
+            outcome=found.outcome,
+            reason=found.reason,
+            run=self._stamps[PEOPLE],
+            **found.free,
+        )
