@@ -1,7 +1,8 @@
 """People of pictures as Detections: read with the faces that are known, written one field per attribute.
 
 ``<prefix>_<attribute>`` holds a Detection per person, as :mod:`facevlm.store.rows` reads them; ``<prefix>_people`` what
-was said in words. There the Detections as a whole carry ``outcome``, ``reason``, ``expected`` and ``got`` of the picture.
+was said in words. There the Detections as a whole carry ``outcome``, ``reason``, ``expected`` and ``got`` of the
+picture.
 """
 
 from __future__ import annotations

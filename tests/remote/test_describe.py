@@ -1,0 +1,362 @@
+"""All people of the shipped group pictures through a real server that looks at what it is sent, and errs as told."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import fiftyone as fo
+import pytest
+
+import facevlm
+from facevlm import sources
+from facevlm.describing import SCENE, DescribeResult
+from facevlm.errors import FieldError, InputError
+from facevlm.evaluating import EvaluationResult
+from facevlm.store import runs
+from tests.remote.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
+from tests.remote.server import Server, completion, running
+from tests.store import on_faces
+
+NAMES = ("gender", "age5")
+TRUTH = {"gender": "faces.detections.gender", "age5": "faces.detections.age"}
+FACES = 28
+FIRST = 1
+"""The leftmost face, by number."""
+
+
+@pytest.fixture(scope="module")
+def groups() -> Iterator[fo.Dataset]:
+    """The group pictures with the demo model's answers under ``m``, by which every other run is judged."""
+    dataset = sources.sample_groups("test-describe")
+    on_faces.store(dataset, "m", on_faces.answers(dataset, NAMES))
+    yield dataset
+    dataset.delete()
+
+
+@pytest.fixture(scope="module")
+def onlooker(groups: fo.Dataset) -> Onlooker:
+    return Onlooker.of(groups, NAMES)
+
+
+@pytest.fixture
+def model(onlooker: Onlooker) -> Iterator[Onlooker]:
+    """The onlooker, unspoilt again."""
+    onlooker.spoil = lambda people: people
+    onlooker.seen.clear()
+    yield onlooker
+
+
+@pytest.fixture
+def server(model: Onlooker) -> Iterator[Server]:
+    with running(model) as started:
+        yield started
+
+
+@pytest.fixture
+def prefix(groups: fo.Dataset) -> Iterator[str]:
+    """Fields and records under it are gone afterwards."""
+    yield "d"
+    for field in list(groups.get_field_schema()):
+        if field.startswith("d_"):
+            groups.delete_sample_field(field)
+    for key in groups.list_runs():
+        if key == "facevlm_d":
+            groups.delete_run(key)
+
+
+def describe(groups: fo.Dataset, server: Server, **options: Any) -> DescribeResult:
+    options = {"attributes": NAMES, "faces": "faces", "prefix": "d", "progress": False} | options
+    return facevlm.describe(groups, "openai:m", base_url=server.base_url, **options)
+
+
+def judged(groups: fo.Dataset, prefix: str = "d", **options: Any) -> EvaluationResult:
+    return facevlm.evaluate(groups, NAMES, prefix=prefix, ground_truth=TRUTH, faces="faces", draws=20, **options)
+
+
+def shuffled(people: list[Person]) -> list[Person]:
+    return random.Random(len(people)).sample(people, len(people))
+
+
+@pytest.mark.parametrize("mark", [None, "numbers", "crops"])
+def test_people_in_any_order_are_judged_as_the_model_itself(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str, mark: Any
+) -> None:
+    model.spoil = shuffled
+    result = describe(groups, server, mark=mark, free=["clothing"])
+    assert (result.asked, result.people, result.pictures) == (len(groups), FACES, {"ok": len(groups)})
+    assert len(server.asked) == len(groups)
+    mine, right = judged(groups), judged(groups, "m")
+    for name in NAMES:
+        assert mine[name].confusion == right[name].confusion
+        assert (mine[name].overall.n, mine[name].extra) == (FACES, 0)
+    faces = sorted(i for ids in groups.values("faces.detections.id") for i in ids)
+    assert sorted(i for ids in groups.values("d_gender.detections.face") for i in ids) == faces
+    assert sorted(i for ids in groups.values("d_people.detections.face") for i in ids) == faces
+    assert None not in [w for words in groups.values("d_people.detections.clothing") for w in words]
+
+
+def test_boxes_that_are_a_tenth_off_still_meet_their_faces(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    model.spoil = lambda people: [moved(p, 0.1) for p in shuffled(people)]
+    assert describe(groups, server).pictures == {"ok": len(groups)}
+    assert judged(groups)["gender"].confusion == judged(groups, "m")["gender"].confusion
+
+
+@pytest.mark.parametrize("mark", [None, "numbers"])
+def test_a_missing_person_is_no_face_and_nobody_takes_the_place(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str, mark: Any
+) -> None:
+    model.spoil = lambda people: shuffled(people[FIRST:])
+    result = describe(groups, server, mark=mark)
+    assert result.wrong_counts == len(groups)
+    overall = judged(groups)["gender"].overall
+    assert overall.outcomes == {"ok": FACES - len(groups), "no_face": len(groups)}
+    assert groups.values("d_people.got") == [n - 1 for n in groups.values("d_people.expected")]
+    for sample in groups:
+        expected = len(sample.faces.detections)
+        count = f"got {expected - 1} people, expected {expected}"
+        assert sample.d_people.reason == count
+        [gone] = [d for d in sample.d_gender.detections if d.outcome == "no_face"]
+        assert gone.reason.endswith(count)
+        leftmost = min(sample.faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
+        assert gone.face == leftmost.id
+        assert all(d.label == model.labels["gender"][d.face] for d in sample.d_gender.detections if d is not gone)
+
+
+def test_one_who_is_not_there_is_extra(groups: fo.Dataset, model: Onlooker, server: Server, prefix: str) -> None:
+    ghost = {"box": {"left": 0, "top": 0, "right": 20, "bottom": 20}, "gender": "Male", "age5": "20-39"}
+    model.spoil = lambda people: [ghost, *people]
+    assert describe(groups, server).wrong_counts == len(groups)
+    result = judged(groups)["gender"]
+    assert (result.extra, result.overall.outcomes) == (len(groups), {"ok": FACES})
+    assert result.confusion == judged(groups, "m")["gender"].confusion
+    last = groups.first().d_gender.detections[-1]
+    n = len(groups.first().faces.detections)
+    assert (last.face, last.label) == (None, "Male")
+    assert groups.first().d_people.detections[-1].reason == (
+        f"meets none of the {n} known faces; got {n + 1} people, expected {n}"
+    )
+
+
+def test_one_missing_and_one_too_many_is_not_a_right_count(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    ghost = {"box": {"left": 0, "top": 0, "right": 20, "bottom": 20}, "gender": "Male", "age5": "20-39"}
+    model.spoil = lambda people: [*people[FIRST:], ghost]
+    result = describe(groups, server)
+    assert (result.wrong_counts, set(result.pictures)) == (0, {"no_face"})
+    judgement = judged(groups)["gender"]
+    assert (judgement.extra, judgement.overall.outcomes["no_face"]) == (len(groups), len(groups))
+
+
+def test_without_boxes_order_counts_only_if_everybody_is_there(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    model.spoil = lambda people: [p | {"box": None} for p in people]
+    assert describe(groups, server).pictures == {"ok": len(groups)}
+    assert judged(groups)["gender"].confusion == judged(groups, "m")["gender"].confusion
+    assert set(groups.distinct("d_people.detections.reason")) == {"met from left to right, for want of boxes"}
+    model.spoil = lambda people: [p | {"box": None} for p in people[FIRST:]]
+    describe(groups, server, overwrite=True)
+    result = judged(groups)["gender"]
+    assert result.overall.outcomes == {"unparsed": FACES}
+    assert result.extra == FACES - len(groups)
+    n = len(groups.first().faces.detections)
+    assert groups.first().d_gender.detections[0].reason == (
+        f"no box is usable, so nobody can be told apart; got {n - 1} people, expected {n}"
+    )
+
+
+def test_a_number_that_is_given_twice_is_nobodys(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    model.spoil = lambda people: [people[0], people[1] | {"number": FIRST}, *people[2:]]
+    describe(groups, server, mark="numbers")
+    assert judged(groups)["gender"].overall.outcomes == {
+        "ok": FACES - 2 * len(groups),
+        "unparsed": len(groups),
+        "no_face": len(groups),
+    }
+    reasons = {d.reason for s in groups for d in s.d_gender.detections if d.outcome == "unparsed"}
+    assert reasons == {"2 people have the number 1"}
+
+
+def test_a_refusal_prose_and_an_error_are_outcomes_of_every_face(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    whole = iter(
+        [
+            completion(None, refusal="I can't help with that."),
+            "There are four lovely people: two women and two men.",
+            json.dumps({"people": "four"}),
+            completion('{"people": [{"gen', finish="length"),
+        ]
+    )
+    model.spoil = lambda people: next(whole, people)
+    result = describe(groups, server, concurrency=1)
+    assert result.pictures == {"refused": 1, "unparsed": 3, "ok": len(groups) - 4}
+    outcomes = Counter(o for outcomes in groups.values("d_gender.detections.outcome") for o in outcomes)
+    assert sum(outcomes.values()) == FACES
+    assert judged(groups)["gender"].overall.outcomes == dict(outcomes)
+    refused = groups.match(fo.ViewField("d_people.outcome") == "refused").first()
+    assert {d.outcome for d in refused.d_age5.detections} == {"refused"}
+    assert refused.d_people.text == "I can't help with that."
+    assert [d.label for d in refused.d_age5.detections] == [None] * len(refused.faces.detections)
+
+
+def test_a_value_that_is_no_label_costs_this_value_alone(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    model.spoil = lambda people: [people[0] | {"gender": "perhaps"}, *people[1:]]
+    describe(groups, server)
+    result = judged(groups)
+    assert result["gender"].overall.outcomes == {"ok": FACES - len(groups), "unparsed": len(groups)}
+    assert result["age5"].overall.outcomes == {"ok": FACES}
+
+
+def test_a_run_goes_on_with_what_lacks_a_whole_answer(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    model.spoil = lambda people: people[FIRST:] if len(people) == 4 else people
+    first = describe(groups, server)
+    wrong = first.wrong_counts
+    assert 0 < wrong < len(groups)
+    model.spoil = lambda people: people
+    before = len(server.asked)
+    second = describe(groups, server)
+    assert (second.asked, second.skipped, len(server.asked) - before) == (wrong, len(groups) - wrong, wrong)
+    assert groups.count_values("d_people.outcome") == {"ok": len(groups)}
+    third = describe(groups, server)
+    assert (third.asked, third.skipped) == (0, len(groups))
+    with pytest.raises(FieldError, match="predictions of another model or prompt"):
+        describe(groups, server, who="the person in a hat")
+
+
+def test_whole_answers_come_from_the_cache(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    describe(groups, server)
+    before = len(server.asked)
+    groups.delete_sample_field("d_people")
+    again = describe(groups, server)
+    assert (again.asked, again.usage["cached"], len(server.asked)) == (len(groups), len(groups), before)
+
+
+def test_a_phrase_names_some(groups: fo.Dataset, model: Onlooker, server: Server, prefix: str) -> None:
+    model.spoil = lambda people: people[:1] if len(people) == 4 else []
+    result = describe(groups, server, who='the {person} wearing a "head scarf"', mark="numbers")
+    fours = sum(len(s.faces.detections) == 4 for s in groups)
+    assert (result.people, result.wrong_counts, result.pictures) == (fours, 0, {"ok": len(groups)})
+    assert 'this phrase fits: "the {person} wearing a "head scarf""' in text_of(server.asked[0])
+    assert [len(d) for d in groups.values("d_gender.detections")] == [
+        int(len(s.faces.detections) == 4) for s in groups
+    ]
+    assert describe(groups, server, who='the {person} wearing a "head scarf"', mark="numbers").asked == 0
+
+
+def test_faces_may_be_unknown_and_are_judged_by_overlap(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    model.spoil = lambda people: [moved(p, 0.1) for p in shuffled(people)]
+    result = describe(groups, server, faces=None)
+    assert (result.people, result.wrong_counts, result.pictures) == (FACES, 0, {"ok": len(groups)})
+    assert groups.values("d_people.expected") == [None] * len(groups)
+    assert judged(groups)["gender"].confusion == judged(groups, "m")["gender"].confusion
+
+
+def test_words_alone_may_be_asked_for(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    describe(groups, server, attributes=[], free={"clothing": "which colours are worn?", "hair": "what hair?"})
+    assert '- "clothing": which colours are worn?' in text_of(server.asked[0])
+    first = groups.first().d_people.detections[0]
+    assert first.clothing is not None
+    assert (first.label, first.hair) == ("person", None)
+    assert not groups.has_sample_field("d_gender")
+
+
+def test_what_is_sent(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    describe(groups.limit(1), server, mark="crops", free=["hair"])
+    [request] = server.asked
+    n = len(groups.first().faces.detections)
+    assert [p["type"] for p in request.body["messages"][-1]["content"]] == [*(["text", "image_url"] * n), "text"]
+    assert len(pictures_of(request)) == n
+    item = item_of(request)
+    assert list(item["properties"]) == item["required"] == ["number", "gender", "age5", "hair"]
+    assert item["properties"]["number"]["enum"] == list(range(1, n + 1))
+    assert item["properties"]["gender"]["enum"] == ["Male", "Female"]
+    assert item["properties"]["hair"]["type"] == ["string", "null"]
+    assert "what does the hair look like" in text_of(request)
+
+
+def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    told: list[str] = []
+    describe(groups, server, mark="numbers", free=["hair"], confirm=lambda b: not told.append(b.text))
+    record = runs.read(groups, "facevlm_d")
+    asked = {k: record["describe"][k] for k in ("who", "shown", "faces", "pictures")}
+    assert asked == {"who": None, "shown": "numbers", "faces": "faces", "pictures": {"ok": len(groups)}}
+    assert record["outcomes"]["gender"] == {"ok": FACES}
+    assert record["status"] == "done"
+    assert told[0].startswith(f"{len(groups)} pictures go to 127.0.0.1")
+    assert "at most 1024 pixels" in told[0]
+
+
+def test_a_no_asks_nothing(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    result = describe(groups, server, confirm=lambda briefing: False)
+    assert (result.asked, result.left, server.asked) == (0, len(groups), [])
+    assert not groups.has_sample_field("d_people")
+
+
+def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: Server, tmp_path: Any) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"none")
+    dataset = fo.Dataset(dataset_name)
+    box = fo.Detection(label="face", bounding_box=[0.1, 0.1, 0.2, 0.2])
+    path = str(tmp_path / "bad.jpg")
+    samples = [fo.Sample(filepath=path, faces=fo.Detections(detections=d)) for d in ([], [box])]
+    dataset.add_samples(samples, progress=False)
+    describe(dataset, server)
+    assert dataset.values("d_people.outcome") == ["no_face", "failed"]
+    [[], [outcome]] = dataset.values("d_gender.detections.outcome")
+    assert outcome == "failed"
+    assert server.asked == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mark": "arrows"}, "expected one of numbers, crops"),
+        ({"mark": "numbers", "faces": None}, "without faces"),
+        ({"faces": "nowhere"}, "expected a field of Detections: faces"),
+        ({"who": "  "}, "expected a phrase"),
+        ({"free": "hair"}, "expected a list such as"),
+        ({"free": ["label"]}, "expected names of letters"),
+        ({"attributes": []}, "Got no attribute"),
+        ({"prefix": "m"}, "was not written by facevlm"),
+        ({"remote": type(SCENE)(samples=3)}, "people of two answers cannot be told apart"),
+    ],
+)
+def test_bad_input_is_said_before_anything_is_sent(
+    groups: fo.Dataset, server: Server, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        describe(groups, server, **options)
+    assert server.requests == []
+
+
+def test_a_model_for_single_faces_is_told_from_one_that_finds_people(groups: fo.Dataset) -> None:
+    with pytest.raises(InputError, match="answers about one face and finds nobody by itself"):
+        facevlm.describe(groups, "demo", ["gender"])
+
+
+def test_the_protocol_of_the_design(groups: fo.Dataset, server: Server, questions: list[Any]) -> None:
+    from facevlm.backends import Describing, Options, Remote, open_backend
+    from facevlm.images import load
+
+    backend = open_backend("openai:m", Options(remote=Remote(base_url=server.base_url)))
+    assert isinstance(backend, Describing)
+    sample = groups.first()
+    [scene] = backend.describe([load(sample.filepath)], questions, None)
+    assert len(scene.people) == len(sample.faces.detections)
+    assert all(len(person.replies) == len(questions) and person.box_xywh_rel for person in scene.people)
+    backend.close()  # type: ignore[attr-defined]
