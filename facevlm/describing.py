@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from PIL.Image import Image
 
@@ -19,15 +19,12 @@ from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Rem
 from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import questions_for
 from facevlm.backends.remote.describe import words
+from facevlm.backends.remote.options import MARKS, SCENE, Mark
 from facevlm.errors import InputError
 from facevlm.store import people, predictions, runs, targets
 from facevlm.store.people import PEOPLE, Described, Picture
 from facevlm.types import Attribute, Inquiry, digest
 
-Mark = Literal["numbers", "crops"]
-MARKS: tuple[str, ...] = get_args(Mark)
-SCENE = Remote(max_side=1024, detail="high", max_tokens=4096)
-"""How pictures of several people are asked about: larger, looked at closely, with room for many answers."""
 MARGIN = 0.25
 """Around the crop of a face, as a share of its box."""
 CHUNK = 64
@@ -240,12 +237,12 @@ def unable(model: str) -> InputError:
 
 
 def worded(free: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Free questions by name; names alone are shipped ones or speak for themselves."""
+    """Free questions by name; names alone, or with an empty question, are shipped ones or speak for themselves."""
     if isinstance(free, str):
         raise InputError(f"Got free='{free}', expected a list such as ['{free}'] or questions by name.")
-    if isinstance(free, Mapping):
-        return dict(free)
-    return {name: words().free.get(name, f"what about the {name.replace('_', ' ')}?") for name in free}
+    asked = free if isinstance(free, Mapping) else dict.fromkeys(free, "")
+    plain = {name: words().free.get(name, f"what about the {name.replace('_', ' ')}?") for name in asked}
+    return {name: question.strip() or plain[name] for name, question in asked.items()}
 
 
 def checked_who(who: str | None) -> str | None:

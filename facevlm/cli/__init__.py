@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | load | check | predict | evaluate | report | compare | paper | models and more."""
+"""The command line: facevlm demo | load | check | predict | describe | evaluate | report | paper | models and more."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from facevlm.cli import (
     check,
     compare,
     demo,
+    describe,
     evaluate,
     listing,
     load,
@@ -23,7 +24,7 @@ from facevlm.cli import (
 )
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
+COMMANDS = (demo, load, check, predict, describe, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,14 +39,18 @@ TEXTS = {
 CHOICES = {"detail": (DETAILS, "how closely pictures are looked at"), "order": (ORDERS, "of the labels in the prompt")}
 
 
-def add(command: Any) -> None:
-    """A group of options for models behind an API."""
+def add(command: Any, defaults: Remote = DEFAULTS) -> None:
+    """A group of options for models behind an API, with the defaults of a command."""
     group = command.add_argument_group("models behind an API (gpt-4o, gemini-flash, openai:MODEL)")
     for kind, table in ((int, WHOLE), (float, NUMBERS), (str, TEXTS)):
         for name, text in table.items():
-            group.add_argument(_flag(name), type=kind, default=getattr(DEFAULTS, name), help=_help(name, text))
+            group.add_argument(
+                _flag(name), type=kind, default=getattr(defaults, name), help=_help(defaults, name, text)
+            )
     for name, (choices, text) in CHOICES.items():
-        group.add_argument(_flag(name), choices=choices, default=getattr(DEFAULTS, name), help=_help(name, text))
+        group.add_argument(
+            _flag(name), choices=choices, default=getattr(defaults, name), help=_help(defaults, name, text)
+        )
     group.add_argument("--no-cache", action="store_true", help="neither use nor keep replies on disk")
 
 
@@ -64,10 +68,11 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _help(name: str, text: str) -> str:
-    default = getattr(DEFAULTS, name)
+def _help(defaults: Remote, name: str, text: str) -> str:
+    default = getattr(defaults, name)
     if default is None:
         return text
+    text = text.partition(" (default")[0]
     return f"{text} (default: {default:g})" if isinstance(default, (int, float)) else f"{text} (default: {default})"
 
 

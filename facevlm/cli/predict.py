@@ -64,10 +64,10 @@ def _predict(args: argparse.Namespace) -> None:
         print_applied(result)
 
 
-def print_applied(result: ApplyResult) -> None:
+def print_applied(result: ApplyResult, unit: str = "faces") -> None:
     tally = result.tally
     if not result.asked and not result.left:
-        print(f"Nothing to ask: all {result.skipped} faces have their answers. --overwrite asks again.")
+        print(f"Nothing to ask: all {result.skipped} {unit} have their answers. --overwrite asks again.")
         return
     rows = [
         [
@@ -80,7 +80,7 @@ def print_applied(result: ApplyResult) -> None:
     ]
     print(tabulate(rows, ["attribute", "field", *OUTCOMES, "probability on labels %"], disable_numparse=True))
     rate = result.asked / tally.seconds if tally.seconds else float("inf")
-    print(f"{result.asked} faces asked, {result.skipped} skipped, {tally.seconds:.1f} s, {rate:.1f} faces/s")
+    print(f"{result.asked} {unit} asked, {result.skipped} skipped, {tally.seconds:.1f} s, {rate:.1f} {unit}/s")
     if result.usage:
         print(_usage(result.usage))
     for reason, count in tally.reasons.most_common(5):

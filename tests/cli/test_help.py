@@ -46,6 +46,8 @@ ASKING = {"--prefix", "--batch-size", "--overwrite", "--decode"}
 OPTIONS = {
     "demo": {"--images"},
     "predict": QUESTION | LOADING | REMOTE | ASKING | {"--threads", "--separate", "--dry-run", "--yes"},
+    "describe": (QUESTION | REMOTE) - {"--prompt"}
+    | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--dry-run", "--yes"},
     "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",

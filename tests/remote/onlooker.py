@@ -1,4 +1,4 @@
-"""A model that looks: it knows a group picture by its pixels and says of each face what the demo model says of its crop.
+"""A model that looks: it knows a group picture by its pixels and says of a face what the demo model says of its crop.
 
 It stands in for a large model behind an API, which cannot be had here; what it says about its people can be spoilt.
 """
@@ -42,6 +42,12 @@ class Onlooker:
     pictures: list[fo.Sample] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        wholes = [Image.open(s.filepath).convert("RGB") for s in self.pictures]
+        self._wholes = [small(whole) for whole in wholes]
+        self._known = [(w, d) for w, s in zip(wholes, self.pictures, strict=True) for d in s.faces.detections]
+        self._crops = [small(images.crop(w, images.widened(d.bounding_box, 0.25))) for w, d in self._known]
+
     @classmethod
     def of(cls, dataset: fo.Dataset, names: Sequence[str]) -> Onlooker:
         said = on_faces.answers(dataset, names)
@@ -74,16 +80,13 @@ class Onlooker:
 
     def _faces(self, picture: Image.Image) -> list[fo.Detection]:
         """The faces of the picture that this one is, from left to right."""
-        wholes = [small(Image.open(s.filepath)) for s in self.pictures]
-        nearest = closest(picture, wholes)
+        nearest = closest(picture, self._wholes)
         self.seen.append(nearest)
         return sorted(self.pictures[nearest].faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
 
     def _face(self, crop: Image.Image) -> fo.Detection:
         """The face that a crop shows."""
-        known = [(s, d) for s in self.pictures for d in s.faces.detections]
-        crops = [small(images.crop(Image.open(s.filepath), images.widened(d.bounding_box, 0.25))) for s, d in known]
-        return known[closest(crop, crops)][1]
+        return self._known[closest(crop, self._crops)][1]
 
 
 def small(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -12,8 +12,9 @@ import fiftyone as fo
 import pytest
 
 import facevlm
-from facevlm import sources
-from facevlm.describing import SCENE, DescribeResult
+from facevlm import images, sources
+from facevlm.backends import Describing, Options, Remote, open_backend
+from facevlm.describing import DescribeResult
 from facevlm.errors import FieldError, InputError
 from facevlm.evaluating import EvaluationResult
 from facevlm.store import runs
@@ -43,11 +44,11 @@ def onlooker(groups: fo.Dataset) -> Onlooker:
 
 
 @pytest.fixture
-def model(onlooker: Onlooker) -> Iterator[Onlooker]:
+def model(onlooker: Onlooker) -> Onlooker:
     """The onlooker, unspoilt again."""
     onlooker.spoil = lambda people: people
     onlooker.seen.clear()
-    yield onlooker
+    return onlooker
 
 
 @pytest.fixture
@@ -251,9 +252,7 @@ def test_a_phrase_names_some(groups: fo.Dataset, model: Onlooker, server: Server
     fours = sum(len(s.faces.detections) == 4 for s in groups)
     assert (result.people, result.wrong_counts, result.pictures) == (fours, 0, {"ok": len(groups)})
     assert 'this phrase fits: "the {person} wearing a "head scarf""' in text_of(server.asked[0])
-    assert [len(d) for d in groups.values("d_gender.detections")] == [
-        int(len(s.faces.detections) == 4) for s in groups
-    ]
+    assert [len(d) for d in groups.values("d_gender.detections")] == [int(len(s.faces.detections) == 4) for s in groups]
     assert describe(groups, server, who='the {person} wearing a "head scarf"', mark="numbers").asked == 0
 
 
@@ -333,7 +332,7 @@ def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: S
         ({"free": ["label"]}, "expected names of letters"),
         ({"attributes": []}, "Got no attribute"),
         ({"prefix": "m"}, "was not written by facevlm"),
-        ({"remote": type(SCENE)(samples=3)}, "people of two answers cannot be told apart"),
+        ({"remote": Remote(samples=3)}, "people of two answers cannot be told apart"),
     ],
 )
 def test_bad_input_is_said_before_anything_is_sent(
@@ -350,13 +349,10 @@ def test_a_model_for_single_faces_is_told_from_one_that_finds_people(groups: fo.
 
 
 def test_the_protocol_of_the_design(groups: fo.Dataset, server: Server, questions: list[Any]) -> None:
-    from facevlm.backends import Describing, Options, Remote, open_backend
-    from facevlm.images import load
-
     backend = open_backend("openai:m", Options(remote=Remote(base_url=server.base_url)))
     assert isinstance(backend, Describing)
     sample = groups.first()
-    [scene] = backend.describe([load(sample.filepath)], questions, None)
+    [scene] = backend.describe([images.load(sample.filepath)], questions, None)
     assert len(scene.people) == len(sample.faces.detections)
     assert all(len(person.replies) == len(questions) and person.box_xywh_rel for person in scene.people)
     backend.close()  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from facevlm.errors import InputError
 
@@ -81,3 +82,10 @@ class Remote:
     def heat(self) -> float:
         """The temperature of a request: 0, or 1 where several samples are to differ."""
         return self.temperature if self.temperature is not None else float(self.samples > 1)
+
+
+SCENE = Remote(max_side=1024, detail="high", max_tokens=4096)
+"""How pictures of several people are asked about: larger, looked at closely, with room for many answers."""
+Mark = Literal["numbers", "crops"]
+MARKS: tuple[str, ...] = get_args(Mark)
+"""How known faces are told apart in a picture."""

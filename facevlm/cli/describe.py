@@ -1,0 +1,76 @@
+"""facevlm describe: all people of pictures, by a model behind an API."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import facevlm
+from facevlm.backends.remote.options import MARKS, SCENE
+from facevlm.cli import _options, _remote
+from facevlm.cli.predict import print_applied
+
+if TYPE_CHECKING:
+    from facevlm.describing import DescribeResult
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "describe",
+        help="describe all people of pictures by a model behind an API",
+        description="Asks once per picture about everybody in it, or about those whom a phrase fits, and stores "
+        "Detections PREFIX_ATTRIBUTE and, with answers in words, PREFIX_people. Run again, it asks only about pictures "
+        "that have no whole answer yet.",
+    )
+    _options.add_question(command, prompts=False)
+    command.add_argument(
+        "--free", type=_options.names, default=[], help="answered in words: hair,clothing,posture,action or your own"
+    )
+    command.add_argument(
+        "--ask",
+        type=_options.pair,
+        action="append",
+        default=[],
+        metavar="NAME=QUESTION",
+        help="a free question in words",
+    )
+    command.add_argument("--who", help="only those whom this phrase fits (default: everybody)")
+    command.add_argument("--faces", help="field of Detections with the known faces (default: the model finds them)")
+    command.add_argument(
+        "--mark",
+        choices=MARKS,
+        help="draw numbers on the known faces, or send their crops (default: ask for boxes)",
+    )
+    command.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    command.add_argument("--overwrite", action="store_true", help="ask about every picture again")
+    _remote.add(command, SCENE)
+    _remote.add_confirmation(command)
+    command.set_defaults(run=_describe)
+
+
+def _describe(args: argparse.Namespace) -> None:
+    result = facevlm.describe(
+        _options.target(args),
+        args.model,
+        args.attributes,
+        free=dict.fromkeys(args.free, "") | dict(args.ask),
+        who=args.who,
+        faces=args.faces,
+        mark=args.mark,
+        prefix=args.prefix,
+        overwrite=args.overwrite,
+        remote=_remote.options(args),
+        confirm=_remote.confirmation(args),
+        registry=_options.registry(args.attributes_file),
+    )
+    if result.asked or not args.dry_run:
+        _print(result)
+
+
+def _print(result: DescribeResult) -> None:
+    print_applied(result, "pictures")
+    if result.asked:
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(result.pictures.items()))
+        print(
+            f"{result.people} people in {result.people_field}; pictures: {counts}; wrong counts: {result.wrong_counts}"
+        )
