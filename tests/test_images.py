@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, features
+from PIL import Image, ImageChops, features
 
 from facevlm import images
 from facevlm.errors import ImageError
@@ -480,3 +480,21 @@ def test_a_crop_is_taken_before_the_resizing(tmp_path: Path) -> None:
 def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
     path = save(PHOTO, tmp_path / "a.png")
     assert np.array_equal(images.load(str(path), size_wh=(7, 5)), PHOTO)
+
+
+def test_numbers_are_drawn_on_the_faces_and_nowhere_else() -> None:
+    grey = Image.new("RGB", (400, 200), (90, 90, 90))
+    boxes = [(0.1, 0.4, 0.1, 0.3), (0.6, 0.0, 0.2, 0.5)]
+    marked = images.numbered(grey, boxes)
+    assert grey.getcolors() == [(400 * 200, (90, 90, 90))]
+    changed = np.asarray(ImageChops.difference(grey, marked)).any(axis=2)
+    assert changed[:, :39].sum() == changed[:, 90:239].sum() == changed[:, 330:].sum() == 0
+    assert marked.getpixel((40, 100)) == marked.getpixel((240, 50)) == images.MARK
+    assert marked.getpixel((60, 110)) == (90, 90, 90)
+    assert changed[60:80, 40:60].any()
+    assert changed[100:116, 240:256].any()
+
+
+def test_a_margin_stays_in_the_picture() -> None:
+    assert images.widened((0.4, 0.4, 0.2, 0.2), 0.5) == pytest.approx((0.3, 0.3, 0.4, 0.4))
+    assert images.widened((0.0, 0.9, 0.2, 0.1), 0.5) == pytest.approx((0.0, 0.85, 0.3, 0.15))
