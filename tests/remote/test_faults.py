@@ -320,7 +320,7 @@ def test_five_thousand_requests_of_every_fault(
         return fate[k][asked[k] - 1]
 
     written: list[Prediction] = []
-    with opened(answer, timeout=0.3) as (backend, server):
+    with opened(answer, timeout=0.2) as (backend, server):
         server.keep = False
         tally = pipeline.Tally()
         for _ in pipeline.run(faces, backend, questions, written.extend, chunk_size=64, tally=tally):
