@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import facevlm
 from facevlm.cli import (
+    cache,
     check,
     compare,
     demo,
@@ -22,7 +23,7 @@ from facevlm.cli import (
 )
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing)
+COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
