@@ -184,7 +184,7 @@ class Describing(Protocol):
         """Lists of (number of the shot, its people), in any order, at least twice a second; it may end early."""
 
     def check_inquiry(self, inquiry: Inquiry) -> None:
-        """Raise :class:`~facevlm.errors.InputError` where it cannot be asked."""
+        """Raise :class:`~facevlm.errors.FacevlmError` where it cannot be asked."""
 
     def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
         """What a user should know before the run; ``counts`` has the known faces of each picture, 0 if unknown."""

@@ -6,20 +6,22 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
 import pytest
 
 import facevlm
-from facevlm import images, sources
+from facevlm import images, reports, sources
 from facevlm.backends import Describing, Options, Remote, open_backend
 from facevlm.describing import DescribeResult
-from facevlm.errors import FieldError, InputError
+from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.evaluating import EvaluationResult
-from facevlm.store import runs
+from facevlm.store import reporting, runs
 from tests.remote.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
-from tests.remote.server import Server, completion, running
+from tests.remote.server import Act, Server, after_probe, completion, running
 from tests.store import on_faces
 
 NAMES = ("gender", "age5")
@@ -41,6 +43,12 @@ def groups() -> Iterator[fo.Dataset]:
 @pytest.fixture(scope="module")
 def onlooker(groups: fo.Dataset) -> Onlooker:
     return Onlooker.of(groups, NAMES)
+
+
+@pytest.fixture(scope="module")
+def right(groups: fo.Dataset) -> EvaluationResult:
+    """What the model's own answers are worth, each on its face."""
+    return judged(groups, "m")
 
 
 @pytest.fixture
@@ -84,13 +92,13 @@ def shuffled(people: list[Person]) -> list[Person]:
 
 @pytest.mark.parametrize("mark", [None, "numbers", "crops"])
 def test_people_in_any_order_are_judged_as_the_model_itself(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str, mark: Any
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str, mark: Any
 ) -> None:
     model.spoil = shuffled
     result = describe(groups, server, mark=mark, free=["clothing"])
     assert (result.asked, result.people, result.pictures) == (len(groups), FACES, {"ok": len(groups)})
     assert len(server.asked) == len(groups)
-    mine, right = judged(groups), judged(groups, "m")
+    mine = judged(groups)
     for name in NAMES:
         assert mine[name].confusion == right[name].confusion
         assert (mine[name].overall.n, mine[name].extra) == (FACES, 0)
@@ -101,11 +109,11 @@ def test_people_in_any_order_are_judged_as_the_model_itself(
 
 
 def test_boxes_that_are_a_tenth_off_still_meet_their_faces(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
 ) -> None:
     model.spoil = lambda people: [moved(p, 0.1) for p in shuffled(people)]
     assert describe(groups, server).pictures == {"ok": len(groups)}
-    assert judged(groups)["gender"].confusion == judged(groups, "m")["gender"].confusion
+    assert judged(groups)["gender"].confusion == right["gender"].confusion
 
 
 @pytest.mark.parametrize("mark", [None, "numbers"])
@@ -129,13 +137,15 @@ def test_a_missing_person_is_no_face_and_nobody_takes_the_place(
         assert all(d.label == model.labels["gender"][d.face] for d in sample.d_gender.detections if d is not gone)
 
 
-def test_one_who_is_not_there_is_extra(groups: fo.Dataset, model: Onlooker, server: Server, prefix: str) -> None:
+def test_one_who_is_not_there_is_extra(
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
+) -> None:
     ghost = {"box": {"left": 0, "top": 0, "right": 20, "bottom": 20}, "gender": "Male", "age5": "20-39"}
     model.spoil = lambda people: [ghost, *people]
     assert describe(groups, server).wrong_counts == len(groups)
     result = judged(groups)["gender"]
     assert (result.extra, result.overall.outcomes) == (len(groups), {"ok": FACES})
-    assert result.confusion == judged(groups, "m")["gender"].confusion
+    assert result.confusion == right["gender"].confusion
     last = groups.first().d_gender.detections[-1]
     n = len(groups.first().faces.detections)
     assert (last.face, last.label) == (None, "Male")
@@ -156,11 +166,11 @@ def test_one_missing_and_one_too_many_is_not_a_right_count(
 
 
 def test_without_boxes_order_counts_only_if_everybody_is_there(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
 ) -> None:
     model.spoil = lambda people: [p | {"box": None} for p in people]
     assert describe(groups, server).pictures == {"ok": len(groups)}
-    assert judged(groups)["gender"].confusion == judged(groups, "m")["gender"].confusion
+    assert judged(groups)["gender"].confusion == right["gender"].confusion
     assert set(groups.distinct("d_people.detections.reason")) == {"met from left to right, for want of boxes"}
     model.spoil = lambda people: [p | {"box": None} for p in people[FIRST:]]
     describe(groups, server, overwrite=True)
@@ -257,13 +267,13 @@ def test_a_phrase_names_some(groups: fo.Dataset, model: Onlooker, server: Server
 
 
 def test_faces_may_be_unknown_and_are_judged_by_overlap(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
 ) -> None:
     model.spoil = lambda people: [moved(p, 0.1) for p in shuffled(people)]
     result = describe(groups, server, faces=None)
     assert (result.people, result.wrong_counts, result.pictures) == (FACES, 0, {"ok": len(groups)})
     assert groups.values("d_people.expected") == [None] * len(groups)
-    assert judged(groups)["gender"].confusion == judged(groups, "m")["gender"].confusion
+    assert judged(groups)["gender"].confusion == right["gender"].confusion
 
 
 def test_words_alone_may_be_asked_for(groups: fo.Dataset, server: Server, prefix: str) -> None:
@@ -301,13 +311,61 @@ def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server, pref
     assert "at most 1024 pixels" in told[0]
 
 
+def test_a_budget_stops_and_the_next_run_goes_on(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str, tmp_path: Path
+) -> None:
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("date: 2031-01-01\nmodels: {m: {input: 150, output: 1}}\n")
+    remote = Remote(concurrency=1, prices=str(prices), max_side=128)
+    stopped = describe(groups, server, remote=replace(remote, budget=0.15))
+    assert 0 < stopped.asked < len(groups)
+    assert stopped.left == len(groups) - stopped.asked
+    assert any("Stopped early" in note for note in stopped.warnings)
+    assert runs.read(groups, "facevlm_d")["status"] == "stopped"
+    assert [o for o in groups.values("d_people.outcome") if o] == ["ok"] * stopped.asked
+    rest = describe(groups, server, remote=remote)
+    assert (rest.asked, rest.skipped) == (stopped.left, stopped.asked)
+    assert runs.read(groups, "facevlm_d")["spent"]["requests"] == len(server.requests)
+    assert len(server.asked) == len(groups)
+
+
+def test_a_server_that_cannot_be_asked_leaves_no_trace(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    server.answer = lambda request: Act({"error": {"message": "bad key"}}, status=401)
+    with pytest.raises(ModelError, match="Check the key"):
+        describe(groups, server)
+    assert not groups.has_sample_field("d_people")
+    assert not groups.has_run("facevlm_d")
+
+
+def test_a_server_that_always_fails_stops_the_run(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    server.answer = after_probe(lambda request: Act({"error": {"message": "expired"}}, status=401))
+    with pytest.raises(ModelError, match="will not answer"):
+        describe(groups, server)
+    assert runs.read(groups, "facevlm_d")["status"] == "stopped"
+    assert len(server.asked) <= len(groups)
+
+
+def test_reports_and_comparisons_read_people(
+    groups: fo.Dataset, right: EvaluationResult, server: Server, prefix: str, tmp_path: Path
+) -> None:
+    describe(groups, server, mark="numbers")
+    judged(groups)
+    written = reports.write(reports.build(reporting.read(groups, "d", pictures=True)), tmp_path)
+    [page] = [path.read_text(encoding="utf-8") for path in written if path.suffix == ".md"]
+    assert "openai:m" in page
+    [compared] = facevlm.compare(
+        groups, ["m", "d"], ["gender"], ground_truth={"gender": TRUTH["gender"]}, faces="faces", draws=20
+    )
+    assert (compared.pairs[0].n, compared.pairs[0].agreement) == (FACES, 1.0)
+
+
 def test_a_no_asks_nothing(groups: fo.Dataset, server: Server, prefix: str) -> None:
     result = describe(groups, server, confirm=lambda briefing: False)
     assert (result.asked, result.left, server.asked) == (0, len(groups), [])
     assert not groups.has_sample_field("d_people")
 
 
-def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: Server, tmp_path: Any) -> None:
+def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: Server, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"none")
     dataset = fo.Dataset(dataset_name)
     box = fo.Detection(label="face", bounding_box=[0.1, 0.1, 0.2, 0.2])

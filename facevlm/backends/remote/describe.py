@@ -16,9 +16,11 @@ from PIL.Image import Image
 from facevlm.backends import Briefing, Shot
 from facevlm.backends.remote import ledger, replies, templates
 from facevlm.backends.remote.backend import RemoteBackend
+from facevlm.backends.remote.probe import Abilities
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.templates import Template
 from facevlm.errors import ImageError, InputError
+from facevlm.parsing import answer_table
 from facevlm.types import Inquiry, Person, Question, Reply, Scene, digest
 
 PEOPLE, BOX, NUMBER = "people", "box", "number"
@@ -72,12 +74,20 @@ class DescribingBackend(RemoteBackend):
         return self._flow(work, shots, lambda scene: [scene.problem or Reply(text="")])
 
     def check_inquiry(self, inquiry: Inquiry) -> None:
-        """Raise :class:`~facevlm.errors.InputError` where it cannot be put into words, or not with these options."""
+        """Word the request and find out what the server honours.
+
+        Raises :class:`~facevlm.errors.FacevlmError` where either cannot be done.
+        """
+        self._ready(inquiry)
+
+    def _ready(self, inquiry: Inquiry) -> Abilities:
         if self.options.samples != 1:
             raise InputError(
                 f"Got samples={self.options.samples}, expected 1: people of two answers cannot be told apart."
             )
-        _messages(self.template, inquiry, 1, "")
+        for question in inquiry.questions:
+            answer_table(question)
+        return self._open(self._estimate_scenes([USUAL_PEOPLE], inquiry).usage)
 
     def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
         """Where the pictures go, and at what cost; ``counts`` has the known faces of each, 0 where they are unknown."""
