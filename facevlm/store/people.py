@@ -20,7 +20,7 @@ from facevlm.store.targets import Collection, check
 from facevlm.types import Face, Outcome, Prediction
 
 PEOPLE, LABEL = "people", "person"
-ON_FACE = EXTRA | {FACE: fo.StringField}
+ON_FACE = EXTRA | {FACE: fo.StringField, "logits": fo.VectorField}
 ON_PERSON = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField, FACE: fo.StringField}
 ON_PICTURE = {
     "outcome": fo.StringField,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
+import numpy as np
 
 from facevlm.errors import FieldError
 from facevlm.store.targets import Collection, document_of, require_classification
@@ -144,8 +145,10 @@ def to_label(prediction: Prediction, stamp: str | None = None) -> fo.Classificat
 
 def to_detection(prediction: Prediction, stamp: str | None = None) -> fo.Detection:
     """A prediction about one face of a picture, tied by ``face`` to the Detection that was asked about, if any."""
-    face = prediction.face
-    return fo.Detection(bounding_box=list(face.box_xywh_rel or ()), face=face.label_id, **_parts(prediction, stamp))
+    face, parts = prediction.face, _parts(prediction, stamp)
+    # Detections have no logits of FiftyOne's own: an array is stored as those of Classifications are.
+    parts["logits"] = None if prediction.log_probs is None else np.array(prediction.log_probs)
+    return fo.Detection(bounding_box=list(face.box_xywh_rel or ()), face=face.label_id, **parts)
 
 
 def _parts(prediction: Prediction, stamp: str | None) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +19,12 @@ import pytest
 import facevlm
 from facevlm import images, reports, sources
 from facevlm.backends import Describing, Options, Remote, open_backend
-from facevlm.describing import DescribeResult
+from facevlm.describing import DescribeResult, Description
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.evaluating import EvaluationResult
 from facevlm.store import reporting, runs
 from tests.remote.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
-from tests.remote.server import Act, Server, after_probe, completion, running
+from tests.remote.server import Act, Server, after_probe, completion, running, token
 from tests.store import on_faces
 
 NAMES = ("gender", "age5")
@@ -86,7 +89,7 @@ def judged(groups: fo.Dataset, prefix: str = "d", **options: Any) -> EvaluationR
     return facevlm.evaluate(groups, NAMES, prefix=prefix, ground_truth=TRUTH, faces="faces", draws=20, **options)
 
 
-def shuffled(people: list[Person]) -> list[Person]:
+def shuffled(people: list[Any]) -> list[Any]:
     return random.Random(len(people)).sample(people, len(people))
 
 
@@ -309,6 +312,46 @@ def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server, pref
     assert record["status"] == "done"
     assert told[0].startswith(f"{len(groups)} pictures go to 127.0.0.1")
     assert "at most 1024 pixels" in told[0]
+
+
+def test_token_probabilities_become_the_confidence_of_each_person(
+    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+) -> None:
+    def sure(people: list[Person]) -> Any:
+        """Every letter is a token; the first of each label is so sure as the person stands in the list."""
+        text = json.dumps({"people": people})
+        starts = [m.end() for m in re.finditer('"gender": "', text)]
+        shares = {at: 0.9 - 0.1 * k for k, at in enumerate(starts)}
+        letters = []
+        for at, letter in enumerate(text):
+            p = shares.get(at)
+            others = {"F" if letter == "M" else "M": math.log(1 - p)} if p else {}
+            letters.append(token(letter, math.log(p) if p else 0.0, **others))
+        return completion(text, logprobs=letters)
+
+    model.spoil = lambda people: sure(shuffled(people))
+    describe(groups, server, attributes=["gender"], mark="numbers")
+    for sample in groups:
+        order = shuffled(list(range(len(sample.faces.detections))))
+        said = [d.confidence for d in sample.d_gender.detections]
+        assert [said[k] for k in order] == pytest.approx([0.9 - 0.1 * k for k in range(len(order))])
+        assert all(len(d.logits) == 2 and d.coverage > 0.99 for d in sample.d_gender.detections)
+    result = facevlm.evaluate(groups, ["gender"], prefix="d", ground_truth={"gender": TRUTH["gender"]}, faces="faces")
+    assert result["gender"].confidence is not None
+
+
+def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server: Server, prefix: str) -> None:
+    options = Options(remote=Remote(base_url=server.base_url, concurrency=1))
+    started = Description(groups, "openai:m", ["gender"], faces="faces", prefix="d", options=options)
+    assert started.begin(lambda briefing: True)
+    with closing(started.steps()) as steps:
+        next(step for step in steps if step.done >= 2)
+    done = [o for o in groups.values("d_people.outcome") if o]
+    assert 2 <= len(done) < len(groups)
+    assert started.result().left == len(groups) - len(done)
+    assert runs.read(groups, "facevlm_d")["status"] == "stopped"
+    rest = describe(groups, server, attributes=["gender"], remote=Remote())
+    assert (rest.asked, rest.skipped) == (len(groups) - len(done), len(done))
 
 
 def test_a_budget_stops_and_the_next_run_goes_on(
