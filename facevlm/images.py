@@ -161,7 +161,12 @@ def widened(box_xywh_rel: BOX, margin_frac: float) -> BOX:
 
 
 def numbered(picture: Image.Image, boxes_xywh_rel: Sequence[BOX]) -> Image.Image:
-    """A copy with every box drawn and its number, from 1 on, on a tag above it, or below where there is no room."""
+    """A copy with every box drawn and its number, from 1 on, on a tag above it, or below where there is no room.
+
+    Raises :class:`~facevlm.errors.ImageError` for a box that is not finite or lies outside of the picture.
+    """
+    for box in boxes_xywh_rel:
+        crop(picture, box)
     marked, size = picture.copy(), max(SMALLEST_TAG, round(TAG * max(picture.size)))
     draw, font, line = ImageDraw.Draw(marked), ImageFont.load_default(size), max(1, size // 8)
     for number, (x, y, w, h) in enumerate(boxes_xywh_rel, 1):
@@ -174,5 +179,6 @@ def numbered(picture: Image.Image, boxes_xywh_rel: Sequence[BOX]) -> Image.Image
 
 def _tag(draw: ImageDraw.ImageDraw, text: str, left: float, top: float, size: int, font: Any) -> None:
     width = draw.textlength(text, font) + size // 3
+    left = max(0.0, min(left, draw.im.size[0] - width))
     draw.rectangle((left, top, left + width, top + size), fill=MARK)
     draw.text((left + width / 2, top + size / 2), text, MARK_TEXT, font, anchor="mm")

@@ -498,3 +498,12 @@ def test_numbers_are_drawn_on_the_faces_and_nowhere_else() -> None:
 def test_a_margin_stays_in_the_picture() -> None:
     assert images.widened((0.4, 0.4, 0.2, 0.2), 0.5) == pytest.approx((0.3, 0.3, 0.4, 0.4))
     assert images.widened((0.0, 0.9, 0.2, 0.1), 0.5) == pytest.approx((0.0, 0.85, 0.3, 0.15))
+
+
+def test_a_number_stays_in_the_picture_and_a_box_outside_is_refused() -> None:
+    grey = Image.new("RGB", (400, 200), (90, 90, 90))
+    marked = images.numbered(grey, [(-0.1, 0.5, 0.2, 0.2), (0.99, 0.5, 0.2, 0.2)])
+    assert marked.getpixel((0, 99)) == marked.getpixel((399, 99)) == images.MARK
+    for box in ((1.1, 0.0, 0.1, 0.1), (0.1, math.nan, 0.1, 0.1), (0.1, 0.1, 0.0, 0.1)):
+        with pytest.raises(ImageError, match="the box"):
+            images.numbered(grey, [box])

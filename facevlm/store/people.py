@@ -20,6 +20,8 @@ from facevlm.store.targets import Collection, check
 from facevlm.types import Face, Outcome, Prediction
 
 PEOPLE, LABEL = "people", "person"
+OWN = {PEOPLE, "box", "number"}
+"""Names that an answer about people has for itself."""
 ON_FACE = EXTRA | {FACE: fo.StringField, "logits": fo.VectorField}
 ON_PERSON = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField, FACE: fo.StringField}
 ON_PICTURE = {
@@ -89,6 +91,8 @@ def read(target: Collection, faces: str | None) -> list[Picture]:
 def _ordered(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
     found = []
     for box, face_id in zip(boxes, ids, strict=True):
+        if box is None or len(box) != 4:
+            raise FieldError(f"Face {face_id} of sample {sample_id} has the box {box}, expected [x, y, width, height].")
         x, y, w, h = map(float, box)
         found.append(Face(sample_id, path, (x, y, w, h), face_id))
     return tuple(sorted(found, key=_middle))
@@ -100,8 +104,10 @@ def _middle(face: Face) -> float:
 
 
 def check_free(free: Mapping[str, str], attributes: Sequence[str]) -> None:
-    """Raise :class:`~facevlm.errors.InputError` for a free question whose name cannot be an attribute of Detections."""
-    taken = {*ON_FACES, *ON_PERSON, *ON_PICTURE, *attributes, PEOPLE, "box", "number"}
+    """Raise :class:`~facevlm.errors.InputError` for a question whose name is taken or cannot be a field."""
+    if own := sorted(OWN & set(attributes)):
+        raise InputError(f"Got the attribute {', '.join(own)}, expected other names than {', '.join(sorted(OWN))}.")
+    taken = {*ON_FACES, *ON_PERSON, *ON_PICTURE, *attributes, *OWN}
     bad = [name for name in free if not name.isidentifier() or name.startswith("_") or name in taken]
     if bad:
         raise InputError(

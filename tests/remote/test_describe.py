@@ -23,6 +23,7 @@ from facevlm.describing import DescribeResult, Description
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.evaluating import EvaluationResult
 from facevlm.store import reporting, runs
+from facevlm.types import Attribute
 from tests.remote.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
 from tests.remote.server import Act, Server, after_probe, completion, running, token
 from tests.store import on_faces
@@ -431,6 +432,8 @@ def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: S
         ({"who": "  "}, "expected a phrase"),
         ({"free": "hair"}, "expected a list such as"),
         ({"free": ["label"]}, "expected names of letters"),
+        ({"free": ["gender"]}, "expected names of letters"),
+        ({"attributes": [Attribute("box", ("a", "b"), "which box?")]}, "Got the attribute box, expected other names"),
         ({"attributes": []}, "Got no attribute"),
         ({"prefix": "m"}, "was not written by facevlm"),
         ({"remote": Remote(samples=3)}, "people of two answers cannot be told apart"),
@@ -442,6 +445,25 @@ def test_bad_input_is_said_before_anything_is_sent(
     with pytest.raises(InputError, match=message):
         describe(groups, server, **options)
     assert server.requests == []
+
+
+def test_a_face_without_a_box_is_said(dataset_name: str, server: Server, pictures: list[str]) -> None:
+    dataset = fo.Dataset(dataset_name)
+    faces = fo.Detections(detections=[fo.Detection(label="face")])
+    dataset.add_samples([fo.Sample(filepath=pictures[0], faces=faces)], progress=False)
+    with pytest.raises(FieldError, match="expected \\[x, y, width, height\\]"):
+        describe(dataset, server)
+
+
+def test_a_face_outside_of_its_picture_fails_alone(dataset_name: str, server: Server, pictures: list[str]) -> None:
+    server.answer = after_probe(lambda request: Act(completion(json.dumps({"people": [{"number": 1}]}))))
+    dataset = fo.Dataset(dataset_name)
+    for path, x in zip(pictures, (0.2, 1.2), strict=False):
+        box = fo.Detection(label="face", bounding_box=[x, 0.2, 0.3, 0.3])
+        dataset.add_sample(fo.Sample(filepath=path, faces=fo.Detections(detections=[box])))
+    describe(dataset, server, mark="numbers")
+    assert dataset.values("d_people.outcome") == ["unparsed", "failed"]
+    assert "holds no pixel" in dataset.last().d_gender.detections[0].reason
 
 
 def test_a_model_for_single_faces_is_told_from_one_that_finds_people(groups: fo.Dataset) -> None:
