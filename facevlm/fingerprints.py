@@ -1,7 +1,7 @@
 """What identifies a picture: its bytes, its pixels, and how it looks; and which pictures look alike.
 
 The look is ``imagehash.phash`` with 16 x 16 coefficients: 256 bits, of which re-encoding and resizing change a few, and
-another photograph of another person about half (see docs/decisions/012-near-duplicates-by-phash.md).
+another photograph of another person about half (see docs/decisions/012-near-copies-by-phash.md).
 """
 
 from __future__ import annotations

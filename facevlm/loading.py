@@ -68,16 +68,21 @@ def load(
 
 def _started(reader: Reader, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
     """The records, once the first one is there: whatever is wrong with the folder is said before a dataset is made."""
-    records = reader.read(folder, log, split)
-    try:
-        first = next(records, None)
-    except OSError as error:
-        raise LayoutError(f"Cannot read '{folder}': {error}") from error
+    records = _readable(reader.read(folder, log, split), folder)
+    first = next(records, None)
     if first is None:
         why = f"no picture of split '{split}'" if split and not log.count else "no usable picture"
         rows = f" Left out: {log.count}, such as {'; '.join(log.rows[:3])}." if log.rows else ""
         raise InputError(f"'{folder}' holds {why} of {reader.card.title}.{rows}")
     return itertools.chain([first], records)
+
+
+def _readable(records: Iterator[Record], folder: Path) -> Iterator[Record]:
+    """The same records; a folder that cannot be read, or no longer, is a :class:`~facevlm.errors.LayoutError`."""
+    try:
+        yield from records
+    except OSError as error:
+        raise LayoutError(f"Cannot read '{folder}': {error}") from error
 
 
 def build_diversefaces(

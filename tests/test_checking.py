@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import inspect
-import io
 import json
 import shutil
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +22,9 @@ from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, TargetError
 from facevlm.hygiene import KINDS
 from facevlm.store.hygiene import FIELD, RUN
+from tests import real
 
 FACES = [record.filepath for record in samples.read("single")]
-UTKFACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkface.tar"
 C = fo.Classification
 
 
@@ -288,21 +285,16 @@ def test_near_copies_can_be_left_out(dataset: fo.Dataset, capsys: pytest.Capture
 @pytest.fixture(scope="module")
 def utkface(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, dict[str, str]]]]:
     """Every UTKFace picture that has a copy, and a thousand others; rows of labels.csv by file."""
-    if not UTKFACE.is_file():
-        pytest.skip("needs ../shared/data/utkface.tar")
     folder = tmp_path_factory.mktemp("utkface")
-    with tarfile.open(UTKFACE) as archive:
-        handle = archive.extractfile("labels.csv")
-        assert handle is not None
-        rows = {row["file"]: row for row in csv.DictReader(io.TextIOWrapper(handle, encoding="utf-8"))}
-        alone = [file for file, row in rows.items() if row["dup_group_size"] == "1"][::22]
-        kept = {file: row for file, row in rows.items() if row["dup_group_size"] != "1" or file in set(alone)}
-        members = [m for m in archive if m.isfile() and Path(m.name).name in kept]
-        archive.extractall(folder, members, filter="data")
+    rows = {row["file"]: row for row in real.labels("utkface")}
+    alone = [file for file, row in rows.items() if row["dup_group_size"] == "1"][::22]
+    kept = {file: row for file, row in rows.items() if row["dup_group_size"] != "1" or file in set(alone)}
+    real.extract("utkface", folder, lambda pictures: [name for name in pictures if Path(name).name in kept])
     yield folder / "UTKFace", kept
     shutil.rmtree(folder)
 
 
+@real.needed
 def test_copies_and_conflicts_of_utkface_are_those_that_its_list_names(
     dataset_name: str, utkface: tuple[Path, dict[str, dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from facevlm.errors import InputError
 
 COMPOSED = "diversefaces"
 SHOWN = 5
+STOPPED = "A dataset is there, and replaces another, only once all of it is read."
 OPEN_APP = "Open the App on it: fiftyone app launch {0}"
 
 
@@ -46,7 +47,7 @@ def add(commands: Any) -> None:
         help="of the reader; see --list",
     )
     _add_composing(load.add_argument_group(f"composing {COMPOSED}"))
-    load.set_defaults(run=_load)
+    load.set_defaults(run=_load, stopped=STOPPED)
 
 
 def _add_composing(group: Any) -> None:
@@ -123,7 +124,7 @@ def _print_loaded(name: str, info: Mapping[str, Any]) -> None:
         ages = counts["ages"]
         print(f"age in years: {ages['count']}, from {ages['youngest']:g} to {ages['oldest']:g}")
     if skipped["count"]:
-        print(f"{skipped['count']} rows left out:")
+        print(f"{skipped['count']} {'row' if skipped['count'] == 1 else 'rows'} left out:")
         for entry in skipped["reasons"]:
             print(f"  {entry['count']} x {entry['reason']}")
         for row in skipped["rows"][:SHOWN]:

@@ -60,8 +60,7 @@ def _fetched(margin: str) -> Path:
     except (OSError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError) as error:
         raise InputError(
             f"Cannot fetch {REPOSITORY}: {type(error).__name__}; no hub is in reach. Fetch its parquet files "
-            f"elsewhere and "
-            "give their folder, or unpack FairFace's own archives and use 'fairface'."
+            "elsewhere and give their folder, or unpack FairFace's own archives and use 'fairface'."
         ) from error
 
 

@@ -315,3 +315,14 @@ def test_an_importer_counts_what_it_left_out(tmp_path: Path) -> None:
     assert [s["age_group"].label for s in samples] == ["13-19", "31-45", "67-80", "0-6"]
     assert importer.get_dataset_info()["facevlm"]["skipped"]["count"] == 1
     assert Log().count == 0
+
+
+def test_a_folder_that_can_no_longer_be_read_is_told_and_leaves_nothing(tmp_path: Path, dataset_name: str) -> None:
+    rows = [(emotion, " ".join(["7"] * 48 * 48), "Training") for emotion in (3, 4)]
+    layouts.table(tmp_path / "fer2013.csv", ("emotion", "pixels", "Usage"), rows)
+    out = tmp_path / "out"
+    (out / "train").mkdir(parents=True)
+    (out / "train" / "sad").write_text("a file where the second row's folder has to be", encoding="utf-8")
+    with pytest.raises(LayoutError, match=r"Cannot read '.*': .*sad'"):
+        datasets.load("fer2013", tmp_path, dataset_name=dataset_name, extract_to=str(out))
+    assert not fo.list_datasets(f"{dataset_name}*")
