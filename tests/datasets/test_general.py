@@ -70,6 +70,12 @@ def test_the_splits_of_a_data_set_add_up(name: str, tmp_path: Path, monkeypatch:
         read(name, root, "dev", **options)
 
 
+@pytest.mark.parametrize("name", ["diversefaces", "facet", "casual-conversations"])
+def test_a_data_set_without_splits_has_none_to_give(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no split 'val'; it has none"):
+        read(name, tmp_path, "val")
+
+
 @pytest.mark.parametrize("name", sorted(catalog.READERS))
 @pytest.mark.parametrize("kind", ["empty", "missing", "a file", "something else"])
 def test_a_wrong_folder_is_told_what_is_expected_and_where_to_get_it(name: str, kind: str, tmp_path: Path) -> None:
