@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import facevlm
-from facevlm import cli
+from facevlm import cli, datasets
 from facevlm.checking import Checked
 from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, TargetError
@@ -279,7 +279,7 @@ def test_near_copies_can_be_left_out(dataset: fo.Dataset, capsys: pytest.Capture
     assert cli.main(["check", dataset.name, "--fields", "sex"]) == 2
 
 
-# UTKFace, if it lies beside the repository
+# UTKFace and FER2013, if they lie beside the repository
 
 
 @pytest.fixture(scope="module")
@@ -287,8 +287,8 @@ def utkface(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
     """Every UTKFace picture that has a copy, and a thousand others; rows of labels.csv by file."""
     folder = tmp_path_factory.mktemp("utkface")
     rows = {row["file"]: row for row in real.labels("utkface")}
-    alone = [file for file, row in rows.items() if row["dup_group_size"] == "1"][::22]
-    kept = {file: row for file, row in rows.items() if row["dup_group_size"] != "1" or file in set(alone)}
+    alone = set([file for file, row in rows.items() if row["dup_group_size"] == "1"][::22])
+    kept = {file: row for file, row in rows.items() if row["dup_group_size"] != "1" or file in alone}
     real.extract("utkface", folder, lambda pictures: [name for name in pictures if Path(name).name in kept])
     yield folder / "UTKFace", kept
     shutil.rmtree(folder)
@@ -310,3 +310,30 @@ def test_copies_and_conflicts_of_utkface_are_those_that_its_list_names(
         groups.setdefault(first or path, set()).add(rows[Path(path).name]["pixel_sha256"])
     assert all(len(pixels) == 1 for pixels in groups.values())
     assert sum(1 for case in dataset.load_run_results(RUN).cases if case["kind"] == "label_conflict") == 192
+
+
+@real.needed
+def test_copies_conflicts_and_leaks_of_fer2013_are_those_that_its_list_names(dataset_name: str, tmp_path: Path) -> None:
+    rows = {row["file"]: row for row in real.labels("fer2013")}
+    alike: dict[str, list[str]] = {}
+    for file, row in rows.items():
+        alike.setdefault(row["pixel_sha256"], []).append(file)
+    copied = {file for files in alike.values() if len(files) > 1 for file in files}
+    kept = copied | set(list(rows)[::40])
+    real.extract("fer2013", tmp_path, lambda names: [n for n in names if n.removeprefix("FER2013/") in kept])
+    dataset = datasets.load("fer2013", tmp_path, dataset_name=dataset_name)
+    assert len(dataset) == len(kept)
+    facevlm.check(dataset, progress=False)
+
+    def found(kind: str) -> set[str]:
+        paths = dataset.match_tags(kind).values("filepath")
+        return {Path(path).relative_to(tmp_path / "FER2013").as_posix() for path in paths}
+
+    assert len(found("duplicate")) == sum(len(files) - 1 for files in alike.values()) == 1532
+    told = {sha: {rows[file]["emotion"] for file in files} for sha, files in alike.items()}
+    assert found("label_conflict") == {file for file in copied if len(told[rows[file]["pixel_sha256"]]) > 1}
+    # The list also names pictures that contradict copies in the part that does not lie here.
+    assert found("label_conflict") <= {file for file, row in rows.items() if row["label_conflict"] == "1"}
+    leaked = {file for file, row in rows.items() if row["dup_of_train"] == "1"}
+    assert len(leaked) == 280
+    assert leaked <= found("split_leak")
