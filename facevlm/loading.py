@@ -13,6 +13,7 @@ from facevlm.datasets import catalog, diversefaces
 from facevlm.datasets.records import Log, Reader, Record
 from facevlm.errors import InputError, LayoutError
 from facevlm.store import loading
+from facevlm.store.targets import Collection
 
 
 def load(
@@ -86,7 +87,7 @@ def _readable(records: Iterator[Record], folder: Path) -> Iterator[Record]:
 
 
 def build_diversefaces(
-    dataset: fo.Dataset,
+    dataset: Collection,
     folder: str | Path,
     *,
     per_picture: int = 4,
@@ -100,7 +101,8 @@ def build_diversefaces(
     """Compose pictures of several people from a dataset with one face per picture, and load them.
 
     Args:
-        dataset: with one or more of the fields gender, race, emotion, age_group; age in years is carried along.
+        dataset: or a view, with one or more of the fields gender, race, emotion, age_group; age in years is carried
+            along. ``dataset.match_tags("duplicate", bool=False)`` leaves copies out after :func:`facevlm.check`.
         folder: a new folder for the composed pictures.
         per_picture: people in a row.
         seed: decides who stands where; the same seed gives the same pictures.
@@ -128,7 +130,7 @@ def build_diversefaces(
     )
     built = load("diversefaces", root, dataset_name=dataset_name, overwrite=overwrite)
     info = built.info[loading.INFO]
-    info["composed_from"] = {"dataset": dataset.name, "seed": seed, **loading.origin(dataset)}
+    info["composed_from"] = {"seed": seed, **loading.origin(dataset)}
     if log.count:
         info["skipped"] = log.to_dict()
     built.save()

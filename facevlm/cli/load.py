@@ -52,6 +52,7 @@ def add(commands: Any) -> None:
 
 def _add_composing(group: Any) -> None:
     group.add_argument("--from", dest="source", metavar="DATASET", help="a FiftyOne dataset with one face per picture")
+    group.add_argument("--view", help="only the samples of this saved view of it")
     group.add_argument("--people", type=int, default=4, help="people in a picture (default: 4)")
     group.add_argument("--pictures", type=int, help="pictures at most (default: everybody is used once)")
     group.add_argument("--seed", type=int, default=0, help="decides who stands where (default: 0)")
@@ -96,7 +97,7 @@ def _compose(args: argparse.Namespace) -> Any:
             f"--from composes {COMPOSED}, got '{args.data}': facevlm load {COMPOSED} FOLDER --from DATASET."
         )
     return loading.build_diversefaces(
-        database.load_dataset(args.source),
+        database.load_target(args.source, args.view),
         args.folder,
         per_picture=args.people,
         seed=args.seed,

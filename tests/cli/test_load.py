@@ -63,6 +63,8 @@ def test_diversefaces_are_composed_from_a_loaded_dataset(tmp_path: Path, dataset
         assert f"Dataset '{dataset_name}': 2 pictures, 6 faces with boxes." in done.out
         done = run("load", "utkface", str(tmp_path / "out"), "--from", source)
         assert (done.status, "--from composes diversefaces, got 'utkface'" in done.err) == (2, True)
+        done = run("load", "diversefaces", str(tmp_path / "out2"), "--from", source, "--view", "few")
+        assert (done.status, "Unknown saved view 'few'" in done.err) == (2, True)
         done = run("load", "diversefaces", str(tmp_path / "out2"), "--from", f"{source}-none")
         assert (done.status, "Unknown dataset" in done.err) == (2, True)
     finally:

@@ -236,6 +236,23 @@ def test_diversefaces_are_composed_from_a_dataset(tmp_path: Path, dataset_name: 
     assert built.info["facevlm"]["composed_from"]["seed"] == 2
 
 
+def test_diversefaces_are_composed_from_a_view(tmp_path: Path, dataset_name: str) -> None:
+    people = datasets.load("utkface", utkface(tmp_path / "in", 9), dataset_name=f"{dataset_name}-in")
+    try:
+        people.limit(5).tag_samples("duplicate")
+        people.save_view("each_once", people.match_tags("duplicate", bool=False))
+        source = people.load_saved_view("each_once")
+        built = datasets.build_diversefaces(
+            source, tmp_path / "out", height=16, per_picture=2, dataset_name=dataset_name
+        )
+        assert sorted(age for ages in built.values("faces.detections.age") for age in ages) == source.values("age")
+    finally:
+        people.delete()
+    assert built.info["facevlm"]["composed_from"]["dataset"] == f"{dataset_name}-in"
+    assert built.info["facevlm"]["composed_from"]["view"] == "each_once"
+    assert built.info["facevlm"]["attributes"]["race"] == "race5"
+
+
 def test_somebody_unreadable_is_told_in_the_info(tmp_path: Path, dataset_name: str) -> None:
     source = fo.Dataset(f"{dataset_name}-in")
     for k in range(4):
