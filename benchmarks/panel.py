@@ -43,17 +43,26 @@ def opened() -> Iterator[tuple[str, Page]]:
         yield address, tab
 
 
+def settle(page: Page, seconds: float = 3.0) -> None:
+    """Wait until the App has asked its server nothing for a while: on so many samples its sidebar counts for long."""
+    asked, quiet = -1, 0.0
+    while quiet < seconds:
+        page.wait_for_timeout(500)
+        before, asked = asked, page.evaluate("() => performance.getEntriesByType('resource').length")
+        quiet = quiet + 0.5 if asked == before else 0.0
+
+
 def once(page: Page, address: str, dataset: fo.Dataset, cell: tuple[str, str, int]) -> dict[str, float]:
     """One round: seconds to open the panel, to show a cell's faces, and to show all faces again without the panel."""
     test_app.open_dataset(page, address, dataset)
-    page.wait_for_timeout(3000)
+    settle(page)
     page.keyboard.press("Escape")
     page.locator("[data-cy=new-panel-btn]").first.click()
     start = time.perf_counter()
     page.locator("[data-cy=new-panel-option-face_attribute_errors]").click()
     page.wait_for_function(test_panel.SHOWN, arg="confusion", timeout=PATIENCE)
     paint = time.perf_counter() - start
-    page.wait_for_timeout(3000)
+    settle(page)
     truth, said, n = cell
     start = time.perf_counter() + 0.5  # click_at waits half a second for the plot to stand still
     test_panel.click_at(page, test_panel.CELL, [said, truth])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import re
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tqdm import tqdm
@@ -14,18 +15,25 @@ from tqdm import tqdm
 from facevlm import attributes as registry_module
 from facevlm import pipeline
 from facevlm.attributes import Registry
-from facevlm.backends import Backend, BackendInfo, Checker, Options, open_backend
+from facevlm.backends import Backend, BackendInfo, Briefing, Checker, Hosted, Options, Remote, Secrets, open_backend
+from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import ANY, Card, find, questions_for
 from facevlm.errors import InputError
 from facevlm.store import predictions, runs, targets
 from facevlm.types import Attribute, Question, digest
 
+log = logging.getLogger("facevlm")
 BATCH_SIZE = 32
+SPENT = ("requests", "input_tokens", "output_tokens", "dollars")
 
 
 @dataclass(frozen=True)
 class ApplyResult:
-    """What a run did. ``fields`` maps attributes to dataset fields; ``skipped`` faces had all their answers before."""
+    """What a run did. ``fields`` maps attributes to dataset fields; ``skipped`` faces had all their answers before.
+
+    ``usage`` is what a model behind an API took: requests, tokens, US dollars. ``left`` faces were not asked, because
+    the budget was used up or the run was not agreed to; the next run asks them.
+    """
 
     run_key: str
     fields: Mapping[str, str]
@@ -34,6 +42,8 @@ class ApplyResult:
     tally: pipeline.Tally
 
     notes: Sequence[str] = ()
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    left: int = 0
 
     @property
     def outcomes(self) -> dict[str, dict[str, int]]:
@@ -68,22 +78,39 @@ class Application:
         joint: bool = True,
         options: Options | None = None,
         registry: Registry | None = None,
+        secrets: Secrets | None = None,
         backend: Backend | None = None,
     ) -> None:
-        self._options = options or Options()
+        self._options = fresh(options or Options()) if overwrite else options or Options()
         pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
         targets.check(target)
         card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
         if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
-            backend_of(model, self._options, chosen)
+            backend_of(model, self._options, chosen, secrets)
         shared = joint and self._options.decode == "score"
         self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=shared)}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         predictions.check_fields(target, list(self.fields.values()))
-        self.backend = backend or backend_of(model, self._options, chosen)
+        self.backend = backend or backend_of(model, self._options, chosen, secrets)
+        self._own_backend = backend is None and isinstance(model, str)
+        with ExitStack() as on_error:
+            on_error.callback(self._close)
+            self._prepare(target, card, overwrite, batch_size, chunk_size, threads)
+            on_error.pop_all()
+
+    def _prepare(
+        self,
+        target: targets.Collection,
+        card: Card,
+        overwrite: bool,
+        batch_size: int | None,
+        chunk_size: int,
+        threads: int | None,
+    ) -> None:
+        """Check the model and what the fields hold, and find what is still to ask."""
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
@@ -106,10 +133,31 @@ class Application:
         )
         self.total = sum(len(faces) for faces in self._work.values())
         self.tally = pipeline.Tally()
+        self._spent_before = {} if overwrite else runs.read(self._dataset, self.run_key).get("spent") or {}
+        self.briefing = self._briefing()
+
+    def _briefing(self) -> Briefing | None:
+        """Where pictures go, if they leave this process, and what that costs; None where they do not."""
+        if not isinstance(self.backend, Hosted):
+            return None
+        return self.backend.briefing(self.total, list(self.questions.values()))
+
+    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
+        """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over."""
+        if self.briefing is None or not self.total:
+            return True
+        agreed = False
+        try:
+            agreed = confirm(self.briefing)
+        finally:
+            if not agreed:
+                self._close()
+        return agreed
 
     def steps(self) -> Generator[pipeline.Progress, None, None]:
         """Do the work; yields after every batch. Closing it keeps what was answered."""
         if not self.total:
+            self._close()
             return
         predictions.declare(self._dataset, self.fields, self._stamps)
         self._record("running")
@@ -123,13 +171,26 @@ class Application:
                     for step in progress:
                         yield pipeline.Progress(done + step.done, self.total, self.tally)
                 done += len(faces)
-            status = "done"
+            status = "done" if self.tally.faces >= self.total else "stopped"
         finally:
+            self._close()
             self._record(status)
+
+    def _close(self) -> None:
+        if self._own_backend and isinstance(self.backend, Hosted):
+            self.backend.close()
 
     def result(self) -> ApplyResult:
         skipped = len(self._faces) - self.total
-        return ApplyResult(self.run_key, self.fields, self.tally.faces, skipped, self.tally, self.backend.info.notes)
+        info, asked = self.backend.info, self.tally.faces
+        left = self.total - asked
+        return ApplyResult(self.run_key, self.fields, asked, skipped, self.tally, info.notes, info.usage, left)
+
+    def _spent(self) -> dict[str, float]:
+        """What a model behind an API took for these fields, runs before this one that it goes on from included."""
+        usage = self.backend.info.usage
+        now = {name: usage[name] for name in SPENT if usage.get(name) is not None}
+        return {name: self._spent_before.get(name, 0) + value for name, value in now.items()}
 
     def _record(self, status: str) -> None:
         info = asdict(self.backend.info)
@@ -152,6 +213,7 @@ class Application:
                 "view": targets.describe(self._target),
                 "identity": identity,
                 "backend": info,
+                "spent": self._spent(),
                 **self._sizes,
             },
         )
@@ -179,14 +241,17 @@ def card_of(model: str | Backend) -> Card:
     return Card(model.info.model, {ANY: model.info.model}, prompt="{question}")
 
 
-def backend_of(model: str | Backend, options: Options, attributes: Sequence[Attribute]) -> Backend:
+def backend_of(
+    model: str | Backend, options: Options, attributes: Sequence[Attribute], secrets: Secrets | None = None
+) -> Backend:
     """The backend of a model name with the checkpoints that the attributes need; a backend as it is."""
-    return open_backend(model, options, [a.name for a in attributes]) if isinstance(model, str) else model
+    return open_backend(model, options, [a.name for a in attributes], secrets) if isinstance(model, str) else model
 
 
 def default_prefix(model: str) -> str:
     """``demo`` for demo, ``my_model`` for hf:org/My-Model."""
-    name = re.sub(r"\W+", "_", model.rstrip("/").split("/")[-1].removeprefix("hf:").lower()).strip("_")
+    short = model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("openai:")
+    name = re.sub(r"\W+", "_", short.lower()).strip("_")
     return name if name.isidentifier() else f"vlm_{name}"
 
 
@@ -228,6 +293,11 @@ def apply(
     compile: str | None = None,
     memory_gb: float | None = None,
     trust_remote_code: bool = False,
+    base_url: str | None = None,
+    concurrency: int | None = None,
+    budget: float | None = None,
+    remote: Remote | None = None,
+    confirm: Callable[[Briefing], bool] | None = None,
     registry: Registry | None = None,
     progress: bool = True,
 ) -> ApplyResult:
@@ -235,7 +305,8 @@ def apply(
 
     Args:
         target: a FiftyOne dataset, view, or ``view.select(ids)``.
-        model: a name that ``facevlm models`` lists, ``hf:ID-or-folder``, or a :class:`~facevlm.backends.Backend`.
+        model: a name that ``facevlm models`` lists, ``hf:ID-or-folder``, ``openai:MODEL``, or a
+            :class:`~facevlm.backends.Backend`.
         attributes: names such as ``gender`` or ``age5``, or :class:`~facevlm.types.Attribute`; at least one.
         prefix: predictions go to ``<prefix>_<attribute>``; by default the model's short name.
         prompts: other wordings by attribute name.
@@ -252,13 +323,23 @@ def apply(
         memory_gb: GiB that the checkpoints of one model may take together, by default what is free; those that do not
             fit take turns.
         trust_remote_code: run code that comes with the checkpoint.
+        base_url: of models behind an API: the server, by default that of the model's own service.
+        concurrency: of models behind an API: the most requests in flight, by default 64.
+        budget: of models behind an API: US dollars before which the run stops.
+        remote: everything else about models behind an API; see :class:`~facevlm.backends.remote.options.Remote`.
+        confirm: called before pictures are sent to a server, with where, how many, and at what cost; if it returns
+            False nothing is asked. By default the log says it.
         registry: attributes of your own, from :func:`facevlm.attributes.load`.
         progress: show a progress bar.
 
     Raises:
         FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
     """
-    options = Options(device, dtype, revision, decode, trust_remote_code, quantize, attention, compile, memory_gb)
+    given = {"base_url": base_url, "concurrency": concurrency, "budget": budget}
+    remote = replace(remote or Remote(), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    options = Options(
+        device, dtype, revision, decode, trust_remote_code, quantize, attention, compile, memory_gb, remote
+    )
     application = Application(
         target,
         model,
@@ -273,11 +354,18 @@ def apply(
         options=options,
         registry=registry,
     )
-    return carry_out(application, progress=progress)
+    return carry_out(application, confirm=confirm, progress=progress)
 
 
-def carry_out(application: Application, *, progress: bool = True) -> ApplyResult:
-    """Do the work of a run to its end, with a progress bar if wanted."""
+def carry_out(
+    application: Application, *, confirm: Callable[[Briefing], bool] | None = None, progress: bool = True
+) -> ApplyResult:
+    """Do the work of a run to its end, with a progress bar if wanted.
+
+    ``confirm`` is told where pictures go, if they go anywhere, and may say no; by default the log says it.
+    """
+    if not application.begin(confirm or announce):
+        return application.result()
     with (
         closing(application.steps()) as steps,
         tqdm(total=application.total, unit="face", disable=not progress, desc=application.prefix) as bar,
@@ -285,3 +373,9 @@ def carry_out(application: Application, *, progress: bool = True) -> ApplyResult
         for step in steps:
             bar.update(step.done - bar.n)
     return application.result()
+
+
+def announce(briefing: Briefing) -> bool:
+    """Tell the log where pictures go: a warning where that is not this machine or its network. Always agrees."""
+    log.log(logging.INFO if briefing.is_local else logging.WARNING, briefing.text)
+    return True

@@ -33,11 +33,13 @@ def load(
     size_wh: tuple[int, int] | None = None,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
     *,
+    max_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """An upright RGB picture, 8 bits a channel, cropped to a box and resized if asked.
 
-    ``box_xywh_rel`` is in shares of the upright picture. Raises :class:`~facevlm.errors.ImageError` with the
+    ``box_xywh_rel`` is in shares of the upright picture; ``max_side`` is the most that its longer side may have, in
+    pixels. Raises :class:`~facevlm.errors.ImageError` with the
     reason for a file that is missing, no picture, damaged, cut short, too large, or of a kind whose values
     have no defined brightness.
     """
@@ -59,9 +61,23 @@ def load(
         raise ImageError(f"cannot read {os.path.basename(filepath)}: {str(error) or type(error).__name__}") from error
     if box_xywh_rel is not None:
         picture = crop(picture, box_xywh_rel)
+    if max_side is not None:
+        picture = shrunk(picture, max_side)
     if size_wh is not None and picture.size != size_wh:
         picture = picture.resize(size_wh, resample)
     return picture
+
+
+def shrunk(picture: Image.Image, max_side: int) -> Image.Image:
+    """The picture with its longer side at most ``max_side`` pixels; a smaller one as it is."""
+    size = fitted(picture.width, picture.height, max_side)
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def fitted(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """Width and height in pixels after shrinking the longer side to ``max_side``."""
+    scale = min(1.0, max_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _check_size(picture: Image.Image, max_pixels: int) -> None:

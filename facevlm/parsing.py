@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 
 from facevlm.attributes import fold
 from facevlm.errors import InputError
@@ -26,8 +28,11 @@ def predict(face: Face, question: Question, reply: Reply) -> Prediction:
         return Prediction(face, name, "failed", reason=reply.error, text=reply.text)
     if reply.log_probs is not None:
         return _scored(face, question, reply)
+    if reply.text is not None and reply.malformed:
+        reason = f"the answer '{_shown(reply.text)}' is not in the form that was asked for"
+        return Prediction(face, name, "unparsed", reason=reason, text=reply.text)
     if reply.text is not None:
-        return _read(face, question, reply.text)
+        return _read(face, question, reply.text, reply.confidence)
     return Prediction(face, name, "failed", reason="the backend gave neither scores nor text")
 
 
@@ -63,26 +68,39 @@ def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
     )
 
 
-def answer_table(question: Question) -> dict[str, str]:
+def answer_table(question: Question) -> Mapping[str, str]:
     """Folded answer string -> label, from the surface forms and the attribute's spellings.
 
     Raises :class:`~facevlm.errors.InputError` where a string would stand for two labels.
     """
+    attribute = question.attribute
+    spellings = tuple(attribute.spellings(label) for label in attribute.labels)
+    return _answer_table(attribute.name, attribute.labels, question.surface_forms, spellings)
+
+
+@functools.lru_cache(maxsize=256)
+def _answer_table(
+    name: str,
+    labels: tuple[str, ...],
+    surface_forms: tuple[tuple[str, ...], ...],
+    spellings: tuple[tuple[str, ...], ...],
+) -> Mapping[str, str]:
     table: dict[str, str] = {}
-    for label, forms in zip(question.attribute.labels, question.surface_forms, strict=True):
-        for form in (*forms, *question.attribute.spellings(label)):
+    for label, forms, spelled in zip(labels, surface_forms, spellings, strict=True):
+        for form in (*forms, *spelled):
             if table.setdefault(fold(form), label) != label:
-                raise InputError(
-                    f"{question.attribute.name}: the answer '{form}' stands for '{table[fold(form)]}' and '{label}'."
-                )
+                raise InputError(f"{name}: the answer '{form}' stands for '{table[fold(form)]}' and '{label}'.")
     return table
 
 
-def _read(face: Face, question: Question, text: str) -> Prediction:
+def _read(face: Face, question: Question, text: str, confidence: float | None) -> Prediction:
     label = answer_table(question).get(fold(text))
     if label is not None:
-        return Prediction(face, question.attribute.name, "ok", label=label, text=text)
-    shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+        return Prediction(face, question.attribute.name, "ok", label=label, confidence=confidence, text=text)
     expected = ", ".join(question.attribute.labels)
-    reason = f"the answer '{shown}' is none of: {expected}" if text.strip() else "the answer is empty"
+    reason = f"the answer '{_shown(text)}' is none of: {expected}" if text.strip() else "the answer is empty"
     return Prediction(face, question.attribute.name, "unparsed", reason=reason, text=text)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"

@@ -12,14 +12,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from PIL.Image import Image, Resampling
 
 from facevlm import images, parsing
-from facevlm.backends import Backend, BackendInfo, PictureSpec
+from facevlm.backends import Backend, BackendInfo, PictureSpec, Streaming
 from facevlm.errors import ImageError, InputError, ModelError
-from facevlm.types import Face, Prediction, Question
+from facevlm.types import Face, Prediction, Question, Reply
 
 Write = Callable[[Sequence[Prediction]], None]
 LOW_COVERAGE = 0.5
@@ -90,8 +91,8 @@ def run(
 ) -> Generator[Progress, None, None]:
     """Ask ``questions`` about every face and write the predictions in chunks of ``chunk_size`` faces.
 
-    A generator: it works while it is iterated and yields after every batch. Closing it, or an error
-    in it, writes what was answered so far.
+    A generator: it works while it is iterated and yields after every batch, or where the backend streams whenever
+    something is ready and at least twice a second. Closing it, or an error in it, writes what was answered so far.
     """
     check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
     tally = tally if tally is not None else Tally()
@@ -99,7 +100,15 @@ def run(
     rounds = _rounds(questions, backend.info)
     held = batch_size if len(rounds) == 1 else max(batch_size, HELD_BYTES // _bytes_per_picture(backend.info.picture))
     done = 0
-    with _Writer(write, chunk_size) as writer, _Loader(faces, backend.info.picture, batch_size, threads) as loader:
+    with _Writer(write, chunk_size) as writer, _Loader(faces, backend.info, batch_size, threads) as loader:
+        if isinstance(backend, Streaming):
+            for rows in _streamed(backend, questions, loader):
+                tally.seconds = before + time.perf_counter() - start
+                tally.model_seconds = tally.seconds
+                _finish(rows, tally, writer)
+                done += len(rows)
+                yield Progress(done, len(faces), tally)
+            return
         for pictures in _batches(loader, held):
             table: list[list[Prediction]] = [[] for _ in pictures]
             for number, members in enumerate(rounds, 1):
@@ -148,17 +157,46 @@ def _answer(backend: Backend, questions: Sequence[Question], batch: Sequence[Loa
     answers = backend.answer(pictures, questions) if pictures else []
     if len(answers) != len(pictures):
         raise ModelError(f"The backend gave {len(answers)} rows of replies, expected {len(pictures)}, one per picture.")
-    for given in answers:
-        if len(given) != len(questions):
-            raise ModelError(f"The backend gave {len(given)} replies, expected {len(questions)}, one per question.")
     replies, rows = iter(answers), []
     for face, picture in batch:
         if isinstance(picture, ImageError):
             rows.append([parsing.failed(face, question, str(picture)) for question in questions])
         else:
-            row = zip(questions, next(replies), strict=True)
-            rows.append([parsing.predict(face, question, reply) for question, reply in row])
+            rows.append(_row(face, questions, next(replies)))
     return rows
+
+
+def _streamed(
+    backend: Streaming, questions: Sequence[Question], loaded: Iterable[Loaded]
+) -> Generator[list[list[Prediction]], None, None]:
+    """Rows of predictions as they are ready, in any order; faces whose picture cannot be read come along."""
+    waiting: dict[int, Face] = {}
+    unread: list[list[Prediction]] = []
+
+    def pictures() -> Iterator[Image]:
+        count = 0
+        for face, picture in loaded:
+            if isinstance(picture, ImageError):
+                unread.append([parsing.failed(face, question, str(picture)) for question in questions])
+            else:
+                waiting[count] = face
+                count += 1
+                yield picture
+
+    with closing(backend.stream(pictures(), questions)) as answered:
+        for ready in answered:
+            rows, unread[:] = unread[:], []
+            for number, replies in ready:
+                rows.append(_row(waiting.pop(number), questions, replies))
+            yield rows
+    if unread:
+        yield unread
+
+
+def _row(face: Face, questions: Sequence[Question], replies: Sequence[Reply]) -> list[Prediction]:
+    if len(replies) != len(questions):
+        raise ModelError(f"The backend gave {len(replies)} replies, expected {len(questions)}, one per question.")
+    return [parsing.predict(face, question, reply) for question, reply in zip(questions, replies, strict=True)]
 
 
 def _batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
@@ -170,8 +208,9 @@ def _batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
 class _Loader:
     """Pictures in order, decoded by threads a few batches ahead; an unreadable one comes as its error."""
 
-    def __init__(self, faces: Sequence[Face], spec: PictureSpec | None, batch_size: int, threads: int | None) -> None:
-        self._faces, self._ahead = faces, AHEAD * batch_size
+    def __init__(self, faces: Sequence[Face], info: BackendInfo, batch_size: int, threads: int | None) -> None:
+        self._faces, self._ahead, self._max_side = faces, AHEAD * batch_size, info.max_side
+        spec = info.picture
         self._size = (spec.width, spec.height) if spec else None
         self._resample = spec.resample if spec else Resampling.BICUBIC
         self._pool = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-load")
@@ -193,7 +232,8 @@ class _Loader:
 
     def _load(self, face: Face) -> Loaded:
         try:
-            return face, images.load(face.filepath, face.box_xywh_rel, self._size, self._resample)
+            picture = images.load(face.filepath, face.box_xywh_rel, self._size, self._resample, max_side=self._max_side)
+            return face, picture
         except ImageError as error:
             return face, error
 

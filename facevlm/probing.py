@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from facevlm import pipeline
-from facevlm.api import backend_of, card_of, resolve_attributes
+from facevlm.api import announce, backend_of, card_of, resolve_attributes
 from facevlm.attributes import Registry, fold
-from facevlm.backends import Backend, BackendInfo, Options, Speaker
+from facevlm.backends import Backend, BackendInfo, Hosted, Options, Speaker
 from facevlm.backends.cards import questions_for
 from facevlm.store import targets
 from facevlm.types import Attribute, Prediction, Question
@@ -110,6 +110,8 @@ def probe(
     questions = questions_for(card, chosen, prompts, joint=False)
     every = targets.faces(target)
     drawn = random.Random(seed).sample(every, min(faces, len(every)))
+    if isinstance(backend, Hosted):
+        announce(backend.briefing(len(drawn), questions))
     said = _ask(drawn, _Speaking(backend), questions, batch_size)
     scored = _ask(drawn, backend, questions, batch_size)
     return [_result(q, said[q.attribute.name], scored[q.attribute.name]) for q in questions]

@@ -65,7 +65,11 @@ def _figures(cell: Cell) -> list[str]:
 
 def _outcomes(evaluation: AttributeEvaluation) -> str:
     counts = {k: v for k, v in evaluation.overall.outcomes.items() if k != "ok"}
-    counts |= {"not asked": evaluation.not_asked, "no ground truth": evaluation.no_truth}
+    counts |= {
+        "not asked": evaluation.not_asked,
+        "no ground truth": evaluation.no_truth,
+        "of no face": evaluation.extra,
+    }
     return ", ".join(f"{v} {k}" for k, v in counts.items() if v) or "-"
 
 

@@ -88,14 +88,17 @@ class Reply:
 
     ``log_probs`` are natural-log probabilities of the labels, not normalised over the label set: their
     total is the coverage. ``choice`` is the index of the label that constrained greedy decoding
-    takes. ``text`` is a free answer. ``error`` is set when there is no answer.
+    takes. ``text`` is a free answer, and ``confidence`` its probability where that alone is known. ``error`` is set
+    when there is no answer. A ``malformed`` text is not in the form that was asked for, and never read as a label.
     """
 
     log_probs: tuple[float, ...] | None = None
     choice: int | None = None
     text: str | None = None
+    confidence: float | None = None
     error: str | None = None
     refused: bool = False
+    malformed: bool = False
     usage: Mapping[str, float] = field(default_factory=dict)
 
 

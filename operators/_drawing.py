@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm import plots, report
+from facevlm.calibration import Selection, threshold_for
 from facevlm.errors import FacevlmError
 from facevlm.evaluation import SMALL
 from facevlm.store import answers, correcting, inspection, results
@@ -39,6 +40,7 @@ NOTHING = (
     "This dataset keeps no evaluation yet. Press ` and run 'Apply VLM face attributes', then 'Evaluate face attributes "
     "against ground truth'."
 )
+TARGETS = (0.9, 0.95, 0.99)
 PLOT = {"displayModeBar": False, "scrollZoom": False}
 
 
@@ -189,9 +191,20 @@ def _keeping(self: Any, panel: Any, there: Inspected, threshold: float) -> None:
     share = f"{_share(right / kept)} % of them right" if kept else "none to be right"
     n = there.figures["overall"]["n"]
     panel.md(f"**{kept:,} of {n:,} faces kept** ({_share(kept / n if n else None)} %), {share}.", name="kept_said")
+    panel.md(_targets(there.figures["confidence"]["selective"]), name="targets")
     row = _Row(panel, "kept")
     row.button("kept_faces", "Show kept", self.on_kept)
     row.button("aside", "Show set aside", self.on_set_aside)
+
+
+def _targets(points: Sequence[Mapping[str, Any]]) -> str:
+    """Which confidence reaches which accuracy, on these faces."""
+    curve, parts = tuple(Selection(**point) for point in points), []
+    for wanted in TARGETS:
+        found = threshold_for(curve, wanted)
+        text = f"from {found.threshold:.2f} on, {_share(found.coverage)} % kept" if found else "not reached"
+        parts.append(f"{wanted:.0%} right: {text}")
+    return "; ".join(parts) + "."
 
 
 def _corrected(panel: Any, there: Inspected) -> None:
@@ -228,6 +241,7 @@ def _overall(figures: Mapping[str, Any]) -> str:
     )
     counts = {name: n for name, n in cell["outcomes"].items() if name != "ok"}
     counts |= {"not asked": figures["not_asked"], "without ground truth": figures["no_truth"]}
+    counts |= {"predictions of no face": figures["extra"]}
     rest = ", ".join(f"{n:,} {name.replace('_', ' ')}" for name, n in counts.items() if n)
     parts = [line, f"Labels: {figures['alignment']}" if figures["alignment"] else "", rest]
     return "\n\n".join(part for part in parts if part)

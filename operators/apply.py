@@ -14,7 +14,7 @@ from facevlm.backends import DECODES, Options, cards
 from facevlm.store import predictions, targets
 from facevlm.types import OUTCOMES, Attribute
 
-from . import _forms
+from . import _forms, _remote
 
 NAME = "apply_vlm_face_attributes"
 LABEL = "Apply VLM face attributes"
@@ -42,6 +42,10 @@ class ApplyVlmFaceAttributes(foo.Operator):
         if card is not None:
             _attribute_inputs(ctx, inputs, card)
             _storage_inputs(ctx, inputs, card)
+            if card.hosted and (_ticked(ctx) or ctx.params.get("own")):
+                _remote.cost(
+                    ctx, inputs, card.name, lambda: api.resolve_attributes(_asked(ctx)), len(ctx.target_view())
+                )
         return types.Property(inputs, view=types.View(label=LABEL))
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
@@ -57,8 +61,11 @@ class ApplyVlmFaceAttributes(foo.Operator):
                 device=ctx.params.get("device") or None,
                 decode=ctx.params.get("decode") or DECODES[0],
                 trust_remote_code=bool(ctx.params.get("trust_remote_code")),
+                remote=_remote.options(ctx),
             ),
+            secrets=ctx.secrets.get,
         )
+        application.begin(lambda said: _remote.confirmed(ctx, said))
         steps = application.steps()
         try:
             for step in steps:
@@ -72,7 +79,8 @@ class ApplyVlmFaceAttributes(foo.Operator):
 
 
 def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
-    options = {name: f"{name}: {card.title}" for name, card in cards.shipped().items()} | {OTHER: "Another checkpoint"}
+    shipped = {name: f"{name}: {card.title}" for name, card in cards.shipped().items()}
+    options = shipped | {OTHER: "Another checkpoint"} | _remote.choices()
     model = _forms.dropdown(inputs, "model", options, label="Model", default="demo")
     if ctx.params.get("model") == OTHER:
         model = inputs.str(
@@ -84,16 +92,24 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
         inputs.bool("trust_remote_code", label="Run code that comes with the checkpoint", default=False)
         if not ctx.params.get("checkpoint"):
             return None
+    if ctx.params.get("model") == _remote.API:
+        model = inputs.str("api_model", label="Model", description="As the server names it", required=True)
+        if not ctx.params.get("api_model"):
+            return None
     card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
     if card is not None:
         answered = [registry.get(name) for name in _ticked(ctx) if card.answers(name)]
         _forms.attempt(model, lambda: cards.questions_for(card, answered))
         _forms.notice(inputs, "licence", f"Licence: {card.licence}. {_weights(card)}")
+    if card is not None and card.hosted:
+        _remote.inputs(ctx, inputs, card.name)
     return card
 
 
 def _weights(card: cards.Card) -> str:
     """Where a model's weights are and what they take, as far as is known."""
+    if card.hosted:
+        return "The model runs at a server, which sees the pictures."
     needs = f" {card.memory():.3g} GB of memory in bfloat16." if card.memory() >= 0.1 else ""
     if card.is_here():
         return f"The weights are on this machine.{needs}"
@@ -104,6 +120,8 @@ def _weights(card: cards.Card) -> str:
 
 def _model_name(ctx: foo.ExecutionContext) -> str:
     model = ctx.params.get("model") or "demo"
+    if model == _remote.API:
+        return _remote.model_name(ctx)
     return f"{cards.HUB}{ctx.params.get('checkpoint') or ''}" if model == OTHER else str(model)
 
 
@@ -180,6 +198,12 @@ def _outputs() -> Any:
     return types.Property(outputs, view=types.View(label="Predictions are stored"))
 
 
+def _cost(result: api.ApplyResult) -> str:
+    dollars = result.usage.get("dollars")
+    cost = f", ${dollars:,.4f}" if dollars else ""
+    return f" {result.usage['requests']:,} requests{cost}." if result.usage else ""
+
+
 def _summary(result: api.ApplyResult) -> str:
     if not result.asked:
         return f"Nothing to ask: all {result.skipped:,} faces have their answers."
@@ -188,7 +212,8 @@ def _summary(result: api.ApplyResult) -> str:
         for name, counts in result.outcomes.items()
     ]
     lines = [
-        f"{result.asked:,} faces asked, {result.skipped:,} had their answers, {result.tally.seconds:.1f} s.",
+        f"{result.asked:,} faces asked, {result.skipped:,} had their answers, {result.tally.seconds:.1f} s."
+        + _cost(result),
         _forms.markdown_table(["attribute", "field", *OUTCOMES], rows),
         *(f"- {count} x {reason}" for reason, count in result.tally.reasons.most_common(5)),
         *(f"**Warning:** {warning}" for warning in result.warnings),

@@ -9,7 +9,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -20,6 +19,8 @@ from pathlib import Path
 import pymongo
 import pytest
 from PIL import Image
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(tempfile.mkdtemp(prefix="facevlm-tests-"))
@@ -33,17 +34,11 @@ def _mongod() -> str:
     return found
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _start_mongod() -> str:
     """Start a mongod on a free port; returns its URI. It ends with this process."""
     folder = HOME / "mongo"
     folder.mkdir()
-    port = _free_port()
+    port = free_port()
     command = [_mongod(), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--quiet"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     owner = os.getpid()

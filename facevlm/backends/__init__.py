@@ -1,7 +1,7 @@
 """What answers questions about faces: one protocol, opened by name, kept loaded between calls.
 
-Shipped names and ``hf:ID-or-folder`` run here through transformers. Classes are named
-by strings, so that importing this package loads no model library.
+Shipped names and ``hf:ID-or-folder`` run here through transformers; ``openai:MODEL`` is asked through an API. Classes
+are named by strings, so that importing this package loads no model library.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image, Resampling
 
 from facevlm.backends.cards import find
+from facevlm.backends.remote.keys import Secrets as Secrets
+from facevlm.backends.remote.options import Remote as Remote
 from facevlm.errors import InputError
 from facevlm.types import Question, Reply
 
 LOCAL = "facevlm.backends.local:LocalBackend"
+REMOTE = "facevlm.backends.remote.backend:RemoteBackend"
 DECODES = ("score", "generate")
 QUANTIZE = ("8bit", "4bit")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
@@ -38,7 +41,7 @@ class Options:
     ``decode`` is ``score`` (closed set, exact) or ``generate`` (free text). ``quantize`` is ``8bit`` or ``4bit``, by
     bitsandbytes. ``attention`` is ``sdpa``, ``eager`` or ``flash_attention_2`` (for the vision tower). ``compile`` is a
     mode of torch.compile without CUDA graphs. ``memory_gb`` is what checkpoints may take
-    together, in GiB; by default what is free.
+    together, in GiB; by default what is free. ``remote`` is for models behind an API, to which the others do not apply.
     """
 
     device: str | None = None
@@ -50,6 +53,7 @@ class Options:
     attention: str | None = None
     compile: str | None = None
     memory_gb: float | None = None
+    remote: Remote = field(default_factory=Remote)
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -76,6 +80,8 @@ class BackendInfo:
     ``identity`` maps checkpoints, as they were named, to a revision of the hub or a digest of the weights. ``notes``
     are sentences a user should read. ``turns`` are groups of attributes to be asked one after the other over many
     pictures, because their checkpoints do not fit in memory together. ``batch_size`` is the model's own proposal.
+    ``max_side`` is the longest side in pixels that a model takes where ``picture`` gives no size. ``service`` tells
+    where and how a model behind an API is asked, ``usage`` what it took so far.
     """
 
     model: str
@@ -88,6 +94,18 @@ class BackendInfo:
     notes: tuple[str, ...] = ()
     turns: tuple[tuple[str, ...], ...] = ()
     batch_size: int | None = None
+    max_side: int | None = None
+    service: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Briefing:
+    """What is said before a run that sends pictures away: where, how many, at what price in US dollars if known."""
+
+    text: str
+    is_local: bool
+    dollars: float | None
 
 
 class Backend(Protocol):
@@ -120,13 +138,45 @@ class Checker(Protocol):
         """Raise :class:`~facevlm.errors.ModelError` where one cannot."""
 
 
-def open_backend(model: str, options: Options | None = None, attributes: Sequence[str] | None = None) -> Backend:
-    """The backend of a model name; the last few stay loaded for the next call.
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend that works on many pictures at once and answers each as it is ready."""
 
-    Of a model with a checkpoint for each attribute, only those for ``attributes`` are loaded.
-    Raises :class:`~facevlm.errors.UnknownName` or :class:`~facevlm.errors.ModelError`.
+    def stream(
+        self, images: Iterable[Image], questions: Sequence[Question]
+    ) -> Generator[list[tuple[int, list[Reply]]], None, None]:
+        """Lists of (number of the picture, its replies), in any order; one list, empty or not, at least twice a second.
+
+        Pictures are taken as there is room for them. It may end early; pictures without an answer are then left out.
+        """
+
+
+@runtime_checkable
+class Hosted(Protocol):
+    """A backend that sends pictures to a server."""
+
+    def briefing(self, faces: int, questions: Sequence[Question]) -> Briefing:
+        """What a user should know before the run; nothing is sent for it."""
+
+    def close(self) -> None:
+        """End its connections. Its info stays."""
+
+
+def open_backend(
+    model: str,
+    options: Options | None = None,
+    attributes: Sequence[str] | None = None,
+    secrets: Secrets | None = None,
+) -> Backend:
+    """The backend of a model name; the last few local ones stay loaded for the next call.
+
+    Of a model with a checkpoint for each attribute, only those for ``attributes`` are loaded. A model behind an API
+    looks for its key in ``secrets`` first. Raises :class:`~facevlm.errors.UnknownName` or
+    :class:`~facevlm.errors.ModelError`.
     """
     card = find(model)
+    if card.hosted:
+        return cast(Backend, load_class(REMOTE)(card, (options or Options()).remote, secrets))
     card = card.only(attributes) if attributes is not None else card
     options = options or Options()
     key = (card.name, tuple(card.checkpoints), options)

@@ -14,6 +14,7 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from facevlm.backends.families import FamilyInfo, family_of
+from facevlm.backends.remote import services
 from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.types import Attribute, Question
 
@@ -37,10 +38,11 @@ class Joint:
 class Card:
     """A model by name. ``checkpoints`` maps attribute names, or ``*`` for all, to hub ids or folders.
 
-    ``questions`` maps the attributes that the model answers to its prompts; empty means any attribute, asked in
-    the words of ``prompt`` with the fields ``{question}`` and ``{labels}``, else in those of the model's family.
+    ``questions`` maps the attributes that the model answers to its prompts; empty means any attribute, asked in the
+    words of ``prompt`` with the fields ``{question}`` and ``{labels}``, else in those of the model's family.
     ``forms`` gives the exact answer strings per attribute and label. ``images`` are options for the image processor.
-    ``parameters`` are those of one checkpoint, ``download`` is the size of its weight files in GB.
+    ``parameters`` are those of one checkpoint, ``download`` is the size of its weight files in GB. A ``hosted`` model
+    is asked through an API and has no weights.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Card:
     parameters: float = 0.0
     download: float = 0.0
     source: str = ""
+    hosted: bool = False
 
     def checkpoint(self, attribute: str) -> str:
         """Hub id or folder of the checkpoint that answers an attribute."""
@@ -77,8 +80,8 @@ class Card:
         return family_of(self.model_type or model_type(next(iter(self.checkpoints.values()))))
 
     def is_here(self) -> bool:
-        """Whether all its checkpoints are on this machine."""
-        return all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
+        """Whether all its checkpoints are on this machine, or it needs none."""
+        return self.hosted or all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
 
     def memory(self, bytes_per_parameter: int = 2) -> float:
         """GB that the weights of all checkpoints take together; 0 where the number of parameters is not known."""
@@ -123,7 +126,7 @@ def shipped() -> dict[str, Card]:
 
 
 def find(name: str) -> Card:
-    """The card of a shipped name or of ``hf:ID-or-folder``.
+    """The card of a shipped name, of ``hf:ID-or-folder``, or of ``openai:MODEL``.
 
     Raises :class:`~facevlm.errors.UnknownName` that lists what there is.
     """
@@ -132,9 +135,26 @@ def find(name: str) -> Card:
         if not checkpoint:
             raise InputError(f"Got the model '{name}', expected hf:ORGANISATION/NAME or hf:/path/to/folder.")
         return _completed(Card(name=name, checkpoints={ANY: checkpoint}, title=checkpoint))
+    if services.is_remote(name):
+        return _hosted(name)
     if name not in shipped():
-        raise UnknownName("model", name, [*shipped(), "hf:ID-or-folder"])
+        raise UnknownName("model", name, [*shipped(), *services.presets(), "hf:ID-or-folder", "openai:MODEL"])
     return shipped()[name]
+
+
+def _hosted(name: str) -> Card:
+    """A model behind an API answers any attribute, in words that its template adds to."""
+    endpoint = services.endpoint(name)
+    preset = services.presets().get(name.removeprefix(services.PREFIX))
+    return Card(
+        name=name,
+        checkpoints={ANY: name},
+        title=preset.title if preset else f"{endpoint.model} through an API",
+        prompt="{question}",
+        licence="the provider's terms",
+        source=preset.source if preset else "",
+        hosted=True,
+    )
 
 
 def _card(name: str, raw: Mapping[str, Any]) -> Card:

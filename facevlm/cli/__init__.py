@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import facevlm
 from facevlm.cli import (
+    cache,
     check,
     compare,
     demo,
@@ -22,7 +23,7 @@ from facevlm.cli import (
 )
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing)
+COMMANDS = (demo, load, check, predict, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
 
 KEPT = "What was answered is kept; the same command goes on from there."
 """What is said of a command that was stopped, where its ``stopped`` says nothing else."""

@@ -10,6 +10,8 @@ from tabulate import tabulate
 
 from facevlm.attributes import SETS, load, shipped
 from facevlm.backends import cards, families
+from facevlm.backends.remote import services
+from facevlm.backends.remote.options import MAX_SIDE
 from facevlm.cli import _options
 
 
@@ -35,7 +37,18 @@ def _models(args: argparse.Namespace) -> None:
     header = ["model", "what it is", "attributes", "parameters", "memory, bf16", "licence", "weights"]
     print(tabulate(rows, header, maxcolwidths=[12, 26, 20, 10, 8, 30, 16]))
     print(f"\nhf:ID-or-folder takes any checkpoint of these families: {'; '.join(families.titles())}.")
-    print("Memory is that of the weights in bfloat16, twice that in float32; batches come on top.")
+    print("Memory is that of the weights in bfloat16, twice that in float32; batches come on top.\n")
+    print(tabulate(_hosted(), ["model behind an API", "what it is", "server", "key", "picture, px"]))
+    print("\nopenai:MODEL takes any model; --base-url names another server, such as vLLM or Ollama on this machine.")
+
+
+def _hosted() -> list[list[Any]]:
+    rows = []
+    for name, preset in services.presets().items():
+        endpoint = services.endpoint(name)
+        keys = " or ".join(endpoint.key_names)
+        rows.append([name, preset.title, endpoint.host, keys, endpoint.max_side or MAX_SIDE])
+    return rows
 
 
 def _amount(number: float) -> str:

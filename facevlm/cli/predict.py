@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -11,7 +12,7 @@ from tabulate import tabulate
 import facevlm
 from facevlm import report
 from facevlm.backends import DECODES
-from facevlm.cli import _options
+from facevlm.cli import _options, _remote
 from facevlm.types import OUTCOMES
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def add(commands: Any) -> None:
         "--decode", default="score", choices=DECODES, help="exact label probabilities, or free text (default: score)"
     )
     _options.add_loading(predict)
+    _remote.add(predict)
+    _remote.add_confirmation(predict)
     predict.set_defaults(run=_predict)
 
 
@@ -53,14 +56,17 @@ def _predict(args: argparse.Namespace) -> None:
         joint=not args.separate,
         decode=args.decode,
         **_options.loading(args),
+        remote=_remote.options(args),
+        confirm=_remote.confirmation(args),
         registry=_options.registry(args.attributes_file),
     )
-    print_applied(result)
+    if result.asked or not args.dry_run:
+        print_applied(result)
 
 
 def print_applied(result: ApplyResult) -> None:
     tally = result.tally
-    if not result.asked:
+    if not result.asked and not result.left:
         print(f"Nothing to ask: all {result.skipped} faces have their answers. --overwrite asks again.")
         return
     rows = [
@@ -75,7 +81,18 @@ def print_applied(result: ApplyResult) -> None:
     print(tabulate(rows, ["attribute", "field", *OUTCOMES, "probability on labels %"], disable_numparse=True))
     rate = result.asked / tally.seconds if tally.seconds else float("inf")
     print(f"{result.asked} faces asked, {result.skipped} skipped, {tally.seconds:.1f} s, {rate:.1f} faces/s")
+    if result.usage:
+        print(_usage(result.usage))
     for reason, count in tally.reasons.most_common(5):
         print(f"  {count} x {reason}")
     for warning in result.warnings:
         print(f"Warning: {warning}")
+
+
+def _usage(usage: Mapping[str, Any]) -> str:
+    """What a model behind an API took, in one line."""
+    cost = "" if usage["dollars"] is None else f", ${usage['dollars']:,.4f}"
+    return (
+        f"{usage['requests']:,} requests ({usage['retries']:,} again), {usage['cached']:,} answers from the cache, "
+        f"{usage['input_tokens']:,} + {usage['output_tokens']:,} tokens{cost}"
+    )

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 import facevlm
 from facevlm.backends import Options, cards
-from facevlm.cli import _options
+from facevlm.cli import _options, _remote
 
 if TYPE_CHECKING:
     from facevlm.probing import AttributeProbe
@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
     probe.add_argument("--batch-size", type=int, default=16, help="pictures per forward pass (default: 16)")
     probe.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
     _options.add_loading(probe)
+    _remote.add(probe)
     probe.set_defaults(run=_probe)
 
 
@@ -44,7 +45,7 @@ def _probe(args: argparse.Namespace) -> None:
         seed=args.seed,
         prompts=dict(args.prompt),
         batch_size=args.batch_size,
-        options=Options(**_options.loading(args)),
+        options=Options(**_options.loading(args), remote=_remote.options(args)),
         registry=_options.registry(args.attributes_file),
     )
     if args.json:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 import facevlm
 from facevlm import report
 from facevlm.backends import DECODES, Options
-from facevlm.cli import _options
+from facevlm.cli import _options, _remote
 from facevlm.groups import SMALL
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def add(commands: Any) -> None:
     command.add_argument("--decode", default="score", choices=DECODES, help="as of predict (default: score)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     _options.add_loading(command)
+    _remote.add(command)
     command.set_defaults(run=_sensitivity)
 
 
@@ -71,7 +72,7 @@ def _sensitivity(args: argparse.Namespace) -> None:
         ground_truth=dict(args.truth),
         batch_size=args.batch_size,
         overwrite=args.overwrite,
-        options=Options(decode=args.decode, **_options.loading(args)),
+        options=Options(decode=args.decode, **_options.loading(args), remote=_remote.options(args)),
         registry=_options.registry(args.attributes_file),
     )
     for result in results:

@@ -280,6 +280,7 @@ def _answers(evaluation: Plain) -> Section:
     cell = evaluation["overall"]
     pairs: list[tuple[str, Cell]] = [(name, count(cell["outcomes"].get(name, 0))) for name in OUTCOMES]
     pairs += [("not asked", count(evaluation["not_asked"])), ("no ground truth", count(evaluation["no_truth"]))]
+    pairs += [("predictions of no face", count(evaluation["extra"]))] if evaluation["extra"] else []
     blocks: list[Block] = [facts("Outcomes", pairs)]
     if cell["outcomes"].get("ok", 0) == cell["n"]:
         blocks.append(Text("Every face with ground truth that was asked got an answer, in every group."))

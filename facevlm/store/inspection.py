@@ -197,13 +197,20 @@ def reliability_bin(there: Inspected, number: int) -> Collection:
 
 def surer_than(there: Inspected, threshold: float) -> Collection:
     """Answered faces with at least this confidence, the least sure last."""
-    sure = F(there.fields.sure)
-    return _sorted(there, there.faces.match((F(there.fields.said) != None) & (sure >= threshold)))  # noqa: E711
+    return _sorted(there, _kept(there, threshold))
+
+
+def _kept(there: Inspected, threshold: float) -> Collection:
+    return there.faces.match((F(there.fields.said) != None) & (F(there.fields.sure) >= threshold))  # noqa: E711
 
 
 def kept(there: Inspected, threshold: float) -> tuple[int, int]:
     """How many answered faces have at least this confidence, and how many of them are right."""
-    view = surer_than(there, threshold)
+    counts = np.array(there.figures["confusion"], dtype=np.int64)
+    if threshold <= 0 and there.figures["confidence"] is not None:
+        # All answers are kept, and counted already; one without a confidence can be kept by no threshold.
+        return int(counts[:, :-1].sum()), int(np.trace(counts))
+    view = _kept(there, threshold)
     return len(view), len(view.match(F(there.fields.said) == F(there.fields.truth)))
 
 

@@ -20,11 +20,33 @@ LOADING = {
     "--trust-remote-code",
 }
 QUESTION = {"--images", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
+REMOTE = {
+    "--base-url",
+    "--key-name",
+    "--concurrency",
+    "--requests-per-minute",
+    "--tokens-per-minute",
+    "--timeout",
+    "--attempts",
+    "--max-failures",
+    "--budget",
+    "--samples",
+    "--temperature",
+    "--max-tokens",
+    "--max-side",
+    "--quality",
+    "--detail",
+    "--template",
+    "--wording",
+    "--order",
+    "--prices",
+    "--no-cache",
+}
 ASKING = {"--prefix", "--batch-size", "--overwrite", "--decode"}
 OPTIONS = {
     "demo": {"--images"},
-    "predict": QUESTION | LOADING | ASKING | {"--threads", "--separate"},
-    "probe": QUESTION | LOADING | {"--faces", "--seed", "--batch-size", "--json"},
+    "predict": QUESTION | LOADING | REMOTE | ASKING | {"--threads", "--separate", "--dry-run", "--yes"},
+    "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",
         "--prefix",
@@ -51,7 +73,7 @@ OPTIONS = {
         "--save-views",
         "--json",
     },
-    "sensitivity": (QUESTION | LOADING | ASKING) - {"--prompt"}
+    "sensitivity": (QUESTION | LOADING | REMOTE | ASKING) - {"--prompt"}
     | {"--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
     "check": {
         "--view",
@@ -70,6 +92,7 @@ OPTIONS = {
     | {"--from", "--view", "--people", "--pictures", "--seed", "--height", "--remove-background"},
     "models": set(),
     "attributes": {"--attributes-file"},
+    "cache": {"--model"},
 }
 
 

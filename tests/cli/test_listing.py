@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from facevlm.attributes import shipped
 from facevlm.backends import cards, families
+from facevlm.backends.remote import services
 from tests.cli.running import Run
 
 
@@ -14,6 +15,12 @@ def test_models_are_listed_with_whether_they_are_here(run: Run) -> None:
     assert done.rows("facescan")[0][3:5] == ["4 x 2.9 B", "23.4 GB"]
     assert done.rows("facescan")[0][-1].startswith("not here")
     assert all(done.rows(name) for name in cards.shipped())
+    assert all(done.rows(name) for name in services.presets())
+    assert done.rows("gemini-flash")[0][2:] == [
+        "generativelanguage.googleapis.com",
+        "GEMINI_API_KEY or GOOGLE_API_KEY",
+        "384",
+    ]
     assert "hf:ID-or-folder takes any checkpoint of these families: " in done.out
     assert all(title in done.out for title in families.titles())
 

@@ -1,0 +1,38 @@
+"""What is said about a run before anything is sent: for forms, which have no run yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from facevlm.backends import Briefing, Hosted, Options, open_backend
+from facevlm.backends.cards import find, questions_for
+from facevlm.types import Attribute
+
+CONFIRM_ABOVE = 5.0
+"""US dollars above which a run is to be confirmed."""
+
+
+def brief(model: str, attributes: Sequence[Attribute], faces: int, options: Options) -> Briefing | None:
+    """Where the pictures of so many faces go and at what cost at most; None for a model that runs here.
+
+    Nothing is sent and no key is needed. Raises :class:`~facevlm.errors.FacevlmError` as the run would.
+    """
+    card = find(model)
+    if not card.hosted:
+        return None
+    questions = questions_for(card, list(attributes))
+    unkept = replace(options, remote=replace(options.remote, cache="off"))
+    backend = open_backend(model, unkept)
+    if not isinstance(backend, Hosted):
+        return None
+    briefing = backend.briefing(faces, questions)
+    backend.close()
+    return briefing
+
+
+def fresh(options: Options) -> Options:
+    """Options under which no reply of an earlier run is used."""
+    if options.remote.cache != "on":
+        return options
+    return replace(options, remote=replace(options.remote, cache="refresh"))

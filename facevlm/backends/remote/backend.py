@@ -1,0 +1,295 @@
+"""The backend of a model behind an API: one request per face for all attributes, answers as they come."""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from collections import Counter
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from importlib.metadata import version
+from typing import Any
+
+from PIL.Image import Image
+
+from facevlm.backends import BackendInfo, Briefing
+from facevlm.backends.cards import ANY, Card
+from facevlm.backends.remote import keys as keys_module
+from facevlm.backends.remote import ledger, pictures, replies, services, templates
+from facevlm.backends.remote import probe as probe_module
+from facevlm.backends.remote.cache import Cache, key_of
+from facevlm.backends.remote.client import BudgetReached, Client, Stopped
+from facevlm.backends.remote.flow import LoopThread, flow
+from facevlm.backends.remote.options import MAX_SIDE, Remote
+from facevlm.backends.remote.probe import Abilities
+from facevlm.errors import InputError
+from facevlm.parsing import answer_table
+from facevlm.types import Question, Reply, digest
+
+AHEAD = 32
+"""Pictures that wait, encoded or being so, beside those in flight."""
+FEWEST = 20
+"""Faces before the share of failures is looked at."""
+PACKAGES = ("facevlm", "openai")
+PROBE_TOKENS = 256
+THREADS = 2
+
+
+class RemoteBackend:
+    """The :class:`~facevlm.backends.Backend` of an endpoint. Nothing is sent before it is asked or checked."""
+
+    def __init__(self, card: Card, options: Remote, secrets: keys_module.Secrets | None = None) -> None:
+        self.options = options
+        self.endpoint = services.endpoint(card.checkpoints[ANY], options.base_url, options.key_name)
+        self.template = templates.load(options)
+        self.price = ledger.price_of(self.endpoint.model, options.prices)
+        if self.endpoint.is_local and self.price is None:
+            self.price = ledger.FREE
+        if options.budget is not None and self.price is None:
+            raise InputError(
+                f"Got budget={options.budget}, but no price is known for '{self.endpoint.model}'. Name a table of "
+                f"prices by prices= or {ledger.VARIABLE}, in the form of facevlm/assets/prices.yaml, or leave it out."
+            )
+        self._card, self._secrets = card, secrets
+        self._side = options.max_side or self.endpoint.max_side or MAX_SIDE
+        self._cache = Cache() if options.cache != "off" else None
+        self._thread: LoopThread | None = None
+        self._client: Client | None = None
+        self._abilities: Abilities | None = None
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="facevlm-encode")
+        self.counts: Counter[str] = Counter()
+        self._notes: list[str] = []
+
+    @property
+    def info(self) -> BackendInfo:
+        name = self._card.checkpoints[ANY]
+        return BackendInfo(
+            model=self._card.name,
+            identity={name: self._identity()},
+            device=self.endpoint.host,
+            dtype="as served",
+            decode="chat",
+            versions={package: version(package) for package in PACKAGES},
+            notes=tuple(self._notes),
+            batch_size=AHEAD // 2,
+            max_side=self._side,
+            service=self._facts(),
+            usage=self._usage(),
+        )
+
+    def _identity(self) -> str:
+        """What decides an answer beside the question: server, model, wording, what is sent of a picture, sampling."""
+        o = self.options
+        sent = [self._side, o.quality, o.detail, o.samples, o.heat, dict(self.endpoint.extra)]
+        all_of_it = digest([self.endpoint.base_url, self.template.version, sent])
+        return f"{self.endpoint.host} {self.endpoint.model} {all_of_it}"
+
+    @property
+    def _detail(self) -> str:
+        """The detail that is asked for; none at a server that does not know the field."""
+        return "" if self._abilities and "detail" in self._abilities.dropped else self.options.detail
+
+    def _facts(self) -> dict[str, Any]:
+        o = self.options
+        return {
+            "host": self.endpoint.host,
+            "local": self.endpoint.is_local,
+            "model": self.endpoint.model,
+            "template": o.template.rpartition("/")[2],
+            "template_version": self.template.version,
+            "wording": o.wording,
+            "order": o.order,
+            "samples": o.samples,
+            "temperature": o.heat,
+            "max_side": self._side,
+            "honours": self._abilities.to_dict() if self._abilities else None,
+        }
+
+    def _usage(self) -> dict[str, Any]:
+        if self._client is None:
+            return {}
+        books = self._client.ledger
+        return {
+            **{name: self._client.counts[name] for name in ("requests", "retries", "rate_limited", "pauses")},
+            **{name: self.counts[name] for name in ("cached", "failures", "cache_errors")},
+            "most_in_flight": self._client.concurrency.highest,
+            "input_tokens": books.input_tokens,
+            "output_tokens": books.output_tokens,
+            "uncounted": books.uncounted,
+            "dollars": None if books.dollars is None else round(books.dollars, 6),
+            "prices_of": self.price.date if self.price else None,
+        }
+
+    def briefing(self, faces: int, questions: Sequence[Question]) -> Briefing:
+        """Where the pictures go, how many, and what it costs: to be said before the run."""
+        e = self.endpoint
+        where = "on this machine or network" if e.is_local else "a remote service"
+        plain = "" if e.is_local or e.base_url.startswith("https:") else " The connection is NOT encrypted."
+        estimate = self._estimate(faces, questions)
+        text = (
+            f"{faces:,} pictures of faces go to {e.host} ({where}), each at most {self._side} pixels on its longer "
+            f"side, as JPEG without metadata.{plain} {estimate}."
+        )
+        return Briefing(text, e.is_local, estimate.dollars)
+
+    def _estimate(self, faces: int, questions: Sequence[Question]) -> ledger.Estimate:
+        chat = self.template.messages(questions, self.options.detail)
+        texts = [p["text"] for m in chat for p in _parts(m["content"]) if "text" in p]
+        shown = 1 + len(self.template.examples)
+        requests, detail = faces * self.options.samples, self.options.detail
+        return ledger.estimate(self.price, texts, len(questions), requests, self._side, detail, shown)
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Word the request and find out what the server honours.
+
+        Raises :class:`~facevlm.errors.FacevlmError` where either cannot be done.
+        """
+        self.template.messages(questions, self.options.detail)
+        for question in questions:
+            answer_table(question)
+        self._open(questions)
+
+    def answer(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
+        """Replies in order; pictures that the budget leaves out get a reply with ``error``."""
+        table = [[Reply(error="not asked: the budget is used up")] * len(questions) for _ in images]
+        with closing(self.stream(images, questions)) as ready:
+            for rows in ready:
+                for number, row in rows:
+                    table[number] = row
+        return table
+
+    def stream(
+        self, images: Iterable[Image], questions: Sequence[Question]
+    ) -> Generator[list[tuple[int, list[Reply]]], None, None]:
+        """(number of the picture, its replies), as they are ready; ends early where the budget is used up.
+
+        Raises :class:`~facevlm.backends.remote.client.Stopped` where all further requests would fail.
+        """
+        thread, client, abilities = self._open(questions)
+        skeleton = self._skeleton(questions, abilities)
+
+        async def work(image: Image) -> list[Reply]:
+            jpeg = await thread.loop.run_in_executor(
+                self._pool, pictures.encode, image, self._side, self.options.quality
+            )
+            rows = [await self._ask(client, skeleton, jpeg, n, questions) for n in range(self.options.samples)]
+            return replies.vote(rows, questions)
+
+        room = self.options.concurrency + AHEAD
+        with closing(flow(thread, work, images, room, BudgetReached)) as answered:
+            try:
+                for rows in answered:
+                    yield rows
+                    self._count(rows)
+            except BudgetReached as stop:
+                self._note(f"Stopped early: {stop}. The rest is asked when the run is started again.")
+
+    async def _ask(
+        self, client: Client, skeleton: Mapping[str, Any], jpeg: bytes, sample: int, questions: Sequence[Question]
+    ) -> list[Reply]:
+        key = key_of(self.endpoint.base_url, skeleton, jpeg, sample) if self._cache else ""
+        known = await self._known(client, key)
+        if known is not None:
+            return replies.to_replies(replies.read(known), questions)
+        chat = templates.with_picture(skeleton["messages"], jpeg, self._detail)
+        completion, body = await client.complete({**skeleton, "messages": chat})
+        answers = replies.to_replies(completion, questions)
+        if all(replies.label_of(*pair) is not None for pair in zip(answers, questions, strict=True)):
+            await self._keep(client, key, body)
+        return answers
+
+    async def _known(self, client: Client, key: str) -> Any | None:
+        if self._cache is None or self.options.cache == "refresh":
+            return None
+        try:
+            known = await client.loop.run_in_executor(self._pool, self._cache.get, key)
+        except (sqlite3.Error, ValueError):
+            self.counts["cache_errors"] += 1
+            return None
+        self.counts["cached"] += known is not None
+        return known
+
+    async def _keep(self, client: Client, key: str, body: object) -> None:
+        """A reply that cannot be kept is still an answer."""
+        if self._cache is None:
+            return
+        row = (key, self.endpoint.host, self.endpoint.model, body)
+        try:
+            await client.loop.run_in_executor(self._pool, self._cache.put, *row)
+        except sqlite3.Error:
+            self.counts["cache_errors"] += 1
+
+    def _count(self, rows: Sequence[tuple[int, list[Reply]]]) -> None:
+        for _, row in rows:
+            self.counts["answered"] += 1
+            self.counts["failures"] += all(r.error is not None and not r.refused for r in row)
+        done, failed = self.counts["answered"], self.counts["failures"]
+        if done >= FEWEST and failed > self.options.max_failures * done:
+            reason = next((r.error for _, row in reversed(rows) for r in row if r.error and not r.refused), "")
+            raise Stopped(
+                f"{failed} of {done} faces failed, more than the share {self.options.max_failures:g} that is allowed "
+                f"(max_failures); the last: {reason}"
+            )
+
+    def _skeleton(self, questions: Sequence[Question], abilities: Abilities) -> dict[str, Any]:
+        """A request without its picture."""
+        o, schema = self.options, templates.schema(questions)
+        extra = {k: v for k, v in self.endpoint.extra.items() if k not in abilities.dropped}
+        fields = probe_module.parameters(abilities, o.heat, o.max_tokens, schema)
+        if o.samples > 1:
+            fields = {k: v for k, v in fields.items() if "logprobs" not in k}
+        chat = self.template.messages(questions, self._detail)
+        return {"model": self.endpoint.model, "messages": chat, **extra, **fields}
+
+    def _open(self, questions: Sequence[Question]) -> tuple[LoopThread, Client, Abilities]:
+        """The client with a key that was found now, and what the server honours."""
+        if self._thread is None or self._client is None:
+            secret = keys_module.find(self.endpoint, self._secrets)
+            guess = self._estimate(1, questions)
+            books = ledger.Ledger(self.price, self.options.budget, guess.usage)
+            self._thread = LoopThread("facevlm-remote")
+            weakref.finalize(self, self._thread.close)
+            self._client = self._thread.call(_client(self.endpoint, secret, self.options, books))
+        if self._abilities is None:
+            self._abilities = self._probed(self._thread, self._client)
+            if self._abilities.is_less:
+                self._note(self._abilities.sentence())
+        return self._thread, self._client, self._abilities
+
+    def _probed(self, thread: LoopThread, client: Client) -> Abilities:
+        key = digest([self.endpoint.base_url, self.endpoint.model, dict(self.endpoint.extra)])
+        known = self._cache.server(key, probe_module.MAX_AGE) if self._cache and self.options.cache == "on" else None
+        found = Abilities.of(known)
+        if found is None:
+            e = self.endpoint
+            most = min(PROBE_TOKENS, self.options.max_tokens)
+            found = thread.call(probe_module.probe(client.complete, e.model, e.extra, most))
+            if self._cache:
+                self._cache.put_server(key, found.to_dict())
+        return found
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def close(self) -> None:
+        """End the event loop, its connections, and the threads. The counts stay."""
+        if self._thread is not None and self._client is not None:
+            self._thread.call(self._client.close())
+            self._thread.close()
+            self._thread = None
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._cache is not None:
+            self._cache.close()
+
+
+async def _client(
+    endpoint: services.Endpoint, secret: keys_module.Secret, options: Remote, books: ledger.Ledger
+) -> Client:
+    """Made inside the loop that it belongs to."""
+    return Client(endpoint, secret, options, books)
+
+
+def _parts(content: Any) -> list[dict[str, Any]]:
+    return [{"text": content}] if isinstance(content, str) else list(content)

@@ -1,0 +1,143 @@
+"""What a server honours of what it is asked, found out by asking: schema, JSON mode, log-probabilities, parameters.
+
+Servers ignore what they do not know, with status 200; so the request contradicts the schema, and the answer shows which
+was obeyed. No picture of the user is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from PIL import Image
+
+from facevlm.backends.remote import pictures, replies, templates
+from facevlm.backends.remote.replies import Completion
+from facevlm.errors import ModelError
+
+STRUCTURES = ("schema", "json", "text")
+CODES = ("amber-17", "violet-42")
+TOPS = (20, 5, 0)
+"""How many alternatives per token are asked for, as far as a server grants them."""
+OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "detail", "reasoning_effort")
+TRIES = 10
+MAX_AGE = 7 * 24 * 3600.0
+"""Seconds for which a finding is believed."""
+CONTRARY = "Reply with the one word hello in plain text. This tests whether a schema or JSON mode is honoured."
+NAMES_OF_STRUCTURE = ("response_format", "json_schema", "json_object", "schema", "structured")
+Ask = Callable[[Mapping[str, Any]], Awaitable["tuple[Completion, Any]"]]
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """``structure`` is ``schema``, ``json`` or ``text``; ``top`` the number of alternatives per token, 0 for no
+    log-probabilities; ``dropped`` are parameters that the server does not take."""
+
+    structure: str = "schema"
+    top: int = TOPS[0]
+    dropped: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of(cls, data: object) -> Abilities | None:
+        """What :meth:`to_dict` gave; None for anything else."""
+        if (
+            not isinstance(data, dict)
+            or data.get("structure") not in STRUCTURES
+            or not isinstance(data.get("top"), int)
+        ):
+            return None
+        return cls(data["structure"], data["top"], tuple(map(str, data.get("dropped") or ())))
+
+    @property
+    def is_less(self) -> bool:
+        """Whether anything of use is not honoured."""
+        return self.structure != "schema" or not self.top
+
+    def sentence(self) -> str:
+        """What it means for the answers, in words."""
+        held = {
+            "schema": "The server keeps answers to the schema of labels.",
+            "json": "The server ignores the schema of labels but answers in JSON.",
+            "text": "The server ignores schema and JSON mode; answers that are no JSON end as unparsed.",
+        }[self.structure]
+        return held + ("" if self.top else " It gives no log-probabilities, so answers have no confidence.")
+
+
+def parameters(abilities: Abilities, heat: float, max_tokens: int, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request that depend on what the server honours."""
+    fields: dict[str, Any] = {"temperature": heat, "max_tokens": max_tokens}
+    if "max_tokens" in abilities.dropped:
+        fields["max_completion_tokens"] = max_tokens
+    if abilities.structure == "schema":
+        answer = {"name": "answers", "strict": True, "schema": schema}
+        fields["response_format"] = {"type": "json_schema", "json_schema": answer}
+    elif abilities.structure == "json":
+        fields["response_format"] = {"type": "json_object"}
+    if abilities.top:
+        fields |= {"logprobs": True, "top_logprobs": abilities.top}
+    return {name: value for name, value in fields.items() if name not in abilities.dropped}
+
+
+async def probe(ask: Ask, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:
+    """Ask until an answer shows what is honoured.
+
+    Raises :class:`~facevlm.errors.ModelError` where the server answers no request, however plain.
+    """
+    abilities = Abilities()
+    for _ in range(TRIES):
+        completion, _ = await ask(_body(abilities, model, extra, max_tokens))
+        if completion.error is not None and completion.finish == "":
+            abilities = _without(abilities, completion.error)
+        elif abilities.structure == "text" or _honoured(abilities, completion):
+            return abilities if completion.tokens else _replaced(abilities, top=0)
+        else:
+            top = abilities.top if completion.tokens else 0
+            abilities = _replaced(abilities, structure=_next(STRUCTURES, abilities.structure), top=top)
+    raise ModelError("The server refuses every form of request that was tried; see its log.")
+
+
+def _body(abilities: Abilities, model: str, extra: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    jpeg = pictures.encode(Image.new("RGB", (64, 64), (128, 128, 128)), 64, 90)
+    detail = "" if "detail" in abilities.dropped else "low"
+    chat = templates.with_picture([{"role": "user", "content": [{"type": "text", "text": CONTRARY}]}], jpeg, detail)
+    code = {"type": "object", "properties": {"code": {"type": "string", "enum": list(CODES)}}}
+    schema = code | {"required": ["code"], "additionalProperties": False}
+    kept = {name: value for name, value in extra.items() if name not in abilities.dropped}
+    return {"model": model, "messages": chat, **kept, **parameters(abilities, 0.0, max_tokens, schema)}
+
+
+def _honoured(abilities: Abilities, completion: Completion) -> bool:
+    found = replies.json_object(completion.content or "")
+    if found is None:
+        return False
+    return abilities.structure == "json" or found.get("code") in CODES
+
+
+def _without(abilities: Abilities, error: str) -> Abilities:
+    """Ask for less: whatever the server's error names, else the log-probabilities, then the structure."""
+    if not error.startswith(("HTTP 4", "HTTP 5", "the server reports")):
+        raise ModelError(f"The server does not answer: {error}")
+    named = next((n for n in OPTIONAL if n in error and n not in abilities.dropped), None)
+    if "logprobs" in error and abilities.top:
+        return _replaced(abilities, top=_next(TOPS, abilities.top))
+    if any(n in error for n in NAMES_OF_STRUCTURE) and abilities.structure != "text":
+        return _replaced(abilities, structure=_next(STRUCTURES, abilities.structure))
+    if named:
+        return _replaced(abilities, dropped=(*abilities.dropped, named))
+    if abilities.top:
+        return _replaced(abilities, top=0)
+    if abilities.structure != "text":
+        return _replaced(abilities, structure=_next(STRUCTURES, abilities.structure))
+    raise ModelError(f"The server refuses a plain request with a picture: {error}")
+
+
+def _next(steps: tuple[Any, ...], at: Any) -> Any:
+    return steps[steps.index(at) + 1]
+
+
+def _replaced(abilities: Abilities, **changes: Any) -> Abilities:
+    return Abilities(**{**abilities.to_dict(), **changes})

@@ -1,0 +1,206 @@
+"""A chat completion, as it came, into replies: pure functions, no network. Prose never becomes a label."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+from facevlm.attributes import fold
+from facevlm.backends.remote import scores, services
+from facevlm.parsing import answer_table
+from facevlm.types import Question, Reply
+
+FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
+THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
+SHOWN = 200
+LONGEST = 20_000
+"""Characters of a reply that are kept."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that a server counted; 0 where it did not say. ``output`` includes tokens of hidden reasoning."""
+
+    input: int = 0
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a server answered to one request: the text, or why there is none."""
+
+    content: str | None = None
+    refusal: str | None = None
+    error: str | None = None
+    tokens: tuple[scores.Token, ...] = ()
+    finish: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+def read(body: object) -> Completion:
+    """The first choice of a chat completion given as plain JSON data, of whatever shape it is."""
+    if not isinstance(body, Mapping):
+        return Completion(error=f"the server answered with {_kind(body)}, expected a chat completion")
+    usage = _usage(body.get("usage"))
+    if body.get("error"):
+        return _from_error(body["error"], usage)
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
+        return Completion(error="the server answered without a choice", usage=usage)
+    choice = choices[0]
+    message = choice.get("message")
+    if not isinstance(message, Mapping):
+        return Completion(error="the server answered without a message", usage=usage)
+    finish = str(choice.get("finish_reason") or "")
+    content = _text(message.get("content"))
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal.strip():
+        return Completion(content, refusal=refusal, finish=finish, usage=usage)
+    if finish.lower() in FILTERED:
+        return Completion(content, refusal=f"stopped by the provider: {finish}", finish=finish, usage=usage)
+    if content is None or not content.strip():
+        return Completion(error=f"the answer is empty (finish reason: {finish or 'none'})", finish=finish, usage=usage)
+    return Completion(content, tokens=scores.tokens(choice.get("logprobs")), finish=finish, usage=usage)
+
+
+def _kind(body: object) -> str:
+    return "text that is no JSON" if isinstance(body, (str, bytes)) else f"a JSON {type(body).__name__}"
+
+
+def _text(content: object) -> str | None:
+    """A message's content: a string, or the text parts of a list."""
+    if isinstance(content, list):
+        parts = [p.get("text") for p in content if isinstance(p, Mapping)]
+        return "".join(p for p in parts if isinstance(p, str))
+    return content if isinstance(content, str) else None
+
+
+def _usage(raw: object) -> Usage:
+    if not isinstance(raw, Mapping):
+        return Usage()
+    asked, said = raw.get("prompt_tokens"), raw.get("completion_tokens")
+    return Usage(asked if isinstance(asked, int) else 0, said if isinstance(said, int) else 0)
+
+
+def _from_error(error: object, usage: Usage) -> Completion:
+    text = error_text(error)
+    if declines(error):
+        return Completion(refusal=f"the provider declined: {text}", usage=usage)
+    return Completion(error=f"the server reports: {text}", usage=usage)
+
+
+def error_text(error: object) -> str:
+    """The message of a provider's error object, cut to a length that fits a reason. Gemini wraps it in a list."""
+    if isinstance(error, list) and len(error) == 1:
+        return error_text(error[0])
+    if isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
+        return error_text(error["error"])
+    said = error.get("message") if isinstance(error, Mapping) else error
+    text = said if isinstance(said, str) else json.dumps(error, default=str)
+    return storable(" ".join(text.split())[:SHOWN]) or "no reason given"
+
+
+def declines(error: object) -> bool:
+    """Whether a provider's error says that it will not answer about this picture."""
+    text = json.dumps(error, default=str).lower()
+    return any(word.lower() in text for word in services.data()["refusal_errors"])
+
+
+@cache
+def _refusals() -> re.Pattern[str]:
+    return re.compile("|".join(services.data()["refusals"]), re.IGNORECASE)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text that is no label declines to answer."""
+    return bool(_refusals().search(text.replace("’", "'")))
+
+
+def to_replies(completion: Completion, questions: Sequence[Question]) -> list[Reply]:
+    """One reply per question; each value of the JSON answer is checked on its own, and every text can be stored."""
+    raw = _replies(completion, questions)
+    return [replace(r, text=storable(r.text), error=storable(r.error)) for r in raw]
+
+
+def storable(text: str | None) -> str | None:
+    """The text without halves of characters, which no database takes, and cut where it is longer than any answer."""
+    return None if text is None else text[:LONGEST].encode("utf-8", "replace").decode("utf-8")
+
+
+def _replies(completion: Completion, questions: Sequence[Question]) -> list[Reply]:
+    if completion.refusal is not None:
+        text = completion.content or completion.refusal
+        return [Reply(text=text, error=completion.refusal[:SHOWN], refused=True)] * len(questions)
+    if completion.error is not None or completion.content is None:
+        return [Reply(error=completion.error or "the answer is empty")] * len(questions)
+    found = json_object(completion.content)
+    if found is None:
+        return [_prose(completion, alone=len(questions) == 1)] * len(questions)
+    return [_value(q, found, completion) for q in questions]
+
+
+def json_object(content: str) -> dict[str, Any] | None:
+    """The JSON object that a text is: as it is, in one code fence, or behind a thought. None for anything else."""
+    text = THOUGHT.sub("", content).strip()
+    fenced = FENCE.match(text)
+    try:
+        found = json.loads(fenced.group(1) if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _prose(completion: Completion, alone: bool) -> Reply:
+    """A text that is no JSON. Where one question was ``alone``, it may be the bare label, as some models answer."""
+    text = completion.content or ""
+    if is_refusal(text):
+        return Reply(text=text, refused=True)
+    cut = completion.finish == "length"
+    return Reply(text=f"{text} (cut off by max_tokens)" if cut else text, malformed=cut or not alone)
+
+
+def _value(question: Question, found: Mapping[str, Any], completion: Completion) -> Reply:
+    name = question.attribute.name
+    value = found.get(name)
+    if name not in found:
+        return Reply(text=completion.content, malformed=True)
+    if not isinstance(value, str):
+        return Reply(text=json.dumps(value, ensure_ascii=False))
+    label = answer_table(question).get(fold(value))
+    if label is None:
+        return Reply(text=value, refused=is_refusal(value))
+    found_scores = scores.of_value(completion.content or "", completion.tokens, name, value, question)
+    if found_scores.log_probs is None:
+        return Reply(text=value, confidence=found_scores.confidence)
+    return Reply(text=value, log_probs=found_scores.log_probs, choice=question.attribute.labels.index(label))
+
+
+def label_of(reply: Reply, question: Question) -> str | None:
+    """The label that a reply's text spells, or None."""
+    if reply.text is None or reply.refused or reply.malformed or reply.error is not None:
+        return None
+    return answer_table(question).get(fold(reply.text))
+
+
+def vote(samples: Sequence[Sequence[Reply]], questions: Sequence[Question]) -> list[Reply]:
+    """The label that most samples gave, with the share of all samples that gave it as the confidence.
+
+    A question that no sample answered with a label keeps the first sample's reply.
+    """
+    if len(samples) == 1:
+        return list(samples[0])
+    return [_vote([row[k] for row in samples], question) for k, question in enumerate(questions)]
+
+
+def _vote(replies: Sequence[Reply], question: Question) -> Reply:
+    labels = Counter(label for reply in replies if (label := label_of(reply, question)) is not None)
+    if not labels:
+        return replies[0]
+    [(label, count)] = labels.most_common(1)
+    return Reply(text=label, confidence=count / len(replies))

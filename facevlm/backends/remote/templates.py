@@ -1,0 +1,177 @@
+"""A request in words: templates as data, one line per attribute, examples, and the schema of the answer."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from facevlm import images
+from facevlm.backends.remote import pictures
+from facevlm.backends.remote.options import MAX_SIDE, Remote
+from facevlm.errors import ImageError, InputError, UnknownName
+from facevlm.types import Attribute, Question, digest
+
+DATA = Path(__file__).parents[2] / "assets" / "prompts.yaml"
+FIELDS = {"text": ("questions", "keys"), "line": ("name", "question", "labels")}
+NEEDED = {"text": ("questions",), "line": ("question",)}
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Example:
+    """A face with its labels, shown before the question."""
+
+    jpeg: bytes
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a request is worded. ``questions`` are other words for attributes' questions."""
+
+    system: str
+    text: str
+    line: str
+    questions: Mapping[str, str]
+    order: str
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits that change with any word, example or order."""
+        shown = [[base64.b64encode(e.jpeg).decode(), dict(e.labels)] for e in self.examples]
+        return digest([self.system, self.text, self.line, dict(self.questions), self.order, shown])
+
+    def messages(self, questions: Sequence[Question], detail: str) -> list[dict[str, Any]]:
+        """The chat without the picture, which :func:`with_picture` adds; ``detail`` is that of the examples, if any."""
+        text = self._text(questions)
+        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
+        for example in self.examples:
+            answer = {q.attribute.name: _example_label(example, q.attribute) for q in questions}
+            chat.append({"role": "user", "content": [_picture(example.jpeg, detail), {"type": "text", "text": text}]})
+            chat.append({"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)})
+        chat.append({"role": "user", "content": [{"type": "text", "text": text}]})
+        return chat
+
+    def _text(self, questions: Sequence[Question]) -> str:
+        lines = [self._line(q) for q in questions]
+        keys = ", ".join(f'"{q.attribute.name}"' for q in questions)
+        return self.text.format(questions="\n".join(lines), keys=keys)
+
+    def _line(self, question: Question) -> str:
+        attribute = question.attribute
+        worded = self.questions.get(attribute.name) if question.text == attribute.question else None
+        labels = ", ".join(ordered(attribute, self.order))
+        return self.line.format(name=attribute.name, question=worded or question.text, labels=labels)
+
+
+def ordered(attribute: Attribute, order: str) -> list[str]:
+    """Labels as given, reversed, or shuffled by a fixed seed and the attribute's name."""
+    labels = list(attribute.labels)
+    if order == "reversed":
+        labels.reverse()
+    elif order == "shuffled":
+        random.Random(f"{SEED} {attribute.name}").shuffle(labels)
+    return labels
+
+
+def _example_label(example: Example, attribute: Attribute) -> str:
+    label = example.labels.get(attribute.name)
+    if label not in attribute.labels:
+        raise InputError(
+            f"An example of the template has {attribute.name}={label!r}, expected one of {', '.join(attribute.labels)}."
+            " Give every example a label of each attribute that is asked."
+        )
+    return label
+
+
+def _picture(jpeg: bytes, detail: str) -> dict[str, Any]:
+    url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
+
+
+def with_picture(messages: Sequence[Mapping[str, Any]], jpeg: bytes, detail: str) -> list[dict[str, Any]]:
+    """The chat of :meth:`Template.messages` with the picture before the last text; an empty detail is left out."""
+    *before, last = messages
+    return [*map(dict, before), {**last, "content": [_picture(jpeg, detail), *last["content"]]}]
+
+
+def schema(questions: Sequence[Question]) -> dict[str, Any]:
+    """JSON schema of the answer: one key per attribute, whose values are its labels."""
+    names = [q.attribute.name for q in questions]
+    return {
+        "type": "object",
+        "properties": {q.attribute.name: {"type": "string", "enum": list(q.attribute.labels)} for q in questions},
+        "required": names,
+        "additionalProperties": False,
+    }
+
+
+def load(options: Remote) -> Template:
+    """The template that the options name, with its wording and order.
+
+    Raises :class:`~facevlm.errors.InputError` for an unknown name or a file that is no template.
+    """
+    shipped = _read(DATA)
+    path, _, name = options.template.partition("#")
+    own = _read(Path(path)) if path.endswith((".yaml", ".yml")) else None
+    known = {**shipped["templates"], **(own["templates"] if own else {})}
+    wordings = {**shipped["wordings"], **((own.get("wordings") or {}) if own else {})}
+    chosen = (name or next(iter(own["templates"]))) if own else options.template
+    for kind, table, wanted in (("template", known, chosen), ("wording", wordings, options.wording)):
+        if wanted not in table:
+            raise UnknownName(kind, wanted, table)
+    raw = known[chosen]
+    return Template(
+        system=str(raw.get("system") or ""),
+        text=_checked(raw, chosen, "text"),
+        line=_checked(raw, chosen, "line"),
+        questions={str(k): str(v) for k, v in wordings[options.wording].items()},
+        order=options.order,
+        examples=tuple(_example(e, Path(path).parent, options) for e in raw.get("examples") or ()),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"Cannot read the template file {path}: {error}") from error
+    templates = data.get("templates") if isinstance(data, dict) else None
+    if not isinstance(templates, dict) or not templates or not all(isinstance(t, dict) for t in templates.values()):
+        raise InputError(f"{path}: expected a mapping with the key 'templates'; see facevlm/assets/prompts.yaml")
+    return dict(data)
+
+
+def _checked(raw: Mapping[str, Any], name: str, part: str) -> str:
+    fields = FIELDS[part]
+    text = raw.get(part)
+    try:
+        if not isinstance(text, str) or any("{" + f + "}" not in text for f in NEEDED[part]):
+            raise KeyError(part)
+        text.format(**dict.fromkeys(fields, ""))
+    except (KeyError, IndexError, ValueError) as error:
+        wanted = ", ".join("{" + f + "}" for f in fields)
+        raise InputError(
+            f"Template '{name}', {part}: got {text!r}, expected a text with the fields {wanted} and no others; "
+            "write other braces twice."
+        ) from error
+    return text
+
+
+def _example(raw: Any, folder: Path, options: Remote) -> Example:
+    if not isinstance(raw, dict) or not isinstance(raw.get("labels"), dict) or "image" not in raw:
+        raise InputError(f"Example: got {raw!r}, expected image: PATH and labels: {{ATTRIBUTE: LABEL}}.")
+    try:
+        picture = images.load(str(folder / str(raw["image"])))
+    except ImageError as error:
+        raise InputError(f"Example {raw['image']}: {error}") from error
+    labels = {str(k): str(v) for k, v in raw["labels"].items()}
+    return Example(pictures.encode(picture, options.max_side or MAX_SIDE, options.quality), labels)
