@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import time
@@ -176,6 +177,17 @@ def test_what_would_fail_for_all_stops_at_once_with_one_message(act: Act, said: 
             backend.answer(images, questions)
         assert time.monotonic() - began < 5
         assert len(server.asked) < 130
+
+
+def test_a_stop_is_one_message_and_no_heap_of_tracebacks(
+    questions: list[Question], caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened(lambda r: Act({"error": {"message": "expired"}}, 401, delay=0.05), concurrency=40) as (backend, _):
+        images = [Image.new("RGB", (16, 16), (k,) * 3) for k in range(100)]
+        with pytest.raises(Stopped):
+            backend.answer(images, questions)
+    gc.collect()
+    assert [r for r in caplog.records if r.levelname in ("WARNING", "ERROR", "CRITICAL")] == []
 
 
 def test_no_picture_follows_a_redirect_to_another_host(questions: list[Question]) -> None:

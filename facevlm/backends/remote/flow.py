@@ -101,7 +101,7 @@ def flow(
     At most ``room`` items are in work. After an exception of type ``last`` no new item is taken; what is in work may
     still end, and then the exception is raised. Any other exception cancels all work. So does closing the generator.
     """
-    inbox: _Inbox[Result] = _Inbox()
+    inbox: _Inbox[Result | Exception] = _Inbox()
     numbered, more = enumerate(given), True
     ended: Exception | None = None
     try:
@@ -110,7 +110,7 @@ def flow(
                 if (item := next(numbered, None)) is None:
                     more = False
                 else:
-                    inbox.expect(item[0], thread.submit(work(item[1])))
+                    inbox.expect(item[0], thread.submit(_kept(work(item[1]))))
             if not inbox.pending:
                 break
             rows, failed = _sort(inbox.take())
@@ -127,14 +127,23 @@ def flow(
         wait(inbox.pending, LAST_WORDS)
 
 
+async def _kept(work: Coroutine[Any, Any, Result]) -> Result | Exception:
+    """The result, or the exception as a value: one that nobody waits for any more must not end up in the log."""
+    try:
+        return await work
+    except Exception as error:  # noqa: BLE001  raised again by whoever takes it
+        return error
+
+
 def _sort(
-    taken: list[tuple[int, Future[Result]]],
+    taken: list[tuple[int, Future[Result | Exception]]],
 ) -> tuple[list[tuple[int, Result]], Exception | None]:
-    rows, failed = [], None
+    rows: list[tuple[int, Result]] = []
+    failed: Exception | None = None
     for number, future in taken:
-        error = future.exception()
-        if error is None:
-            rows.append((number, future.result()))
-        elif isinstance(error, Exception):
-            failed = failed or error
+        result = future.result()
+        if isinstance(result, Exception):
+            failed = failed or result
+        else:
+            rows.append((number, result))
     return rows, failed
