@@ -89,7 +89,7 @@ def check(
         near: bits of 256 in which the look of near duplicates may differ, up to 64; None looks for none.
         oldest: the highest age, in years, that is believed.
         threads: reading threads, by default one per core.
-        progress: show a progress bar.
+        progress: show a bar where there is a terminal.
         registry: attributes of your own, of which those with ages in years tell what an age group is.
 
     Raises:

@@ -1,7 +1,7 @@
 """What identifies a picture: its bytes, its pixels, and how it looks; and which pictures look alike.
 
 The look is ``imagehash.phash`` with 16 x 16 coefficients: 256 bits, of which re-encoding and resizing change a few, and
-another photograph of another person about half (see docs/decisions/012-near-duplicates-by-phash.md).
+another photograph of another person about half (see docs/decisions/012-near-copies-by-phash.md).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def gather(paths: Sequence[str], *, threads: int | None = None, progress: bool =
     table = _empty(len(paths))
     with (
         ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-check") as pool,
-        tqdm(total=len(paths), unit="picture", desc="reading", disable=not progress) as bar,
+        tqdm(total=len(paths), unit=" pictures", desc="reading", disable=None if progress else True) as bar,
     ):
         # A chunk at a time, so that results never pile up.
         for first in range(0, len(paths), CHUNK):

@@ -13,6 +13,7 @@ from facevlm.datasets import catalog, diversefaces
 from facevlm.datasets.records import Log, Reader, Record
 from facevlm.errors import InputError, LayoutError
 from facevlm.store import loading
+from facevlm.store.targets import Collection
 
 
 def load(
@@ -68,11 +69,8 @@ def load(
 
 def _started(reader: Reader, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
     """The records, once the first one is there: whatever is wrong with the folder is said before a dataset is made."""
-    records = reader.read(folder, log, split)
-    try:
-        first = next(records, None)
-    except OSError as error:
-        raise LayoutError(f"Cannot read '{folder}': {error}") from error
+    records = _readable(reader.read(folder, log, split), folder)
+    first = next(records, None)
     if first is None:
         why = f"no picture of split '{split}'" if split and not log.count else "no usable picture"
         rows = f" Left out: {log.count}, such as {'; '.join(log.rows[:3])}." if log.rows else ""
@@ -80,8 +78,16 @@ def _started(reader: Reader, folder: Path, log: Log, split: str | None) -> Itera
     return itertools.chain([first], records)
 
 
+def _readable(records: Iterator[Record], folder: Path) -> Iterator[Record]:
+    """The same records; a folder that cannot be read, or no longer, is a :class:`~facevlm.errors.LayoutError`."""
+    try:
+        yield from records
+    except OSError as error:
+        raise LayoutError(f"Cannot read '{folder}': {error}") from error
+
+
 def build_diversefaces(
-    dataset: fo.Dataset,
+    dataset: Collection,
     folder: str | Path,
     *,
     per_picture: int = 4,
@@ -95,7 +101,8 @@ def build_diversefaces(
     """Compose pictures of several people from a dataset with one face per picture, and load them.
 
     Args:
-        dataset: with one or more of the fields gender, race, emotion, age_group; age in years is carried along.
+        dataset: or a view, with one or more of the fields gender, race, emotion, age_group; age in years is carried
+            along. ``dataset.match_tags("duplicate", bool=False)`` leaves copies out after :func:`facevlm.check`.
         folder: a new folder for the composed pictures.
         per_picture: people in a row.
         seed: decides who stands where; the same seed gives the same pictures.
@@ -123,7 +130,7 @@ def build_diversefaces(
     )
     built = load("diversefaces", root, dataset_name=dataset_name, overwrite=overwrite)
     info = built.info[loading.INFO]
-    info["composed_from"] = {"dataset": dataset.name, "seed": seed, **loading.origin(dataset)}
+    info["composed_from"] = {"seed": seed, **loading.origin(dataset)}
     if log.count:
         info["skipped"] = log.to_dict()
     built.save()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from facevlm import api, evaluating, published
@@ -221,7 +221,7 @@ def _one_model(
                 batch_size=plan.batch_size,
                 progress=plan.progress,
                 registry=plan.registry,
-                **asdict(plan.options),
+                **{option.name: getattr(plan.options, option.name) for option in fields(plan.options)},
             )
             warnings = tuple(applied.warnings)
         except FacevlmError as error:

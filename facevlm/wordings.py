@@ -40,9 +40,9 @@ class Wording:
 
 @functools.cache
 def shipped() -> Mapping[str, tuple[str, ...]]:
-    """The paraphrases of ``assets/paraphrases.yaml`` by family of attributes."""
+    """The paraphrases of ``assets/paraphrases.yaml`` by attribute, or by family where they fit all its label sets."""
     raw: dict[str, list[str]] = yaml.safe_load((ASSETS / "paraphrases.yaml").read_text(encoding="utf-8"))
-    return {family: tuple(texts) for family, texts in raw.items()}
+    return {name: tuple(texts) for name, texts in raw.items()}
 
 
 def wordings(
@@ -60,7 +60,9 @@ def wordings(
     Orders are the labels' own and random ones, each once; prompts without ``{labels}`` list no answers, and have one.
     Raises :class:`~facevlm.errors.InputError` where there is only one way to ask.
     """
-    chosen = shipped().get(attribute.family, ()) if paraphrases is None else paraphrases
+    chosen = (
+        shipped().get(attribute.name) or shipped().get(attribute.family, ()) if paraphrases is None else paraphrases
+    )
     pattern = template(card, attribute)
     patterns = [pattern.replace("{question}", attribute.question)]
     patterns += [text if LABELS in text else pattern.replace("{question}", text) for text in chosen]

@@ -13,8 +13,8 @@ from PIL import Image
 from facevlm.attributes import align, canonical, get, shipped
 from facevlm.backends.cards import ASSETS
 from facevlm.datasets import samples
+from tests import real
 from tools.demo_model import measure
-from tools.demo_model.faces import SHARED
 
 LEAST = {"gender": 0.85, "race5": 0.65, "age5": 0.60, "emotion7": 0.45}
 EVERY = 4
@@ -83,7 +83,7 @@ def test_the_demo_model_sees_the_sample_faces() -> None:
     assert {name: found[name] >= LEAST[name] for name in LEAST} == dict.fromkeys(LEAST, True), found
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the training data is not beside this checkout")
+@real.needed
 @pytest.mark.parametrize(("name", "attributes"), [("utkface", ("gender", "race5", "age5")), ("fer2013", ("emotion7",))])
 def test_the_demo_model_on_pictures_it_was_not_trained_on(name: str, attributes: tuple[str, ...]) -> None:
     pictures = list(measure.held_out_pictures(name))[::EVERY]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import inspect
-import io
 import json
 import shutil
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,15 +16,15 @@ import pytest
 from PIL import Image
 
 import facevlm
-from facevlm import cli
+from facevlm import cli, datasets
 from facevlm.checking import Checked
 from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, TargetError
 from facevlm.hygiene import KINDS
 from facevlm.store.hygiene import FIELD, RUN
+from tests import real
 
 FACES = [record.filepath for record in samples.read("single")]
-UTKFACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkface.tar"
 C = fo.Classification
 
 
@@ -282,27 +279,22 @@ def test_near_copies_can_be_left_out(dataset: fo.Dataset, capsys: pytest.Capture
     assert cli.main(["check", dataset.name, "--fields", "sex"]) == 2
 
 
-# UTKFace, if it lies beside the repository
+# UTKFace and FER2013, if they lie beside the repository
 
 
 @pytest.fixture(scope="module")
 def utkface(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, dict[str, str]]]]:
     """Every UTKFace picture that has a copy, and a thousand others; rows of labels.csv by file."""
-    if not UTKFACE.is_file():
-        pytest.skip("needs ../shared/data/utkface.tar")
     folder = tmp_path_factory.mktemp("utkface")
-    with tarfile.open(UTKFACE) as archive:
-        handle = archive.extractfile("labels.csv")
-        assert handle is not None
-        rows = {row["file"]: row for row in csv.DictReader(io.TextIOWrapper(handle, encoding="utf-8"))}
-        alone = [file for file, row in rows.items() if row["dup_group_size"] == "1"][::22]
-        kept = {file: row for file, row in rows.items() if row["dup_group_size"] != "1" or file in set(alone)}
-        members = [m for m in archive if m.isfile() and Path(m.name).name in kept]
-        archive.extractall(folder, members, filter="data")
+    rows = {row["file"]: row for row in real.labels("utkface")}
+    alone = set([file for file, row in rows.items() if row["dup_group_size"] == "1"][::22])
+    kept = {file: row for file, row in rows.items() if row["dup_group_size"] != "1" or file in alone}
+    real.extract("utkface", folder, lambda pictures: [name for name in pictures if Path(name).name in kept])
     yield folder / "UTKFace", kept
     shutil.rmtree(folder)
 
 
+@real.needed
 def test_copies_and_conflicts_of_utkface_are_those_that_its_list_names(
     dataset_name: str, utkface: tuple[Path, dict[str, dict[str, str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,3 +310,30 @@ def test_copies_and_conflicts_of_utkface_are_those_that_its_list_names(
         groups.setdefault(first or path, set()).add(rows[Path(path).name]["pixel_sha256"])
     assert all(len(pixels) == 1 for pixels in groups.values())
     assert sum(1 for case in dataset.load_run_results(RUN).cases if case["kind"] == "label_conflict") == 192
+
+
+@real.needed
+def test_copies_conflicts_and_leaks_of_fer2013_are_those_that_its_list_names(dataset_name: str, tmp_path: Path) -> None:
+    rows = {row["file"]: row for row in real.labels("fer2013")}
+    alike: dict[str, list[str]] = {}
+    for file, row in rows.items():
+        alike.setdefault(row["pixel_sha256"], []).append(file)
+    copied = {file for files in alike.values() if len(files) > 1 for file in files}
+    kept = copied | set(list(rows)[::40])
+    real.extract("fer2013", tmp_path, lambda names: [n for n in names if n.removeprefix("FER2013/") in kept])
+    dataset = datasets.load("fer2013", tmp_path, dataset_name=dataset_name)
+    assert len(dataset) == len(kept)
+    facevlm.check(dataset, progress=False)
+
+    def found(kind: str) -> set[str]:
+        paths = dataset.match_tags(kind).values("filepath")
+        return {Path(path).relative_to(tmp_path / "FER2013").as_posix() for path in paths}
+
+    assert len(found("duplicate")) == sum(len(files) - 1 for files in alike.values()) == 1532
+    told = {sha: {rows[file]["emotion"] for file in files} for sha, files in alike.items()}
+    assert found("label_conflict") == {file for file in copied if len(told[rows[file]["pixel_sha256"]]) > 1}
+    # The list also names pictures that contradict copies in the part that does not lie here.
+    assert found("label_conflict") <= {file for file, row in rows.items() if row["label_conflict"] == "1"}
+    leaked = {file for file, row in rows.items() if row["dup_of_train"] == "1"}
+    assert len(leaked) == 280
+    assert leaked <= found("split_leak")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +19,9 @@ from facevlm.errors import FieldError, InputError, TaxonomyError, UnknownName
 from facevlm.paper import Result, reproduce
 from facevlm.store import records
 from facevlm.types import Question, Reply
+from tests import real
 from tests.scripted import ScriptedBackend, certain
 
-UTKFACE = Path(__file__).resolve().parents[2] / "shared" / "data" / "utkface.tar"
 C = fo.Classification
 RACES = ("White", "Black", "Indian", "East Asian", "Southeast Asian", "Middle Eastern", "Latino_Hispanic")
 
@@ -309,20 +306,16 @@ def test_a_loaded_dataset_is_offered(dataset_name: str, tmp_path: Path, capsys: 
 @pytest.fixture(scope="module")
 def utkface(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
     """Every tenth UTKFace picture and all with copies; the names of those that the demo model was not trained on."""
-    if not UTKFACE.is_file():
-        pytest.skip("needs ../shared/data/utkface.tar")
     folder = tmp_path_factory.mktemp("utkface")
-    with tarfile.open(UTKFACE) as archive:
-        handle = archive.extractfile("labels.csv")
-        assert handle is not None
-        rows = list(csv.DictReader(io.TextIOWrapper(handle, encoding="utf-8")))
-        kept = [row for k, row in enumerate(rows) if k % 10 == 0 or row["dup_group_size"] != "1"]
-        names = {row["file"] for row in kept}
-        archive.extractall(folder, [m for m in archive if Path(m.name).name in names], filter="data")
+    rows = real.labels("utkface")
+    kept = [row for k, row in enumerate(rows) if k % 10 == 0 or row["dup_group_size"] != "1"]
+    names = {row["file"] for row in kept}
+    real.extract("utkface", folder, lambda pictures: [name for name in pictures if Path(name).name in names])
     usable = [row for row in kept if row["dup_index"] == "0" and row["label_conflict"] == "0"]
     return folder / "UTKFace", {row["file"] for row in usable if int(row["pixel_sha256"][:8], 16) % 10 == 0}
 
 
+@real.needed
 def test_held_out_pictures_are_found_by_their_pixels(dataset_name: str, utkface: tuple[Path, set[str]]) -> None:
     from tools.demo_model import held_out
 

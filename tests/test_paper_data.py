@@ -179,6 +179,9 @@ def test_the_tables_can_be_had_as_data_without_any_dataset(tmp_path: Path, capsy
         (["--tables", "race8"], "Unknown table 'race8'"),
         (["--dataset", "fairface=no-such"], "Unknown dataset 'no-such'"),
         (["--dataset", "celebs=x"], "Unknown data set of the paper 'celebs'"),
+        (["--view", "held_out"], "Got --view without --dataset"),
+        (["--model", "demo"], "Got --model without --dataset"),
+        (["--truth", "gender=sex"], "Got --truth without --dataset"),
         (["--json", "/no/such/folder/x.json"], "expected a file in a folder that is there"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,4 +40,12 @@ def test_the_readme_speaks_of_commands_and_files_that_exist() -> None:
         assert f"make {target}" in text
         assert f"\n{target}: " in makefile
     links = [part.split(")")[0] for part in text.split("](")[1:]]
-    assert all((ROOT / link).exists() for link in links if not link.startswith("http"))
+    for file, _, heading in (link.partition("#") for link in links if not link.startswith("http")):
+        assert (ROOT / file).exists()
+        assert not heading or heading in anchors(ROOT / file)
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub names them in links."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

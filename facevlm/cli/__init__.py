@@ -26,6 +26,9 @@ from facevlm.errors import FacevlmError, InputError
 
 COMMANDS = (demo, load, check, predict, describe, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
 
+KEPT = "What was answered is kept; the same command goes on from there."
+"""What is said of a command that was stopped, where its ``stopped`` says nothing else."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 1 for a failure, 2 for bad input, 130 when stopped."""
@@ -39,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"facevlm: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("facevlm: stopped. What was answered is kept; the same command goes on from there.", file=sys.stderr)
+        print(f"facevlm: stopped. {getattr(args, 'stopped', KEPT)}", file=sys.stderr)
         return 130
 
 

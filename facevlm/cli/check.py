@@ -15,6 +15,8 @@ from facevlm.cli import _options
 if TYPE_CHECKING:
     from facevlm.checking import Checked
 
+STOPPED = "A check begins anew when it is run again, and replaces its findings."
+
 
 def add(commands: Any) -> None:
     check = commands.add_parser(
@@ -44,7 +46,7 @@ def add(commands: Any) -> None:
     check.add_argument("--threads", type=int, help="reading threads (default: one per core)")
     check.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
     check.add_argument("--json", type=Path, metavar="FILE", help="write every finding to this file")
-    check.set_defaults(run=_check)
+    check.set_defaults(run=_check, stopped=STOPPED)
 
 
 def _bits(text: str) -> int | None:

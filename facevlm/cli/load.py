@@ -15,6 +15,7 @@ from facevlm.errors import InputError
 
 COMPOSED = "diversefaces"
 SHOWN = 5
+STOPPED = "A dataset is there, and replaces another, only once all of it is read."
 OPEN_APP = "Open the App on it: fiftyone app launch {0}"
 
 
@@ -46,11 +47,12 @@ def add(commands: Any) -> None:
         help="of the reader; see --list",
     )
     _add_composing(load.add_argument_group(f"composing {COMPOSED}"))
-    load.set_defaults(run=_load)
+    load.set_defaults(run=_load, stopped=STOPPED)
 
 
 def _add_composing(group: Any) -> None:
     group.add_argument("--from", dest="source", metavar="DATASET", help="a FiftyOne dataset with one face per picture")
+    group.add_argument("--view", help="only the samples of this saved view of it")
     group.add_argument("--people", type=int, default=4, help="people in a picture (default: 4)")
     group.add_argument("--pictures", type=int, help="pictures at most (default: everybody is used once)")
     group.add_argument("--seed", type=int, default=0, help="decides who stands where (default: 0)")
@@ -95,7 +97,7 @@ def _compose(args: argparse.Namespace) -> Any:
             f"--from composes {COMPOSED}, got '{args.data}': facevlm load {COMPOSED} FOLDER --from DATASET."
         )
     return loading.build_diversefaces(
-        database.load_dataset(args.source),
+        database.load_target(args.source, args.view),
         args.folder,
         per_picture=args.people,
         seed=args.seed,
@@ -123,7 +125,7 @@ def _print_loaded(name: str, info: Mapping[str, Any]) -> None:
         ages = counts["ages"]
         print(f"age in years: {ages['count']}, from {ages['youngest']:g} to {ages['oldest']:g}")
     if skipped["count"]:
-        print(f"{skipped['count']} rows left out:")
+        print(f"{skipped['count']} {'row' if skipped['count'] == 1 else 'rows'} left out:")
         for entry in skipped["reasons"]:
             print(f"  {entry['count']} x {entry['reason']}")
         for row in skipped["rows"][:SHOWN]:

@@ -84,6 +84,7 @@ def _paper(args: argparse.Namespace) -> None:
             options=Options(**_options.loading(args)),
         )
     else:
+        _need_dataset(args)
         results = [paper.Result(table) for table in published.shipped().select(args.tables)]
     for result in results:
         _show(result)
@@ -94,6 +95,13 @@ def _paper(args: argparse.Namespace) -> None:
     if args.json:
         plain = {"sources": list(published.shipped().sources), "tables": [r.to_dict() for r in results]}
         args.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def _need_dataset(args: argparse.Namespace) -> None:
+    """What says how models are run is of no use without a dataset to run them on."""
+    for name in ("view", "model", "truth"):
+        if getattr(args, name):
+            raise InputError(f"Got --{name} without --dataset NAME=DATASET, expected the dataset to run models on.")
 
 
 def _views(given: Sequence[str], datasets: Sequence[str]) -> dict[str, str]:

@@ -94,12 +94,10 @@ class AffectNet(Reader):
             raise self.reject(place)
         for path in files.pictures(place / "images"):
             stem = Path(path).stem
-            try:
+            with log.skipping(path):
                 emotion = self._emotion(_npy(annotations / f"{stem}_exp.npy")[0], log)
                 if emotion is not None:
                     yield _with_files(path, annotations / stem, emotion, split)
-            except BrokenRow as error:
-                log.skip(error.kind, path, error.detail)
 
 
 def _with_box(row: files.Row, path: str, emotion: str, split: str) -> Record:

@@ -42,6 +42,7 @@ class CasualConversations(Reader):
     )
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
+        self.check_split(split)
         table = files.find(folder, [TABLE])
         if table is None:
             raise self.reject(folder)

@@ -55,13 +55,11 @@ class CelebA(Reader):
             raise self.reject(folder)
         parts = _partition(files.find(folder, ["list_eval_partition.txt", "list_eval_partition.csv"]))
         for line, (name, *values) in lines(table, log):
-            try:
+            with log.skipping(f"{table}:{line}"):
                 part = SPLITS.get(parts.get(name, ""))
                 if split in (None, part):
                     labels = answers(values, chosen)
                     yield Record(files.picture(root, name), labels, split=part)
-            except BrokenRow as error:
-                log.skip(error.kind, f"{table}:{line}", error.detail)
 
     def _chosen(self) -> Sequence[str]:
         known = columns()

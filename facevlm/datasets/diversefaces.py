@@ -17,7 +17,7 @@ from PIL import Image
 
 from facevlm import images
 from facevlm.datasets import files
-from facevlm.datasets.records import Box, BrokenRow, Card, FaceBox, Log, Reader, Record, label
+from facevlm.datasets.records import Box, Card, FaceBox, Log, Reader, Record, label
 from facevlm.errors import ImageError, InputError, LayoutError
 
 TABLE = "diversefaces.csv"
@@ -139,19 +139,16 @@ class DiverseFaces(Reader):
             return dict(name.split(":", 1) for name in next(csv.reader(handle), []) if ":" in name)
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
+        self.check_split(split)
         table, fields = folder / TABLE, self.fields(folder)
         rows = files.rows(table, HEAD, log)
         for name, group in itertools.groupby(rows, key=lambda numbered: numbered[1]["file"]):
             faces = []
             for line, row in group:
-                try:
+                with log.skipping(f"{table}:{line}"):
                     faces.append(_face(row, fields))
-                except BrokenRow as error:
-                    log.skip(error.kind, f"{table}:{line}", error.detail)
-            try:
+            with log.skipping(str(table)):
                 yield Record(files.picture(folder, name), faces=tuple(faces))
-            except BrokenRow as error:
-                log.skip(error.kind, str(table), error.detail)
 
 
 def _face(row: Mapping[str, str], fields: Mapping[str, str]) -> FaceBox:

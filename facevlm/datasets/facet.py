@@ -53,6 +53,7 @@ class FACET(Reader):
     )
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
+        self.check_split(split)
         table = files.find(folder, ["annotations.csv", "annotations/annotations.csv"])
         roots = [p for name in PICTURES if (p := files.find(folder, [name]))]
         if table is None or not roots:
@@ -60,10 +61,8 @@ class FACET(Reader):
         for name, rows in _by_picture(table, log).items():
             people, path = [], _path(roots, name)
             for line, row in rows:
-                try:
+                with log.skipping(f"{table}:{line}"):
                     people.append(_person(row, path))
-                except BrokenRow as error:
-                    log.skip(error.kind, f"{table}:{line}", error.detail)
             if people and path:
                 alone = people[0] if len(rows) == 1 else None
                 yield Record(path, alone.labels if alone else {}, faces=tuple(people))

@@ -26,10 +26,10 @@ CARD = Card(
     licence="CC BY 4.0",
     citation="Karkkainen and Joo 2021, FairFace: face attribute dataset for balanced race, gender, and age, WACV",
     layout="fairface_label_train.csv and fairface_label_val.csv beside the folders train/ and val/ (or beside the "
-    "unpacked "
-    "fairface-img-margin025-trainval/ or fairface-img-margin125-trainval/)",
+    "unpacked fairface-img-margin025-trainval/ or fairface-img-margin125-trainval/)",
     attributes={"gender": "gender", "race": "race7", "age_group": "age9"},
     splits=SPLITS,
+    also="service_test",
 )
 
 

@@ -60,8 +60,7 @@ def _fetched(margin: str) -> Path:
     except (OSError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError) as error:
         raise InputError(
             f"Cannot fetch {REPOSITORY}: {type(error).__name__}; no hub is in reach. Fetch its parquet files "
-            f"elsewhere and "
-            "give their folder, or unpack FairFace's own archives and use 'fairface'."
+            "elsewhere and give their folder, or unpack FairFace's own archives and use 'fairface'."
         ) from error
 
 
@@ -81,10 +80,8 @@ def _rows(path: Path, log: Log, out: Path, split: str) -> Iterator[Record]:
     for batch in table.iter_batches(batch_size=256, columns=COLUMNS):
         for row in batch.to_pylist():
             number += 1
-            try:
+            with log.skipping(f"{path}:{number}"):
                 yield _record(row, out / f"{path.stem}-{number}.jpg", split)
-            except BrokenRow as error:
-                log.skip(error.kind, f"{path}:{number}", error.detail)
 
 
 def _record(row: Mapping[str, Any], target: Path, split: str) -> Record:

@@ -64,13 +64,10 @@ def table(
     ``header`` and errors as in :func:`rows`.
     """
     for line, row in rows(path, required, log, header):
-        try:
+        with log.skipping(f"{path}:{line}"):
             record = convert(row)
-        except BrokenRow as error:
-            log.skip(error.kind, f"{path}:{line}", error.detail)
-            continue
-        if record is not None:
-            yield record
+            if record is not None:
+                yield record
 
 
 def header(path: Path) -> list[str]:

@@ -41,14 +41,12 @@ class MUCAC(Reader):
             raise self.reject(folder)
         parts = {name: _part(number) for _, (name, number) in files.words(people, log, 2)}
         for line, (name, *values) in celeba.lines(table, log):
-            try:
+            with log.skipping(f"{table}:{line}"):
                 if (found := parts.get(name)) is None:
                     raise BrokenRow("no identity, so no split", name)
                 part, tags = found
                 if split in (None, part):
                     yield Record(files.picture(root, name), celeba.answers(values, FIELDS), split=part, tags=tags)
-            except BrokenRow as error:
-                log.skip(error.kind, f"{table}:{line}", error.detail)
 
 
 def _part(identity: str) -> tuple[str, tuple[str, ...]] | None:

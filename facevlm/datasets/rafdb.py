@@ -52,13 +52,10 @@ class RAFDB(Reader):
             raise self.reject(folder)
         manual = files.find(folder, ["Annotation/manual"])
         for line, (name, code) in files.words(table, log, 2):
-            try:
+            with log.skipping(f"{table}:{line}"):
                 record = _record(name, code, root, manual)
-            except BrokenRow as error:
-                log.skip(error.kind, f"{table}:{line}", error.detail)
-                continue
-            if split in (None, record.split):
-                yield record
+                if split in (None, record.split):
+                    yield record
 
 
 def _record(name: str, code: str, root: Path, manual: Path | None) -> Record:

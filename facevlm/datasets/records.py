@@ -6,6 +6,7 @@ import functools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -94,6 +95,14 @@ class Log:
         if len(self.rows) < SHOWN:
             self.rows.append(f"{where}: {kind}{f' ({detail})' if detail else ''}")
 
+    @contextmanager
+    def skipping(self, where: str) -> Iterator[None]:
+        """Report a row that turns out to be broken, and go on after it."""
+        try:
+            yield
+        except BrokenRow as error:
+            self.skip(error.kind, where, error.detail)
+
     def leave(self, kind: str) -> None:
         """A row that is left out on purpose, such as a picture without a face."""
         self.kinds[kind] += 1
@@ -136,8 +145,10 @@ class Reader(ABC):
 
     def check_split(self, split: str | None) -> None:
         """Raise :class:`~facevlm.errors.InputError` for a split that the data set does not have."""
-        if split is not None and self.card.splits and split not in self.card.splits:
-            raise InputError(f"{self.card.title} has no split '{split}'; it has {', '.join(self.card.splits)}.")
+        if split is not None and split not in self.card.splits:
+            raise InputError(
+                f"{self.card.title} has no split '{split}'; it has {', '.join(self.card.splits) or 'none'}."
+            )
 
 
 def _contents(folder: Path) -> str:

@@ -15,6 +15,7 @@ from facevlm import attributes
 from facevlm.datasets.records import Card, FaceBox, Log, Record
 from facevlm.errors import FieldError, TargetError, TaxonomyError
 from facevlm.store.database import connect
+from facevlm.store.targets import Collection, view_name
 
 INFO = "facevlm"
 FACES, POINTS = "faces", "landmarks"
@@ -144,26 +145,27 @@ def _fields(record: Record) -> set[str]:
     return {*record.labels, *record.values, *(name for name, there in parts.items() if there)}
 
 
-def origin(dataset: fo.Dataset) -> dict[str, Any]:
-    """Source and licence of a loaded dataset, as far as it says."""
-    info = dataset.info.get(INFO) or {}
-    return {key: info[key] for key in ("source", "licence", "citation", "url") if key in info}
+def origin(target: Collection) -> dict[str, Any]:
+    """Name, view, source and licence of a loaded dataset, as far as it says."""
+    info = target._dataset.info.get(INFO) or {}
+    said = {key: info[key] for key in ("source", "licence", "citation", "url") if key in info}
+    return {"dataset": target._dataset.name, "view": view_name(target), **said}
 
 
-def people(dataset: fo.Dataset) -> tuple[list[Record], dict[str, str]]:
-    """The people of a dataset with one face per picture, and the attribute of each field of their labels.
+def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
+    """The people of a dataset or view with one face per picture, and the attribute of each field of their labels.
 
     Raises :class:`~facevlm.errors.FieldError` where there is no label.
     """
-    schema = dataset.get_field_schema()
+    schema, dataset = target.get_field_schema(), target._dataset
     names = [n for n in FAMILIES if getattr(schema.get(n), "document_type", None) is fo.Classification]
     if not names:
         raise FieldError(
             f"Dataset '{dataset.name}' has none of the fields {', '.join(FAMILIES)}; expected one with labels."
         )
     fields = {n: _attribute(dataset, n) for n in names}
-    paths, *columns = dataset.values(["filepath", *(f"{n}.label" for n in names)])
-    ages = dataset.values("age") if "age" in schema else [None] * len(paths)
+    paths, *columns = target.values(["filepath", *(f"{n}.label" for n in names)])
+    ages = target.values("age") if "age" in schema else [None] * len(paths)
     rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
     found = [
         Record(path, {n: label for n, label in zip(names, labels, strict=True) if label is not None}, age)

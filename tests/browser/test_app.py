@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,8 +16,9 @@ import pytest
 from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 
 from facevlm import sources
+from tests import chromium
+from tests.chromium import CHROMIUM, SHOTS
 
-CHROMIUM = os.environ.get("FACEVLM_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -30,12 +29,8 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE = 90_000
-SHOTS = os.environ.get("FACEVLM_SCREENSHOTS")
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium, or set FACEVLM_CHROMIUM"),
-]
+pytestmark = chromium.needed
 
 SERVE = """
 import sys

@@ -91,7 +91,7 @@ OPTIONS = {
     },
     "paper": LOADING | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--batch-size", "--json"},
     "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option", "--check"}
-    | {"--from", "--people", "--pictures", "--seed", "--height", "--remove-background"},
+    | {"--from", "--view", "--people", "--pictures", "--seed", "--height", "--remove-background"},
     "models": set(),
     "attributes": {"--attributes-file"},
     "cache": {"--model"},

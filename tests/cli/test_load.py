@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import re
-import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import fiftyone as fo
 import pytest
 
 from facevlm.datasets import catalog
+from facevlm.datasets.records import Log, Record
+from facevlm.datasets.utkface import UTKFace
+from tests import real
 from tests.cli.running import Run
 from tests.datasets import layouts
-
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 
 
 def utkface(root: Path, count: int = 8) -> Path:
@@ -62,6 +63,8 @@ def test_diversefaces_are_composed_from_a_loaded_dataset(tmp_path: Path, dataset
         assert f"Dataset '{dataset_name}': 2 pictures, 6 faces with boxes." in done.out
         done = run("load", "utkface", str(tmp_path / "out"), "--from", source)
         assert (done.status, "--from composes diversefaces, got 'utkface'" in done.err) == (2, True)
+        done = run("load", "diversefaces", str(tmp_path / "out2"), "--from", source, "--view", "few")
+        assert (done.status, "Unknown saved view 'few'" in done.err) == (2, True)
         done = run("load", "diversefaces", str(tmp_path / "out2"), "--from", f"{source}-none")
         assert (done.status, "Unknown dataset" in done.err) == (2, True)
     finally:
@@ -112,19 +115,36 @@ def test_the_list_has_every_data_set_with_its_licence_and_options(run: Run) -> N
         assert all(f"{option}=" in done.out for option in catalog.options(reader))
 
 
-@pytest.mark.skipif(not (SHARED / "utkface.tar").is_file(), reason="needs ../shared/data")
-@pytest.mark.parametrize(
-    ("name", "archive", "members", "splits"),
-    [("utkface", "utkface.tar", 300, {"cropped"}), ("fer2013", "fer2013.tar", 300, {"train"})],
-)
-def test_real_data(
-    name: str, archive: str, members: int, splits: set[str], tmp_path: Path, dataset_name: str, run: Run
-) -> None:
-    with tarfile.open(SHARED / archive) as handle:
-        chosen = itertools.islice((m for m in handle if m.name.endswith(".jpg")), members)
-        handle.extractall(tmp_path, members=list(chosen), filter="data")
+@real.needed
+@pytest.mark.parametrize(("name", "splits"), [("utkface", {"cropped"}), ("fer2013", {"train"})])
+def test_real_data(name: str, splits: set[str], tmp_path: Path, dataset_name: str, run: Run) -> None:
+    members = len(real.extract(name, tmp_path, lambda pictures: pictures[:300]))
     done = run("load", name, str(tmp_path), "--name", dataset_name)
     assert done.status == 0
     assert f"{members} pictures." in done.out
     assert set(fo.load_dataset(dataset_name).distinct("tags")) == splits
     assert "left out" not in done.out
+
+
+def test_a_stop_says_that_nothing_half_read_is_left(
+    tmp_path: Path, dataset_name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, read = str(utkface(tmp_path)), UTKFace.read
+
+    def stopped(self: UTKFace, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
+        """The reader, with Ctrl-C after the third picture."""
+        yield from itertools.islice(read(self, folder, log, split), 3)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UTKFace, "read", stopped)
+    done = run("load", "utkface", root, "--name", dataset_name)
+    assert done.status == 130
+    assert "facevlm: stopped. A dataset is there, and replaces another, only once all of it is read.\n" in done.err
+    assert "What was answered" not in done.err
+    assert not fo.list_datasets(f"{dataset_name}*")
+
+
+def test_one_row_is_one_row(tmp_path: Path, dataset_name: str, run: Run) -> None:
+    layouts.picture(utkface(tmp_path) / "61_3_20170109150557335.jpg")
+    done = run("load", "utkface", str(tmp_path), "--name", dataset_name)
+    assert "1 row left out:\n  1 x name is not age_gender_race_date.jpg\n" in done.out

@@ -57,19 +57,23 @@ def test_labels_are_those_of_the_attributes_that_the_reader_names(
         assert all(0 <= x < x + w <= 1 and 0 <= y < y + h <= 1 for x, y, w, h in (f.box_xywh_rel for f in record.faces))
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", [name for name in LAYOUTS if catalog.READERS[name].card.splits])
 def test_the_splits_of_a_data_set_add_up(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make, options = LAYOUTS[name]
     root = make(tmp_path / "data")
     splits = catalog.READERS[name].card.splits
-    if not splits:
-        pytest.skip("without splits")
     paths = [r.filepath for r in read(name, root, **options)[0]]
     apart = [[r.filepath for r in read(name, root, split, **options)[0]] for split in splits]
     assert sorted(itertools.chain(*apart)) == sorted(paths)
     with pytest.raises(InputError, match=f"has no split 'dev'; it has {', '.join(splits)}"):
         read(name, root, "dev", **options)
+
+
+@pytest.mark.parametrize("name", ["diversefaces", "facet", "casual-conversations"])
+def test_a_data_set_without_splits_has_none_to_give(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no split 'val'; it has none"):
+        read(name, tmp_path, "val")
 
 
 @pytest.mark.parametrize("name", sorted(catalog.READERS))

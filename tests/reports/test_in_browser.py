@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,12 @@ from facevlm import reports
 from facevlm.attributes import define
 from facevlm.evaluation import Records, evaluate
 from facevlm.reports.source import Source
+from tests import chromium
+from tests.chromium import CHROMIUM, SHOTS
 
-CHROMIUM = os.environ.get("FACEVLM_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-SHOTS = os.environ.get("FACEVLM_SCREENSHOTS")
 LONG = "a_very_long_label_that_would_widen_any_table_in_which_it_stands"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium, or set FACEVLM_CHROMIUM"),
-]
+pytestmark = chromium.needed
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +18,9 @@ from facevlm.datasets import diversefaces
 from facevlm.datasets.records import Record
 from facevlm.errors import TaxonomyError
 from facevlm.store import importers
+from tests import real
 from tests.datasets import layouts
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 SETS: dict[str, tuple[Callable[[Path], Path], type[Any], int, set[str]]] = {
     "fairface": (layouts.fairface, importers.FairFaceDataset, 4, {"gender", "race", "age_group", "service_test"}),
     "affectnet": (
@@ -133,11 +132,9 @@ def test_truth_without_a_map_is_refused_with_the_reason(tmp_path: Path, dataset_
         attributes.align(attributes.get("race4"), truth, attributes.shipped())
 
 
-@pytest.mark.skipif(not (SHARED / "utkface.tar").is_file(), reason="needs ../shared/data")
+@real.needed
 def test_real_utkface_agrees_with_its_names_one_by_one(tmp_path: Path, dataset_name: str) -> None:
-    with tarfile.open(SHARED / "utkface.tar") as archive:
-        members = [m for m in itertools.islice(archive, 4000) if m.name.endswith(".jpg")]
-        archive.extractall(tmp_path, members=members, filter="data")
+    members = real.extract("utkface", tmp_path, lambda pictures: pictures[:4000])
     dataset = datasets.load("utkface", tmp_path, dataset_name=dataset_name)
     assert len(dataset) == len(members)
     races = ("White", "Black", "Asian", "Indian", "Others")
@@ -149,14 +146,11 @@ def test_real_utkface_agrees_with_its_names_one_by_one(tmp_path: Path, dataset_n
         assert (int(low) <= age <= int(high)) if high else age >= 70
 
 
-@pytest.mark.skipif(not (SHARED / "fer2013.tar").is_file(), reason="needs ../shared/data")
+@real.needed
 def test_real_fer2013_agrees_with_its_folders(tmp_path: Path, dataset_name: str) -> None:
-    with tarfile.open(SHARED / "fer2013.tar") as archive:
-        pictures = (m for m in archive if m.name.endswith(".jpg"))
-        chosen = [m for k, m in enumerate(pictures) if k % 40 == 0]
-        archive.extractall(tmp_path, members=chosen, filter="data")
+    chosen = real.extract("fer2013", tmp_path, lambda pictures: pictures[::40])
     dataset = datasets.load("fer2013", tmp_path, dataset_name=dataset_name)
-    parts = [Path(m.name).parts for m in chosen]
+    parts = [Path(name).parts for name in chosen]
     names = {"angry": "anger"}
     assert dataset.count_values("emotion.label") == Counter(names.get(p[-2], p[-2]) for p in parts)
     assert dataset.count_values("tags") == Counter({"train": "train", "validation": "val"}[p[-3]] for p in parts)

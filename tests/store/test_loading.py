@@ -236,6 +236,23 @@ def test_diversefaces_are_composed_from_a_dataset(tmp_path: Path, dataset_name: 
     assert built.info["facevlm"]["composed_from"]["seed"] == 2
 
 
+def test_diversefaces_are_composed_from_a_view(tmp_path: Path, dataset_name: str) -> None:
+    people = datasets.load("utkface", utkface(tmp_path / "in", 9), dataset_name=f"{dataset_name}-in")
+    try:
+        people.limit(5).tag_samples("duplicate")
+        people.save_view("each_once", people.match_tags("duplicate", bool=False))
+        source = people.load_saved_view("each_once")
+        built = datasets.build_diversefaces(
+            source, tmp_path / "out", height=16, per_picture=2, dataset_name=dataset_name
+        )
+        assert sorted(age for ages in built.values("faces.detections.age") for age in ages) == source.values("age")
+    finally:
+        people.delete()
+    assert built.info["facevlm"]["composed_from"]["dataset"] == f"{dataset_name}-in"
+    assert built.info["facevlm"]["composed_from"]["view"] == "each_once"
+    assert built.info["facevlm"]["attributes"]["race"] == "race5"
+
+
 def test_somebody_unreadable_is_told_in_the_info(tmp_path: Path, dataset_name: str) -> None:
     source = fo.Dataset(f"{dataset_name}-in")
     for k in range(4):
@@ -315,3 +332,14 @@ def test_an_importer_counts_what_it_left_out(tmp_path: Path) -> None:
     assert [s["age_group"].label for s in samples] == ["13-19", "31-45", "67-80", "0-6"]
     assert importer.get_dataset_info()["facevlm"]["skipped"]["count"] == 1
     assert Log().count == 0
+
+
+def test_a_folder_that_can_no_longer_be_read_is_told_and_leaves_nothing(tmp_path: Path, dataset_name: str) -> None:
+    rows = [(emotion, " ".join(["7"] * 48 * 48), "Training") for emotion in (3, 4)]
+    layouts.table(tmp_path / "fer2013.csv", ("emotion", "pixels", "Usage"), rows)
+    out = tmp_path / "out"
+    (out / "train").mkdir(parents=True)
+    (out / "train" / "sad").write_text("a file where the second row's folder has to be", encoding="utf-8")
+    with pytest.raises(LayoutError, match=r"Cannot read '.*': .*sad'"):
+        datasets.load("fer2013", tmp_path, dataset_name=dataset_name, extract_to=str(out))
+    assert not fo.list_datasets(f"{dataset_name}*")
