@@ -109,3 +109,11 @@ def test_a_problem_is_that_of_every_face(problem: Reply, outcome: str) -> None:
 def test_a_picture_without_faces() -> None:
     described = nobody(Picture("s", "/p.jpg", ()))
     assert (described.outcome, described.people, described.wrong_count) == ("no_face", (), False)
+
+
+def test_a_number_given_twice_is_nobodys_and_both_answers_are_kept() -> None:
+    said = Scene((person(0, number=1), person(1, number=1), person(2, number=3)))
+    described = assign(PICTURE, said, asked("numbers"))
+    assert by_face(described) == {"f0": ("unparsed", None), "f1": ("no_face", None), "f2": ("ok", "h2")}
+    assert [f.reason for f in described.people[:2]] == ["2 people have the number 1", "nobody has the number 2"]
+    assert [f.free["hair"] for f in described.people if f.face.label_id is None] == ["h0", "h1"]
