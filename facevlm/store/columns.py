@@ -43,12 +43,18 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def vectors(stored: Sequence[bytes | None], width: int) -> Floats:
-    """Vectors as FiftyOne stores them (zlib over NumPy's format), (n, width); nan for none and for another length."""
+def vectors(stored: Sequence[bytes | list[float] | None], width: int) -> Floats:
+    """Vectors as FiftyOne stores them, (n, width); nan for none and for another length.
+
+    Arrays are zlib over NumPy's format; attributes that were given as lists are lists.
+    """
     table = np.full((len(stored), width), np.nan)
     by_header: dict[bytes, tuple[list[int], list[bytes]]] = {}
     for row, packed in enumerate(stored):
-        if packed is not None:
+        if isinstance(packed, list):
+            if len(packed) == width:
+                table[row] = packed
+        elif packed is not None:
             data = zlib.decompress(packed)
             end = MAGIC + int.from_bytes(data[MAGIC - 2 : MAGIC], "little")
             at, bodies = by_header.setdefault(data[:end], ([], []))

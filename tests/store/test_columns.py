@@ -53,6 +53,13 @@ def test_vectors_of_any_length_and_type(rows: list[list[float] | None], half: bo
         assert np.array_equal(found, np.array(wanted), equal_nan=True)
 
 
+def test_vectors_that_were_given_as_lists() -> None:
+    packed = fou.serialize_numpy_array(np.array([3.0, 4.0]))
+    table = columns.vectors([[1.0, 2.0], packed, [1.0], None], 2)
+    assert table[:2].tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert np.isnan(table[2:]).all()
+
+
 def test_columns_are_written_by_one_merge(dataset: fo.Dataset) -> None:
     dataset.add_sample_field("right", fo.BooleanField)
     dataset.add_sample_field("mapped", fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
