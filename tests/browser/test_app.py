@@ -148,11 +148,13 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
     page.get_by_text("All labels are perceived or apparent").wait_for()
     shoot(page, "workspace-after-evaluate")
     page.locator("[data-cy=panel-tab-model_evaluation_panel_builtin]").click()
+    # The name stands in the sidebar, too.
+    page.get_by_text("2 Model Evaluations").wait_for()
     page.get_by_text("demo_eval_race5").last.click()
     row = page.get_by_role("row").filter(has_text="Macro F1")
     stored = faces.load_run_results("facevlm_demo_eval").evaluations
     value = next(e["overall"]["f1"] for e in stored if e["attribute"] == "race5")
-    expect(row).to_contain_text(f"{value:.3f}".rstrip("0"))
+    expect(row).to_contain_text(f"{value:.3f}".rstrip("0"), timeout=PATIENCE)
     page.wait_for_selector("[data-cy=tag-demo_race5]")
     shoot(page, "model-evaluation")
 
