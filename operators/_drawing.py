@@ -40,6 +40,10 @@ NOTHING = (
     "This dataset keeps no evaluation yet. Press ` and run 'Apply VLM face attributes', then 'Evaluate face attributes "
     "against ground truth'."
 )
+UNASKED = (
+    "No model was asked about this picture as a whole: run 'Apply VLM face attributes'. What was said about a face "
+    "in a picture stands on its box."
+)
 TARGETS = (0.9, 0.95, 0.99)
 PLOT = {"displayModeBar": False, "scrollZoom": False}
 
@@ -271,7 +275,7 @@ def face(self: Any, ctx: foo.ExecutionContext, panel: Any) -> None:
     panel.md(PERCEIVED, name="perceived")
     found = answers.answers(ctx.dataset, str(ctx.current_sample))
     if not found:
-        _forms.notice(panel, "no_answers", "No model was asked about this face. Run 'Apply VLM face attributes'.")
+        _forms.notice(panel, "no_answers", UNASKED)
         return
     for attribute in dict.fromkeys(answer.attribute for answer in found):
         panel.md(f"**{attribute}**", name=f"title_{attribute}")

@@ -27,8 +27,11 @@ class Answer:
 
 
 def answers(dataset: fo.Dataset, sample_id: str) -> list[Answer]:
-    """All answers about one face, run by run, the oldest first."""
-    sample = dataset[sample_id]
+    """All answers about one picture, run by run, the oldest first; none for a face that is a patch of a picture."""
+    picture = dataset.select(sample_id)
+    if not len(picture):
+        return []
+    sample = picture.first()
     found = []
     for prefix in runs.prefixes(dataset):
         questions = runs.read(dataset, runs.run_key(prefix)).get("questions") or {}

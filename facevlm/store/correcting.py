@@ -12,23 +12,21 @@ from facevlm import metrics
 from facevlm.errors import FieldError
 from facevlm.store.inspection import Inspected
 from facevlm.store.rows import FACE, flat
-from facevlm.store.targets import Collection
 
 CORRECTED_FROM = "facevlm_corrected_from"
 
 
-def tag(there: Inspected, tag: str, ids: Sequence[str] | None = None, view: Collection | None = None) -> int:
-    """Tag the samples, or the faces in them, that are chosen by id or shown by a view; returns how many.
+def tag(there: Inspected, tag: str, ids: Sequence[str]) -> int:
+    """Tag samples, or the faces in them, by id; returns how many.
 
-    On faces the tag goes to the ground truth's Detections, where it is seen on the box.
+    On faces the tag goes to the ground truth's Detections, where it is seen on the box. Raises
+    :class:`~facevlm.errors.FieldError` for ids of pictures where faces were judged.
     """
-    shown = view if ids is None or view is None else view.select(list(ids))
-    if shown is None:
-        shown = there.target.select(list(ids or ()))
     if there.fields.faces is None:
+        shown = there.dataset.select(list(ids))
         shown.tag_samples(tag)
         return len(shown)
-    face_ids = _face_ids(there, shown.values("id"))
+    face_ids = _face_ids(there, ids)
     there.dataset.select_labels(ids=face_ids, fields=there.results["faces"]).tag_labels(
         tag, label_fields=there.results["faces"]
     )
@@ -39,7 +37,10 @@ def _face_ids(there: Inspected, ids: Sequence[str]) -> list[str]:
     """The ground truth's Detections behind judged faces."""
     root = f"{there.fields.faces}.detections"
     pairs = dict(zip(*(flat(v) for v in there.dataset.values([f"{root}.id", f"{root}.{FACE}"])), strict=True))
-    return [pairs[i] for i in ids if i in pairs]
+    found = [pairs[i] for i in ids if i in pairs]
+    if len(found) < len(ids):
+        raise FieldError("Got pictures, expected faces. Click a figure first: the grid then shows the faces behind it.")
+    return found
 
 
 def corrected_field(there: Inspected) -> str:

@@ -14,7 +14,7 @@ import facevlm
 from facevlm import sources
 from facevlm.attributes import get, shipped
 from facevlm.errors import FieldError
-from facevlm.store import correcting, evaluations, inspection
+from facevlm.store import answers, correcting, evaluations, inspection
 from facevlm.store import results as results_store
 from facevlm.store.rows import Faces, Pictures, detections_fields, iou, match, rows_of
 from facevlm.types import Prediction
@@ -160,6 +160,11 @@ def test_faces_are_tagged_and_relabelled_on_the_ground_truth(groups: fo.Dataset)
     tagged = groups.match_labels(tags="ambiguous", fields="faces").values("faces.detections.tags")
     assert groups.count_label_tags("faces") == {"ambiguous": 2}
     assert tagged
+    with pytest.raises(FieldError, match="Got pictures, expected faces"):
+        correcting.tag(there, "ambiguous", groups.values("id")[:1])
+    with pytest.raises(FieldError, match="Got pictures, expected faces"):
+        correcting.correct(there, groups.values("id")[:1], "Male")
+    assert answers.answers(groups, chosen[0]) == []
     assert correcting.corrected_overall(there) is None
     name = correcting.correct(there, chosen[:1], "Female")
     assert name == "faces.detections.gender_corrected"
