@@ -129,7 +129,7 @@ def measure(model: str, paths: Sequence[str], count: int, rounds: int, *, genera
     spec = open_backend(model, Options()).info.picture
     assert spec is not None
     size = (spec.width, spec.height)
-    pictures = [images.load(path, None, size, spec.resample) for path in dataset.values("filepath")]
+    pictures = [images.load(path, size, spec.resample) for path in dataset.values("filepath")]
     outside: dict[str, list[float]] = {"joint": [], "separate": [], "one": []}
     systems = {
         "apply, 4 attributes, joint prompt": application(model, dataset, outside["joint"]),

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from tqdm import tqdm
@@ -17,8 +17,10 @@ from facevlm.attributes import Registry
 from facevlm.backends import Backend, BackendInfo, Briefing, Checker, Hosted, Options, Remote, Secrets, open_backend
 from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import ANY, Card, find, questions_for
+from facevlm.crops import Crop
 from facevlm.errors import InputError
 from facevlm.store import predictions, runs, targets
+from facevlm.store.subjects import Selection, subjects
 from facevlm.types import Attribute, Question, digest
 
 log = logging.getLogger("facevlm")
@@ -31,7 +33,8 @@ class ApplyResult:
     """What a run did. ``fields`` maps attributes to dataset fields; ``skipped`` faces had all their answers before.
 
     ``usage`` is what a model behind an API took: requests, tokens, US dollars. ``left`` faces were not asked, because
-    the budget was used up or the run was not agreed to; the next run asks them.
+    the budget was used up or the run was not agreed to; the next run asks them. ``pictures_without`` have no face in
+    the field of faces that was chosen.
     """
 
     run_key: str
@@ -43,6 +46,7 @@ class ApplyResult:
     notes: Sequence[str] = ()
     usage: Mapping[str, Any] = field(default_factory=dict)
     left: int = 0
+    pictures_without: int = 0
 
     @property
     def outcomes(self) -> dict[str, dict[str, int]]:
@@ -68,6 +72,9 @@ class Application:
         model: str | Backend,
         attributes: Sequence[str | Attribute],
         *,
+        faces: Selection | None = None,
+        crop: Crop | None = None,
+        min_face_px: int | None = None,
         prefix: str | None = None,
         prompts: Mapping[str, str] | None = None,
         batch_size: int | None = None,
@@ -81,8 +88,10 @@ class Application:
         backend: Backend | None = None,
     ) -> None:
         self._options = fresh(options or Options()) if overwrite else options or Options()
-        pipeline.check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
-        targets.check(target)
+        self._sizes = {"batch_size": batch_size, "chunk_size": chunk_size, "threads": threads}
+        pipeline.check_sizes(**self._sizes, min_face_px=min_face_px)
+        self._subjects = subjects(target, faces)
+        self._crop, self._min_face_px = crop or Crop(), min_face_px
         card = card_of(model)
         chosen = resolve_attributes(attributes, card, registry)
         if backend is None and not card.is_here():
@@ -92,48 +101,46 @@ class Application:
         self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=shared)}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
-        predictions.check_fields(target, list(self.fields.values()))
+        self._subjects.check_fields(self._subjects.dataset, self.prefix, list(self.fields.values()))
         self.backend = backend or backend_of(model, self._options, chosen, secrets)
         self._own_backend = backend is None and isinstance(model, str)
         with ExitStack() as on_error:
             on_error.callback(self._close)
-            self._prepare(target, card, overwrite, batch_size, chunk_size, threads)
+            self._prepare(card, overwrite)
             on_error.pop_all()
 
-    def _prepare(
-        self,
-        target: targets.Collection,
-        card: Card,
-        overwrite: bool,
-        batch_size: int | None,
-        chunk_size: int,
-        threads: int | None,
-    ) -> None:
+    def _prepare(self, card: Card, overwrite: bool) -> None:
         """Check the model and what the fields hold, and find what is still to ask."""
         if isinstance(self.backend, Checker):
             self.backend.check(list(self.questions.values()))
         self.run_key = runs.run_key(self.prefix)
-        self._dataset, self._target = target._dataset, target
+        self._dataset = self._subjects.dataset
         info = self.backend.info
-        self._sizes = {
-            "batch_size": batch_size or info.batch_size or BATCH_SIZE,
-            "chunk_size": chunk_size,
-            "threads": threads,
-        }
-        self._marks = {name: fingerprint(info, card, question) for name, question in self.questions.items()}
+        self._sizes["batch_size"] = self._sizes["batch_size"] or info.batch_size or BATCH_SIZE
+        shown = self._framed()
+        self._marks = {name: fingerprint(info, card, q, shown) for name, q in self.questions.items()}
         if not overwrite:
             runs.check_unchanged(self._dataset, self.run_key, self._marks, self.prefix)
         self._stamps = {name: runs.stamp(self.run_key, mark) for name, mark in self._marks.items()}
-        self._faces = targets.faces(target)
         self._work = (
-            {tuple(self.questions): self._faces}
+            {tuple(self.questions): self._subjects.faces}
             if overwrite
-            else predictions.pending(target, self._faces, self.fields, self._stamps)
+            else self._subjects.pending(self.fields, self._stamps)
         )
         self.total = sum(len(faces) for faces in self._work.values())
         self.tally = pipeline.Tally()
         self._spent_before = {} if overwrite else runs.read(self._dataset, self.run_key).get("spent") or {}
         self.briefing = self._briefing()
+
+    @property
+    def shown(self) -> list[str]:
+        """The fields in which the answers are best looked at."""
+        return self._subjects.shown(self.prefix, list(self.fields.values()))
+
+    def _framed(self) -> dict[str, Any]:
+        """How faces in pictures are cut out, and of which field they are; empty where whole pictures are shown."""
+        chosen = self._subjects.selection
+        return {} if chosen is None else {"faces": chosen.field, "crop": asdict(self._crop)}
 
     def _briefing(self) -> Briefing | None:
         """Where pictures go, if they leave this process, and what that costs; None where they do not."""
@@ -158,14 +165,22 @@ class Application:
         if not self.total:
             self._close()
             return
-        predictions.declare(self._dataset, self.fields, self._stamps)
+        writer = self._subjects.writer(self.prefix, self.fields, self._stamps)
         self._record("running")
-        writer = predictions.Writer(self._dataset, self.fields, self._stamps)
         done, status = 0, "stopped"
         try:
             for names, faces in self._work.items():
                 questions = [self.questions[name] for name in names]
-                loop = pipeline.run(faces, self.backend, questions, writer, tally=self.tally, **self._sizes)  # type: ignore[arg-type]
+                loop = pipeline.run(
+                    faces,
+                    self.backend,
+                    questions,
+                    writer,
+                    tally=self.tally,
+                    crop=self._crop,
+                    min_face_px=self._min_face_px,
+                    **self._sizes,  # type: ignore[arg-type]
+                )
                 with closing(loop) as progress:
                     for step in progress:
                         yield pipeline.Progress(done + step.done, self.total, self.tally)
@@ -180,10 +195,18 @@ class Application:
             self.backend.close()
 
     def result(self) -> ApplyResult:
-        skipped = len(self._faces) - self.total
         info, asked = self.backend.info, self.tally.faces
-        left = self.total - asked
-        return ApplyResult(self.run_key, self.fields, asked, skipped, self.tally, info.notes, info.usage, left)
+        return ApplyResult(
+            self.run_key,
+            self.fields,
+            asked,
+            len(self._subjects.faces) - self.total,
+            self.tally,
+            info.notes,
+            info.usage,
+            self.total - asked,
+            len(self._subjects.without),
+        )
 
     def _spent(self) -> dict[str, float]:
         """What a model behind an API took for these fields, runs before this one that it goes on from included."""
@@ -197,24 +220,30 @@ class Application:
                 "status": status,
                 "prefix": self.prefix,
                 "fingerprints": self._marks,
-                "outcomes": predictions.outcome_counts(self._target, self.fields),
+                "outcomes": self._subjects.outcomes(self.fields),
                 "coverage": self.tally.coverage(),
-                "faces": len(self._faces),
+                "faces": len(self._subjects.faces),
                 "asked": self.tally.faces,
                 "seconds": round(self.tally.seconds, 3),
                 "model_seconds": round(self.tally.model_seconds, 3),
-                "view": targets.describe(self._target),
+                "view": targets.describe(self._subjects.target),
                 "spent": self._spent(),
+                "small": self.tally.small,
+                "min_face_px": self._min_face_px,
+                **self._framed(),
+                **self._subjects.facts(),
                 **self._sizes,
                 **facts.facts(self.backend.info, self.questions),
             },
         )
 
 
-def fingerprint(info: BackendInfo, card: Card, question: Question) -> str:
-    """Eight hex digits of all that decides an answer: checkpoint, its revision, the question, the way of decoding."""
+def fingerprint(info: BackendInfo, card: Card, question: Question, shown: Mapping[str, Any] | None = None) -> str:
+    """Eight hex digits of all that decides an answer: checkpoint, its revision, the question, the way of decoding, and
+    how faces are ``shown`` that are not whole pictures."""
     checkpoint = card.checkpoint(question.attribute.name)
-    return digest([checkpoint, info.identity.get(checkpoint), question.fingerprint(), info.decode])
+    decided = [checkpoint, info.identity.get(checkpoint), question.fingerprint(), info.decode]
+    return digest([*decided, *([shown] if shown else [])])
 
 
 def card_of(model: str | Backend) -> Card:
@@ -260,6 +289,11 @@ def apply(
     model: str | Backend = "demo",
     attributes: Sequence[str | Attribute] = (),
     *,
+    faces: str | None = None,
+    face_labels: Sequence[str] = (),
+    min_confidence: float | None = None,
+    min_face_px: int | None = None,
+    crop: Crop | None = None,
     prefix: str | None = None,
     prompts: Mapping[str, str] | None = None,
     batch_size: int | None = None,
@@ -284,13 +318,20 @@ def apply(
     registry: Registry | None = None,
     progress: bool = True,
 ) -> ApplyResult:
-    """Predict perceived attributes of the face in every picture and store them as label fields.
+    """Predict perceived attributes of the face in every picture, or of all faces in a field of boxes, and store them.
 
     Args:
-        target: a FiftyOne dataset, view, or ``view.select(ids)``.
+        target: a FiftyOne dataset, view, or ``view.select(ids)``; a view that filters or selects labels leaves out the
+            other faces, and a view of patches (``view.to_patches("faces")``) is asked about these.
         model: a name that ``facevlm models`` lists, ``hf:ID-or-folder``, ``openai:MODEL``, or a
             :class:`~facevlm.backends.Backend`.
         attributes: names such as ``gender`` or ``age5``, or :class:`~facevlm.types.Attribute`; at least one.
+        faces: a field of Detections: every face is cut out of its picture and asked about, and predictions are
+            Detections, too, on the same boxes. By default a picture is of one face as a whole.
+        face_labels: only Detections with one of these labels.
+        min_confidence: only Detections of at least this confidence; those without one pass.
+        min_face_px: faces whose box has a shorter side below this, in pixels, are left out, as ``no_face``.
+        crop: how faces are cut out, by default with a margin of 0.25, square; see :class:`~facevlm.crops.Crop`.
         prefix: predictions go to ``<prefix>_<attribute>``; by default the model's short name.
         prompts: other wordings by attribute name.
         batch_size: pictures per forward pass, by default what fits; halved where memory runs out.
@@ -327,6 +368,9 @@ def apply(
         target,
         model,
         attributes,
+        faces=selected(faces, face_labels, min_confidence),
+        crop=crop,
+        min_face_px=min_face_px,
         prefix=prefix,
         prompts=prompts,
         batch_size=batch_size,
@@ -338,6 +382,18 @@ def apply(
         registry=registry,
     )
     return carry_out(application, confirm=confirm, progress=progress)
+
+
+def selected(faces: str | None, labels: Sequence[str] = (), min_confidence: float | None = None) -> Selection | None:
+    """The faces of a field that are asked about; None for whole pictures, and for all that a view of patches shows.
+
+    Raises :class:`~facevlm.errors.InputError` for a choice of faces without their field.
+    """
+    if faces is not None:
+        return Selection(faces, labels if isinstance(labels, str) else tuple(labels), min_confidence)  # type: ignore[arg-type]
+    if labels or min_confidence is not None:
+        raise InputError("Got face_labels or min_confidence without faces, expected faces= a field of Detections.")
+    return None
 
 
 class Work(Protocol[Result_co]):

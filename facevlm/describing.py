@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL.Image import Image
 
-from facevlm import api, facts, images, pipeline
+from facevlm import api, crops, facts, images, pipeline
 from facevlm.assigning import assign, nobody
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Secrets, Shot
@@ -20,13 +20,12 @@ from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import questions_for
 from facevlm.backends.remote.describe import words
 from facevlm.backends.remote.options import MARKS, SCENE, Mark
+from facevlm.crops import Crop
 from facevlm.errors import InputError
 from facevlm.store import people, predictions, runs, targets
 from facevlm.store.people import PEOPLE, Described, Picture
 from facevlm.types import Attribute, Inquiry, digest
 
-MARGIN = 0.25
-"""Around the crop of a face, as a share of its box."""
 CHUNK = 64
 
 
@@ -272,7 +271,7 @@ def shown(picture: Picture, how: str, max_side: int | None) -> list[Image]:
     boxes = [face.box_xywh_rel for face in picture.faces or () if face.box_xywh_rel is not None]
     if how == "crops":
         whole = images.load(picture.filepath)
-        return [images.crop(whole, images.widened(box, MARGIN)) for box in boxes]
+        return [crops.cut(whole, box, Crop()) for box in boxes]
     whole = images.load(picture.filepath, max_side=max_side)
     return [images.numbered(whole, boxes) if how == "numbers" else whole]
 

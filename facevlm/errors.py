@@ -8,6 +8,7 @@ FacevlmError
 │   ├── LayoutError      a folder that does not hold the data set asked for
 │   └── TaxonomyError    two label sets without a map between them
 ├── ImageError           a picture that cannot be read
+│   └── SmallFaceError   a face below the least size that was asked for
 ├── ModelError           a model that cannot be loaded or run
 └── DatabaseError        FiftyOne's MongoDB is missing or out of reach
 """
@@ -58,6 +59,10 @@ class TaxonomyError(InputError):
 
 class ImageError(FacevlmError):
     """A picture that cannot be read; the face ends as ``failed`` with this text as the reason."""
+
+
+class SmallFaceError(ImageError):
+    """A face that is left out for its size; it ends as ``no_face`` with this text as the reason."""
 
 
 class ModelError(FacevlmError):

@@ -1,4 +1,4 @@
-"""Pictures: opened, turned upright, made RGB, cropped, resized. A picture is read rightly or not at all."""
+"""Pictures: opened, turned upright, made RGB, resized, marked. A picture is read rightly or not at all."""
 
 from __future__ import annotations
 
@@ -34,18 +34,16 @@ SMALLEST_TAG = 12
 
 def load(
     filepath: str,
-    box_xywh_rel: BOX | None = None,
     size_wh: tuple[int, int] | None = None,
     resample: Image.Resampling = Image.Resampling.BICUBIC,
     *,
     max_side: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
-    """An upright RGB picture, 8 bits a channel, cropped to a box and resized if asked.
+    """An upright RGB picture, 8 bits a channel, resized if asked.
 
-    ``box_xywh_rel`` is in shares of the upright picture; ``max_side`` is the most that its longer side may have, in
-    pixels. Raises :class:`~facevlm.errors.ImageError` with the
-    reason for a file that is missing, no picture, damaged, cut short, too large, or of a kind whose values
+    ``max_side`` is the most that its longer side may have, in pixels. Raises :class:`~facevlm.errors.ImageError`
+    with the reason for a file that is missing, no picture, damaged, cut short, too large, or of a kind whose values
     have no defined brightness.
     """
     try:
@@ -64,8 +62,6 @@ def load(
         raise ImageError(f"too large: {error}") from None
     except Exception as error:
         raise ImageError(f"cannot read {os.path.basename(filepath)}: {str(error) or type(error).__name__}") from error
-    if box_xywh_rel is not None:
-        picture = crop(picture, box_xywh_rel)
     if max_side is not None:
         picture = shrunk(picture, max_side)
     if size_wh is not None and picture.size != size_wh:
@@ -137,27 +133,23 @@ def _sixteen_to_eight(picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8
     return eight
 
 
-def crop(picture: Image.Image, box_xywh_rel: BOX) -> Image.Image:
-    """The part of the picture inside the box; what lies outside of the picture is left out.
+def side_px(box_xywh_rel: BOX, width: int, height: int) -> float:
+    """The shorter side of a box in pixels.
 
-    Raises :class:`~facevlm.errors.ImageError` for a box that is not finite or holds no pixel.
+    Raises :class:`~facevlm.errors.ImageError` for a box that is not finite, has no area, or lies outside.
     """
+    x, y, w, h = box_xywh_rel
     if not np.isfinite(box_xywh_rel).all():
-        raise ImageError(f"the box {box_xywh_rel} is not finite")
-    x, y, w, h = box_xywh_rel
-    left, right = (round(min(1.0, max(0.0, v)) * picture.width) for v in (x, x + w))
-    top, bottom = (round(min(1.0, max(0.0, v)) * picture.height) for v in (y, y + h))
-    if right <= left or bottom <= top:
-        raise ImageError(f"the box {box_xywh_rel} holds no pixel of a {picture.width} x {picture.height} picture")
-    return picture.crop((left, top, right, bottom))
+        raise ImageError(f"the box {_shown(box_xywh_rel)} is not finite")
+    if w <= 0 or h <= 0:
+        raise ImageError(f"the box {_shown(box_xywh_rel)} has no area")
+    if x >= 1 or y >= 1 or x + w <= 0 or y + h <= 0:
+        raise ImageError(f"the box {_shown(box_xywh_rel)} lies outside of the picture")
+    return min(w * width, h * height)
 
 
-def widened(box_xywh_rel: BOX, margin_frac: float) -> BOX:
-    """The box with a margin on every side as a share of its own size, kept inside of the picture."""
-    x, y, w, h = box_xywh_rel
-    left, top = max(0.0, x - margin_frac * w), max(0.0, y - margin_frac * h)
-    right, bottom = min(1.0, x + w * (1 + margin_frac)), min(1.0, y + h * (1 + margin_frac))
-    return left, top, right - left, bottom - top
+def _shown(box: BOX) -> str:
+    return f"[{', '.join(f'{v:.4g}' for v in box)}]"
 
 
 def numbered(picture: Image.Image, boxes_xywh_rel: Sequence[BOX]) -> Image.Image:
@@ -166,7 +158,7 @@ def numbered(picture: Image.Image, boxes_xywh_rel: Sequence[BOX]) -> Image.Image
     Raises :class:`~facevlm.errors.ImageError` for a box that is not finite or lies outside of the picture.
     """
     for box in boxes_xywh_rel:
-        crop(picture, box)
+        side_px(box, *picture.size)
     marked, size = picture.copy(), max(SMALLEST_TAG, round(TAG * max(picture.size)))
     draw, font, line = ImageDraw.Draw(marked), ImageFont.load_default(size), max(1, size // 8)
     for number, (x, y, w, h) in enumerate(boxes_xywh_rel, 1):

@@ -48,6 +48,11 @@ def failed(face: Face, question: Question, reason: str) -> Prediction:
     return Prediction(face, question.attribute.name, "failed", reason=reason)
 
 
+def too_small(face: Face, question: Question, reason: str) -> Prediction:
+    """A face that was left out for its size: there is no face here that a model could be asked about."""
+    return Prediction(face, question.attribute.name, "no_face", reason=reason)
+
+
 def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
     name, labels = question.attribute.name, question.attribute.labels
     log_probs = reply.log_probs or ()

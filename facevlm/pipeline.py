@@ -13,14 +13,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from PIL.Image import Image, Resampling
 
-from facevlm import images, parsing
+from facevlm import crops, images, parsing
 from facevlm.backends import Backend, BackendInfo, PictureSpec, Streaming
-from facevlm.errors import ImageError, InputError, ModelError
+from facevlm.crops import Crop
+from facevlm.errors import ImageError, InputError, ModelError, SmallFaceError
 from facevlm.types import Face, Prediction, Question, Reply
 
 Item = TypeVar("Item")
@@ -30,13 +31,16 @@ AHEAD = 3
 HELD_BYTES = 2**30
 """Memory for pictures that wait for their turn with the next checkpoint."""
 USUAL_PIXELS = 1024 * 1024
+AT_ONCE = 64
+"""Most faces that are cut out of one decoded picture before the next is begun: a crowd must not fill the memory."""
 
 
 @dataclass
 class Tally:
-    """What came of a run so far: outcomes per attribute, reasons, seconds, coverage."""
+    """What came of a run so far: outcomes per attribute, reasons, seconds, coverage; ``small`` faces among them."""
 
     faces: int = 0
+    small: int = 0
     seconds: float = 0.0
     model_seconds: float = 0.0
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
@@ -90,19 +94,24 @@ def run(
     chunk_size: int = 256,
     threads: int | None = None,
     tally: Tally | None = None,
+    crop: Crop | None = None,
+    min_face_px: int | None = None,
 ) -> Generator[Progress, None, None]:
     """Ask ``questions`` about every face and write the predictions in chunks of ``chunk_size`` faces.
 
+    Faces with a box are cut out as ``crop`` says; those whose box has a shorter side below ``min_face_px`` pixels are
+    not asked about. Faces of one picture should stand together: it is then decoded once for all of them.
     A generator: it works while it is iterated and yields after every batch, or where the backend streams whenever
     something is ready and at least twice a second. Closing it, or an error in it, writes what was answered so far.
     """
-    check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads)
+    check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads, min_face_px=min_face_px)
+    cutter = _Cutter(backend.info, crop or Crop(), min_face_px)
     tally = tally if tally is not None else Tally()
     before, start = tally.seconds, time.perf_counter()
     rounds = _rounds(questions, backend.info)
     held = batch_size if len(rounds) == 1 else max(batch_size, HELD_BYTES // _bytes_per_picture(backend.info.picture))
     done = 0
-    with Writer(_flat(write), chunk_size) as writer, _Loader(faces, backend.info, batch_size, threads) as loader:
+    with Writer(_flat(write), chunk_size) as writer, _Loader(faces, cutter, batch_size, threads) as loader:
         if isinstance(backend, Streaming):
             for rows in _streamed(backend, questions, loader):
                 tally.seconds = before + time.perf_counter() - start
@@ -146,6 +155,7 @@ def _finish(rows: list[list[Prediction]], tally: Tally, writer: Writer[list[Pred
     for row in rows:
         for prediction in row:
             tally.add(prediction)
+        tally.small += bool(row and row[0].face.small)
     writer.add(rows)
     tally.faces += len(rows)
 
@@ -162,7 +172,7 @@ def _answer(backend: Backend, questions: Sequence[Question], batch: Sequence[Loa
     replies, rows = iter(answers), []
     for face, picture in batch:
         if isinstance(picture, ImageError):
-            rows.append([parsing.failed(face, question, str(picture)) for question in questions])
+            rows.append(_unread(face, questions, picture))
         else:
             rows.append(_row(face, questions, next(replies)))
     return rows
@@ -179,7 +189,7 @@ def _streamed(
         count = 0
         for face, picture in loaded:
             if isinstance(picture, ImageError):
-                unread.append([parsing.failed(face, question, str(picture)) for question in questions])
+                unread.append(_unread(face, questions, picture))
             else:
                 waiting[count] = face
                 count += 1
@@ -193,6 +203,11 @@ def _streamed(
             yield rows
     if unread:
         yield unread
+
+
+def _unread(face: Face, questions: Sequence[Question], error: ImageError) -> list[Prediction]:
+    made = parsing.too_small if isinstance(error, SmallFaceError) else parsing.failed
+    return [made(face, question, str(error)) for question in questions]
 
 
 def _row(face: Face, questions: Sequence[Question], replies: Sequence[Reply]) -> list[Prediction]:
@@ -210,11 +225,8 @@ def _batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
 class _Loader:
     """Pictures in order, decoded by threads a few batches ahead; an unreadable one comes as its error."""
 
-    def __init__(self, faces: Sequence[Face], info: BackendInfo, batch_size: int, threads: int | None) -> None:
-        self._faces, self._ahead, self._max_side = faces, AHEAD * batch_size, info.max_side
-        spec = info.picture
-        self._size = (spec.width, spec.height) if spec else None
-        self._resample = spec.resample if spec else Resampling.BICUBIC
+    def __init__(self, faces: Sequence[Face], cutter: _Cutter, batch_size: int, threads: int | None) -> None:
+        self._faces, self._ahead, self._cutter = faces, AHEAD * batch_size, cutter
         self._pool = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-load")
 
     def __enter__(self) -> _Loader:
@@ -224,20 +236,58 @@ class _Loader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Loaded]:
-        waiting: deque[Future[Loaded]] = deque()
-        for face in self._faces:
-            waiting.append(self._pool.submit(self._load, face))
-            if len(waiting) >= self._ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        waiting: deque[tuple[int, Future[list[Loaded]]]] = deque()
+        queued = 0
+        for together in _by_picture(self._faces):
+            waiting.append((len(together), self._pool.submit(self._cutter, together)))
+            queued += len(together)
+            while queued >= self._ahead:
+                count, oldest = waiting.popleft()
+                queued -= count
+                yield from oldest.result()
+        for _, rest in waiting:
+            yield from rest.result()
 
-    def _load(self, face: Face) -> Loaded:
+
+def _by_picture(faces: Sequence[Face]) -> Iterator[list[Face]]:
+    """Faces that stand together and are of one picture, ``AT_ONCE`` at most."""
+    for _, group in itertools.groupby(faces, key=lambda face: (face.filepath, face.box_xywh_rel is None)):
+        while together := list(itertools.islice(group, AT_ONCE)):
+            yield together
+
+
+class _Cutter:
+    """The faces of one picture, cut out of it as a model takes them; the picture is decoded once."""
+
+    def __init__(self, info: BackendInfo, crop: Crop, min_face_px: int | None) -> None:
+        spec = info.picture
+        self._size = (spec.width, spec.height) if spec else None
+        self._resample = spec.resample if spec else Resampling.BICUBIC
+        self._max_side, self._crop, self._least = info.max_side, crop, min_face_px
+
+    def __call__(self, faces: Sequence[Face]) -> list[Loaded]:
         try:
-            picture = images.load(face.filepath, face.box_xywh_rel, self._size, self._resample, max_side=self._max_side)
-            return face, picture
+            if faces[0].box_xywh_rel is None:
+                size, resample, side = self._size, self._resample, self._max_side
+                whole = images.load(faces[0].filepath, size, resample, max_side=side)
+                return [(face, whole) for face in faces]
+            picture = images.load(faces[0].filepath)
+        except ImageError as error:
+            return [(face, error) for face in faces]
+        return [self._cut(picture, face, face.box_xywh_rel) for face in faces if face.box_xywh_rel is not None]
+
+    def _cut(self, picture: Image, face: Face, box: images.BOX) -> Loaded:
+        try:
+            face = replace(face, side_px=images.side_px(box, picture.width, picture.height))
+            self._check_size(face)
+            cut = crops.cut(picture, box, self._crop, face.eyes_xy_rel, self._size, self._resample)
+            return face, cut if self._max_side is None else images.shrunk(cut, self._max_side)
         except ImageError as error:
             return face, error
+
+    def _check_size(self, face: Face) -> None:
+        if self._least is not None and face.side_px is not None and face.side_px < self._least:
+            raise SmallFaceError(f"small: the face has less than min_face_px={self._least} pixels")
 
 
 class Writer(Generic[Item]):

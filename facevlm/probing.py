@@ -20,6 +20,7 @@ from facevlm.attributes import Registry, fold
 from facevlm.backends import Backend, BackendInfo, Hosted, Options, Speaker
 from facevlm.backends.cards import questions_for
 from facevlm.store import targets
+from facevlm.store.subjects import Pictures
 from facevlm.types import Attribute, Prediction, Question
 
 
@@ -108,7 +109,7 @@ def probe(
     chosen = resolve_attributes(attributes, card, registry)
     backend = backend_of(model, options or Options(), chosen)
     questions = questions_for(card, chosen, prompts, joint=False)
-    every = targets.faces(target)
+    every = Pictures(target).faces
     drawn = random.Random(seed).sample(every, min(faces, len(every)))
     if isinstance(backend, Hosted):
         announce(backend.briefing(len(drawn), questions))

@@ -12,6 +12,9 @@ from typing import Literal
 Outcome = Literal["ok", "refused", "unparsed", "no_face", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "refused", "unparsed", "no_face", "failed")
 Kind = Literal["nominal", "ordinal"]
+SMALL_PX = 32
+"""A face whose box has a shorter side than this, in pixels, is flagged: it is shown to a model at several times its
+size."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,22 @@ class Attribute:
 class Face:
     """A reference to one face: cheap, picklable, no pixels.
 
-    ``box_xywh_rel`` is x, y, width, height as shares of the picture, or None for the whole picture.
+    ``box_xywh_rel`` is x, y, width, height as shares of the picture, or None for the whole picture; ``eyes_xy_rel``
+    are the person's right and left eye, where they are known. ``side_px`` is the shorter side of the box in pixels,
+    known once the picture was opened.
     """
 
     sample_id: str
     filepath: str
     box_xywh_rel: tuple[float, float, float, float] | None = None
     label_id: str | None = None
+    eyes_xy_rel: tuple[tuple[float, float], tuple[float, float]] | None = None
+    side_px: float | None = None
+
+    @property
+    def small(self) -> bool | None:
+        """Whether the face is smaller than ``SMALL_PX``; None where its size is not known."""
+        return None if self.side_px is None else self.side_px < SMALL_PX
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from fiftyone.operators import types
 from facevlm import api
 from facevlm import attributes as registry
 from facevlm.backends import DECODES, Options, cards
-from facevlm.store import predictions, targets
+from facevlm.store import predictions, subjects, targets
 from facevlm.types import OUTCOMES, Attribute
 
-from . import _forms, _remote
+from . import _faces, _forms, _remote
 
 NAME = "apply_vlm_face_attributes"
 LABEL = "Apply VLM face attributes"
@@ -41,19 +41,22 @@ class ApplyVlmFaceAttributes(foo.Operator):
         card = _model_inputs(ctx, inputs)
         if card is not None:
             _attribute_inputs(ctx, inputs, card)
+            _faces.inputs(ctx, inputs)
             _storage_inputs(ctx, inputs, card)
             if card.hosted and (_ticked(ctx) or ctx.params.get("own")):
-                _remote.cost(
-                    ctx, inputs, card.name, lambda: api.resolve_attributes(_asked(ctx)), len(ctx.target_view())
-                )
+                _remote.cost(ctx, inputs, card.name, lambda: api.resolve_attributes(_asked(ctx)), _faces.count(ctx))
         return types.Property(inputs, view=types.View(label=LABEL))
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
+        target = _faces.target(ctx)
         application = api.Application(
-            ctx.target_view(),
+            target,
             _model_name(ctx),
             _asked(ctx),
+            faces=_faces.selection(ctx, target),
+            crop=_faces.crop(ctx),
+            min_face_px=ctx.params.get("min_face_px"),
             prefix=ctx.params.get("prefix") or None,
             batch_size=ctx.params.get("batch_size"),
             overwrite=ctx.params.get("mode") == OVERWRITE,
@@ -73,7 +76,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
         finally:
             steps.close()
         yield ctx.ops.reload_dataset()
-        active = [*ctx.active_fields, *application.fields.values()]
+        active = [*ctx.active_fields, *application.shown]
         yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
         yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(application.result())})
 
@@ -174,8 +177,7 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     prefix = inputs.str(
         "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default
     )
-    target = ctx.target_view()
-    _forms.attempt(prefix, lambda: _check_storage(ctx, target, ctx.params.get("prefix") or default))
+    _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
     size = inputs.int(
         "batch_size", label="Batch size", description="Pictures per forward pass; by default what fits", min=1
     )
@@ -186,10 +188,12 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     inputs.enum("mode", list(modes), view=view, label="Existing predictions", default=RESUME)
 
 
-def _check_storage(ctx: foo.ExecutionContext, target: targets.Collection, prefix: str) -> None:
-    targets.check(target)
+def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
+    target = _faces.target(ctx)
+    targets.check(target, patches=True)
     names = _ticked(ctx) or ["attribute"]
-    predictions.check_fields(target, [predictions.field_name(prefix, name) for name in names])
+    kind = subjects.Pictures if _faces.selection(ctx, target) is None else subjects.Boxes
+    kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
 
 
 def _outputs() -> Any:

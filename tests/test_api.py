@@ -378,8 +378,9 @@ def test_targets_that_cannot_be_labelled(dataset: fo.Dataset, dataset_name: str)
     dataset.add_sample(
         fo.Sample(filepath="/x/y.png", boxes=fo.Detections(detections=[fo.Detection(bounding_box=[0, 0, 1, 1])]))
     )
+    dataset.evaluate_detections("boxes", gt_field="boxes", eval_key="boxes")
     with pytest.raises(TargetError, match="view of patches"):
-        run(dataset.to_patches("boxes"), backend())
+        run(dataset.to_evaluation_patches("boxes"), backend())
     grouped = fo.Dataset()
     grouped.add_group_field("group", default="left")
     grouped.add_sample(fo.Sample(filepath="/x/l.png", group=fo.Group().element("left")))

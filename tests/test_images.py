@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, features
 
@@ -391,74 +389,6 @@ def test_the_largest_picture_can_be_set(tmp_path: Path) -> None:
         images.load(str(path), max_pixels=34)
 
 
-# Crops
-
-
-@pytest.mark.parametrize(
-    ("box", "rows", "columns"),
-    [
-        ((0, 0, 1, 1), slice(0, 5), slice(0, 7)),
-        ((1 / 7, 0.2, 3 / 7, 0.6), slice(1, 4), slice(1, 4)),
-        ((-0.5, -2, 0.5 + 2 / 7, 2.4), slice(0, 2), slice(0, 2)),
-        ((5 / 7, 0.8, 9, 1e9), slice(4, 5), slice(5, 7)),
-        ((-1e308, -1e308, 1.5e308, 1.5e308), slice(0, 5), slice(0, 7)),
-    ],
-)
-def test_a_crop_is_the_part_of_the_picture_in_the_box(
-    box: images.BOX, rows: slice, columns: slice, tmp_path: Path
-) -> None:
-    path = save(PHOTO, tmp_path / "a.png")
-    assert np.array_equal(images.load(str(path), box), PHOTO[rows, columns])
-
-
-def test_a_box_is_of_the_upright_picture(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    path = save(STORED[6], tmp_path / "a.png", exif=exif)
-    assert np.array_equal(images.load(str(path), (1 / 7, 0.2, 3 / 7, 0.6)), PHOTO[1:4, 1:4])
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("position", range(4))
-def test_a_box_that_is_not_finite_is_refused(bad: float, position: int) -> None:
-    box = [0.1, 0.1, 0.5, 0.5]
-    box[position] = bad
-    with pytest.raises(ImageError, match="is not finite"):
-        images.crop(Image.fromarray(PHOTO), (box[0], box[1], box[2], box[3]))
-
-
-@pytest.mark.parametrize(
-    "box",
-    [
-        (0.5, 0.5, 0, 0.3),
-        (0.5, 0.5, 0.3, 0),
-        (0.5, 0.5, -0.3, 0.3),
-        (1, 0, 0.5, 1),
-        (-0.5, 0, 0.5, 1),
-        (3, 3, 1, 1),
-        (0.2, 0.2, 1e-9, 1e-9),
-    ],
-)
-def test_a_box_without_a_pixel_is_refused(box: images.BOX) -> None:
-    with pytest.raises(ImageError, match="holds no pixel of a 7 x 5 picture"):
-        images.crop(Image.fromarray(PHOTO), box)
-
-
-@given(st.tuples(*[st.floats() | st.floats(-0.5, 1.5)] * 4), st.integers(1, 40), st.integers(1, 40))
-@settings(deadline=None, max_examples=60)
-def test_any_box_gives_pixels_of_the_picture_or_an_image_error(box: images.BOX, width: int, height: int) -> None:
-    picture = Image.new("RGB", (width, height))
-    try:
-        part = images.crop(picture, box)
-    except ImageError:
-        return
-    assert 1 <= part.width <= width
-    assert 1 <= part.height <= height
-    assert all(math.isfinite(v) for v in box)
-    assert box[2] > 0
-    assert box[3] > 0
-
-
 # Sizes
 
 
@@ -468,13 +398,6 @@ def test_a_picture_is_resized_as_asked(tmp_path: Path) -> None:
     assert nearest[..., 0].tolist() == [[0, 0, 255, 255]] * 2
     smooth = np.asarray(images.load(str(path), size_wh=(4, 2), resample=Image.Resampling.BILINEAR))
     assert smooth[..., 0].tolist() == [[0, 64, 191, 255]] * 2
-
-
-def test_a_crop_is_taken_before_the_resizing(tmp_path: Path) -> None:
-    path = save(np.array([[0, 255]], dtype=np.uint8), tmp_path / "a.png")
-    part = np.asarray(images.load(str(path), (0.5, 0, 0.5, 1), (3, 3)))
-    assert part.shape == (3, 3, 3)
-    assert part.min() == 255
 
 
 def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
@@ -493,11 +416,6 @@ def test_numbers_are_drawn_on_the_faces_and_nowhere_else() -> None:
     assert marked.getpixel((60, 110)) == (90, 90, 90)
     assert changed[60:80, 40:60].any()
     assert changed[100:116, 240:256].any()
-
-
-def test_a_margin_stays_in_the_picture() -> None:
-    assert images.widened((0.4, 0.4, 0.2, 0.2), 0.5) == pytest.approx((0.3, 0.3, 0.4, 0.4))
-    assert images.widened((0.0, 0.9, 0.2, 0.1), 0.5) == pytest.approx((0.0, 0.85, 0.3, 0.15))
 
 
 def test_a_number_stays_in_the_picture_and_a_box_outside_is_refused() -> None:

@@ -134,7 +134,7 @@ def test_unreadable_pictures_fail_with_a_reason_and_the_rest_go_on(faces: list[F
     assert bad == {
         "1": ("failed", None, "file not found: 1.png"),
         "4": ("failed", None, "not a picture, or of an unknown format: 4.png"),
-        "7": ("failed", None, "the box (2.0, 2.0, 1.0, 1.0) holds no pixel of a 8 x 15 picture"),
+        "7": ("failed", None, "the box [2, 2, 1, 1] lies outside of the picture"),
     }
     assert {p.face.sample_id: p.label for p in sink.all if p.outcome == "ok"} == {
         str(k): AGE.labels[k] for k in (0, 2, 3, 5, 6, 8)

@@ -14,7 +14,7 @@ import fiftyone as fo
 
 from facevlm.errors import FieldError, InputError
 from facevlm.store import predictions
-from facevlm.store.predictions import EXTRA
+from facevlm.store.predictions import ON_FACE
 from facevlm.store.rows import FACE, ON_FACES, detections_fields
 from facevlm.store.targets import Collection, check
 from facevlm.types import Face, Outcome, Prediction
@@ -22,7 +22,6 @@ from facevlm.types import Face, Outcome, Prediction
 PEOPLE, LABEL = "people", "person"
 OWN = {PEOPLE, "box", "number"}
 """Names that an answer about people has for itself."""
-ON_FACE = EXTRA | {FACE: fo.StringField, "logits": fo.VectorField}
 ON_PERSON = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField, FACE: fo.StringField}
 ON_PICTURE = {
     "outcome": fo.StringField,

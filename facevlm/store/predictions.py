@@ -7,7 +7,7 @@ probabilities over the labels in their order), and ``outcome``, ``reason``, ``co
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
@@ -24,6 +24,10 @@ EXTRA = {
     "text": fo.StringField,
     "run": fo.StringField,
 }
+ON_FACE = EXTRA | {"face": fo.StringField, "logits": fo.VectorField, "small": fo.BooleanField}
+"""The same of Detections, which stand for faces: ``face`` is the id of the Detection that was asked about, ``small``
+whether its shorter side is below ``SMALL_PX``."""
+Write = Callable[[Sequence[Prediction]], None]
 
 
 def field_name(prefix: str, attribute: str) -> str:
@@ -44,10 +48,14 @@ def check_fields(target: Collection, fields: Sequence[str], kind: type[fo.Label]
     schema = target._dataset.get_field_schema()
     for name in fields:
         if name in schema and not _is_ours(target, name, kind):
+            other = next((said for k, said in ABOUT.items() if k is not kind and _is_ours(target, name, k)), None)
+            got = f"holds predictions about {other}" if other else "was not written by facevlm"
             raise FieldError(
-                f"Field '{name}' is already there and was not written by facevlm. Choose another field prefix; "
-                "your field is left as it is."
+                f"Field '{name}' is already there and {got}. Choose another field prefix; your field is left as it is."
             )
+
+
+ABOUT = {fo.Classification: "whole pictures", fo.Detections: "faces"}
 
 
 def _is_ours(target: Collection, name: str, kind: type[fo.Label]) -> bool:
@@ -105,24 +113,22 @@ def declare_parts(dataset: fo.Dataset, root: str, parts: Mapping[str, type[fo.Fi
             dataset.add_sample_field(f"{root}.{part}", kind)
 
 
-def pending(
-    target: Collection, faces: Sequence[Face], fields: Mapping[str, str], stamps: Mapping[str, str]
+State = tuple[str | None, str | None]
+"""Outcome and run stamp of what is stored about one face; None where nothing is."""
+
+
+def lacking(
+    faces: Sequence[Face], states: Mapping[str, Sequence[State]], stamps: Mapping[str, str]
 ) -> dict[tuple[str, ...], list[Face]]:
-    """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these."""
-    there = target._dataset.get_field_schema()
-    lacking: list[list[str]] = [[] for _ in faces]
-    for attribute, name in fields.items():
-        if name in there:
-            outcomes, runs = target.values([f"{name}.outcome", f"{name}.run"])
-        else:
-            outcomes = runs = [None] * len(faces)
-        for missing, outcome, run in zip(lacking, outcomes, runs, strict=True):
-            if outcome != "ok" or run != stamps[attribute]:
-                missing.append(attribute)
+    """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these.
+
+    ``states`` has what is stored of every attribute, a state per face.
+    """
     groups: dict[tuple[str, ...], list[Face]] = defaultdict(list)
-    for face, missing in zip(faces, lacking, strict=True):
+    for face, *row in zip(faces, *states.values(), strict=True):
+        missing = tuple(a for a, state in zip(states, row, strict=True) if state != ("ok", stamps[a]))
         if missing:
-            groups[tuple(missing)].append(face)
+            groups[missing].append(face)
     return dict(groups)
 
 
@@ -148,7 +154,7 @@ def to_detection(prediction: Prediction, stamp: str | None = None) -> fo.Detecti
     face, parts = prediction.face, _parts(prediction, stamp)
     # Detections have no logits of FiftyOne's own: an array is stored as those of Classifications are.
     parts["logits"] = None if prediction.log_probs is None else np.array(prediction.log_probs)
-    return fo.Detection(bounding_box=list(face.box_xywh_rel or ()), face=face.label_id, **parts)
+    return fo.Detection(bounding_box=list(face.box_xywh_rel or ()), face=face.label_id, small=face.small, **parts)
 
 
 def _parts(prediction: Prediction, stamp: str | None) -> dict[str, Any]:
@@ -165,7 +171,7 @@ def _parts(prediction: Prediction, stamp: str | None) -> dict[str, Any]:
 
 
 class Writer:
-    """Writes chunks of predictions to the fields of a dataset; every chunk is safe once written."""
+    """Writes chunks of predictions about whole pictures to the fields of a dataset."""
 
     def __init__(self, dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:
         self._dataset, self._fields, self._stamps = dataset, fields, stamps

@@ -10,13 +10,15 @@ import fiftyone.core.media as fom
 from fiftyone.core.collections import SampleCollection
 
 from facevlm.errors import FieldError, TargetError
-from facevlm.types import Face
 
 Collection: TypeAlias = SampleCollection
 
 
-def check(target: Collection) -> None:
-    """Raise :class:`~facevlm.errors.TargetError` unless the target holds pictures, at least one."""
+def check(target: Collection, *, patches: bool = False) -> None:
+    """Raise :class:`~facevlm.errors.TargetError` unless the target holds pictures, at least one.
+
+    ``patches`` lets views of the patches of one field pass, too.
+    """
     if not isinstance(target, fo.core.collections.SampleCollection):
         raise TargetError(
             f"Got a target of type {type(target).__name__}, expected a FiftyOne dataset or view. "
@@ -34,11 +36,19 @@ def check(target: Collection) -> None:
             f"Dataset '{name}' holds media of type '{target.media_type}', expected images. "
             "For a video dataset, make pictures of its frames first: dataset.to_frames(sample_frames=True)."
         )
+    if patches and patches_field(target) is not None:
+        return
     if getattr(target, "_is_patches", False) or getattr(target, "_is_frames", False):
         raise TargetError(
-            f"Got a view of patches or frames of dataset '{name}', expected whole pictures. "
-            "Export the patches as pictures, or choose the dataset itself."
+            f"Got a view of patches or frames of dataset '{name}', expected "
+            f"{'pictures or the patches of one field' if patches else 'whole pictures'}. "
+            "Choose the dataset itself, or a view of its pictures."
         )
+
+
+def patches_field(target: Collection) -> str | None:
+    """The field whose Detections a view of patches shows; None for any other view."""
+    return str(target._label_fields[0]) if type(target) is fo.core.patches.PatchesView else None
 
 
 def view_name(target: Collection) -> str | None:
@@ -48,14 +58,8 @@ def view_name(target: Collection) -> str | None:
 
 def describe(target: Collection) -> str:
     """The stages of a view as JSON text for a run record: MongoDB's mapper would take their class names for its own."""
-    return json.dumps([stage._serialize() for stage in getattr(target, "_stages", ())], default=str)
-
-
-def faces(target: Collection) -> list[Face]:
-    """One face per sample: the whole picture."""
-    check(target)
-    ids, paths = target.values(["id", "filepath"])
-    return [Face(sample_id, path) for sample_id, path in zip(ids, paths, strict=True)]
+    stages = target._all_stages if patches_field(target) else getattr(target, "_stages", ())
+    return json.dumps([stage._serialize() for stage in stages], default=str)
 
 
 def document_of(field: fo.Field | None) -> type | None:

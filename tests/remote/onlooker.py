@@ -16,7 +16,8 @@ import fiftyone as fo
 import numpy as np
 from PIL import Image
 
-from facevlm import images
+from facevlm import crops
+from facevlm.crops import Crop
 from tests.remote.server import Act, Request, completion, obedient
 from tests.store import on_faces
 
@@ -46,7 +47,7 @@ class Onlooker:
         wholes = [Image.open(s.filepath).convert("RGB") for s in self.pictures]
         self._wholes = [small(whole) for whole in wholes]
         self._known = [(w, d) for w, s in zip(wholes, self.pictures, strict=True) for d in s.faces.detections]
-        self._crops = [small(images.crop(w, images.widened(d.bounding_box, 0.25))) for w, d in self._known]
+        self._crops = [small(crops.cut(w, d.bounding_box, Crop())) for w, d in self._known]
 
     @classmethod
     def of(cls, dataset: fo.Dataset, names: Sequence[str]) -> Onlooker:

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import fiftyone as fo
 from PIL import Image
 
-from facevlm import api, images, parsing
+from facevlm import api, crops, parsing
 from facevlm.backends import Options, open_backend
 from facevlm.backends.cards import find, questions_for
+from facevlm.crops import Crop
 from facevlm.store import predictions, runs
 from facevlm.types import Face, Prediction
 
-GAP = 0.25
-"""Margin around a face, as a share of its box."""
+MARGIN = 0.125
+"""Around a face, as a share of its box."""
 
 
 def answers(dataset: fo.Dataset, names: Sequence[str]) -> dict[str, dict[str, Prediction]]:
@@ -25,18 +26,13 @@ def answers(dataset: fo.Dataset, names: Sequence[str]) -> dict[str, dict[str, Pr
     for sample in dataset:
         picture = Image.open(sample.filepath).convert("RGB")
         faces = sample.faces.detections
-        replies = backend.answer([images.crop(picture, _wider(d.bounding_box)) for d in faces], questions)
+        shown = [crops.cut(picture, d.bounding_box, Crop(margin=MARGIN)) for d in faces]
+        replies = backend.answer(shown, questions)
         for face, row in zip(faces, replies, strict=True):
             for question, reply in zip(questions, row, strict=True):
                 about = Face(sample.id, sample.filepath, tuple(face.bounding_box), face.id)
                 said[question.attribute.name][face.id] = parsing.predict(about, question, reply)
     return said
-
-
-def _wider(box: Sequence[float]) -> tuple[float, float, float, float]:
-    x, y, w, h = box
-    left, top = max(0.0, x - GAP * w / 2), max(0.0, y - GAP * h / 2)
-    return left, top, min(1 - left, w * (1 + GAP)), min(1 - top, h * (1 + GAP))
 
 
 def store(dataset: fo.Dataset, prefix: str, said: dict[str, dict[str, Prediction]], *, by_id: bool = True) -> None:

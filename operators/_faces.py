@@ -1,0 +1,109 @@
+"""The part of the form about what is asked about: whole pictures, or the faces in a field of boxes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from facevlm import api
+from facevlm.crops import Crop
+from facevlm.store import subjects, targets
+from facevlm.store.rows import detections_fields
+from facevlm.store.subjects import Selection
+
+from . import _forms
+
+WHOLE = "whole"
+USUAL = "faces"
+"""Boxes in a field of this name are taken for faces unless the form says otherwise."""
+
+
+def target(ctx: foo.ExecutionContext) -> targets.Collection:
+    """The pictures or patches of the view, those that are selected, or only the selected faces of them."""
+    found = ctx.target_view()
+    if not ctx.params.get("selected_faces") or not ctx.selected_labels:
+        return found
+    return found.select_labels(labels=ctx.selected_labels, fields=_about(ctx, found))
+
+
+def selection(ctx: foo.ExecutionContext, found: targets.Collection) -> Selection | None:
+    """The faces that the form chooses; None for whole pictures.
+
+    Raises :class:`~facevlm.errors.InputError` for what cannot be.
+    """
+    field = _about(ctx, found)
+    if field == WHOLE:
+        return None
+    return api.selected(field, ctx.params.get("face_labels") or (), ctx.params.get("face_confidence"))
+
+
+def crop(ctx: foo.ExecutionContext) -> Crop:
+    """How faces are cut out.
+
+    Raises :class:`~facevlm.errors.InputError` for what cannot be.
+    """
+    margin = ctx.params.get("margin")
+    return Crop(margin=Crop().margin if margin is None else margin, align=bool(ctx.params.get("align")))
+
+
+def count(ctx: foo.ExecutionContext) -> int:
+    """How many faces the form is about."""
+    found = target(ctx)
+    return subjects.count(found, selection(ctx, found))
+
+
+def inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    """Which faces, and how they are cut out."""
+    found = ctx.target_view()
+    shown = targets.patches_field(found)
+    fields = [shown] if shown else detections_fields(found._root_dataset)
+    if not fields:
+        return
+    inputs.view("subject", types.Header(label="Faces", description="What to ask about", divider=True))
+    whole = {} if shown else {WHOLE: "Whole pictures, each of one person"}
+    options = whole | {name: f"Every box in '{name}'" for name in fields}
+    about = _forms.dropdown(inputs, "about", options, label="About", default=_about(ctx, found))
+    if _about(ctx, found) == WHOLE:
+        return
+    if ctx.selected_labels:
+        inputs.bool("selected_faces", label=f"Only the {len(ctx.selected_labels):,} selected labels", default=False)
+    inputs.bool("framing", label="Which boxes, and how they are cut out", default=False)
+    if ctx.params.get("framing"):
+        _framing(ctx, inputs)
+    number = _forms.attempt(about, lambda: count(ctx))
+    if number == 0:
+        about.invalid, about.error_message = True, "No box is left to ask about: choose others, or a wider view."
+    elif number is not None:
+        _forms.notice(inputs, "boxes", f"{number:,} faces.")
+
+
+def _framing(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    inputs.list(
+        "face_labels",
+        types.String(),
+        label="Labels of boxes",
+        description="Empty: all",
+        view=types.AutocompleteView(),
+        required=False,
+    )
+    inputs.float("face_confidence", label="Least confidence of boxes", description="Empty: any", min=0, max=1)
+    inputs.int("min_face_px", label="Least size in pixels", description="Smaller faces are left out, as no_face", min=1)
+    margin = inputs.float(
+        "margin",
+        label="Margin",
+        description="Around the box, as a share of its size: 0.25, or 1.25 for the whole head and shoulders",
+        default=Crop().margin,
+    )
+    _forms.attempt(margin, lambda: crop(ctx))
+    inputs.bool("align", label="Turn faces so that the eyes are level", description="Needs landmarks", default=False)
+
+
+def _about(ctx: foo.ExecutionContext, found: targets.Collection) -> str:
+    """The field of boxes that is chosen, or ``WHOLE``."""
+    shown = targets.patches_field(found)
+    if shown is not None:
+        return shown
+    usual = USUAL if USUAL in detections_fields(found._root_dataset) else WHOLE
+    return str(ctx.params.get("about") or usual)
