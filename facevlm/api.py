@@ -91,8 +91,8 @@ class Application:
         self._sizes = {"batch_size": batch_size, "chunk_size": chunk_size, "threads": threads}
         pipeline.check_sizes(**self._sizes, min_face_px=min_face_px)
         self._subjects = subjects(target, faces)
-        self._crop, self._min_face_px = crop or Crop(), min_face_px
         card = card_of(model)
+        self._crop, self._min_face_px = crop or usual_crop(card), min_face_px
         chosen = resolve_attributes(attributes, card, registry)
         if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
@@ -230,7 +230,7 @@ class Application:
                 "spent": self._spent(),
                 "small": self.tally.small,
                 "min_face_px": self._min_face_px,
-                **self._framed(),
+                "crop": self._framed().get("crop"),
                 **self._subjects.facts(),
                 **self._sizes,
                 **facts.facts(self.backend.info, self.questions),
@@ -251,6 +251,11 @@ def card_of(model: str | Backend) -> Card:
     if isinstance(model, str):
         return find(model)
     return Card(model.info.model, {ANY: model.info.model}, prompt="{question}")
+
+
+def usual_crop(card: Card) -> Crop:
+    """How faces are cut out for a model: with the margin at which it was tuned, or else FairFace's."""
+    return Crop() if card.margin is None else Crop(margin=card.margin)
 
 
 def backend_of(
@@ -331,7 +336,8 @@ def apply(
         face_labels: only Detections with one of these labels.
         min_confidence: only Detections of at least this confidence; those without one pass.
         min_face_px: faces whose box has a shorter side below this, in pixels, are left out, as ``no_face``.
-        crop: how faces are cut out, by default with a margin of 0.25, square; see :class:`~facevlm.crops.Crop`.
+        crop: how faces are cut out, by default square, with the margin at which the model was tuned or else 0.25; see
+            :class:`~facevlm.crops.Crop`.
         prefix: predictions go to ``<prefix>_<attribute>``; by default the model's short name.
         prompts: other wordings by attribute name.
         batch_size: pictures per forward pass, by default what fits; halved where memory runs out.

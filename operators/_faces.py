@@ -39,13 +39,13 @@ def selection(ctx: foo.ExecutionContext, found: targets.Collection) -> Selection
     return api.selected(field, ctx.params.get("face_labels") or (), ctx.params.get("face_confidence"))
 
 
-def crop(ctx: foo.ExecutionContext) -> Crop:
+def crop(ctx: foo.ExecutionContext, usual: Crop) -> Crop:
     """How faces are cut out.
 
     Raises :class:`~facevlm.errors.InputError` for what cannot be.
     """
     margin = ctx.params.get("margin")
-    return Crop(margin=Crop().margin if margin is None else margin, align=bool(ctx.params.get("align")))
+    return Crop(margin=usual.margin if margin is None else margin, align=bool(ctx.params.get("align")))
 
 
 def count(ctx: foo.ExecutionContext) -> int:
@@ -54,7 +54,7 @@ def count(ctx: foo.ExecutionContext) -> int:
     return subjects.count(found, selection(ctx, found))
 
 
-def inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
+def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     """Which faces, and how they are cut out."""
     found = ctx.target_view()
     shown = targets.patches_field(found)
@@ -71,7 +71,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
         inputs.bool("selected_faces", label=f"Only the {len(ctx.selected_labels):,} selected labels", default=False)
     inputs.bool("framing", label="Which boxes, and how they are cut out", default=False)
     if ctx.params.get("framing"):
-        _framing(ctx, inputs)
+        _framing(ctx, inputs, usual)
     number = _forms.attempt(about, lambda: count(ctx))
     if number == 0:
         about.invalid, about.error_message = True, "No box is left to ask about: choose others, or a wider view."
@@ -79,7 +79,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
         _forms.notice(inputs, "boxes", f"{number:,} faces.")
 
 
-def _framing(ctx: foo.ExecutionContext, inputs: Any) -> None:
+def _framing(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     inputs.list(
         "face_labels",
         types.String(),
@@ -94,9 +94,9 @@ def _framing(ctx: foo.ExecutionContext, inputs: Any) -> None:
         "margin",
         label="Margin",
         description="Around the box, as a share of its size: 0.25, or 1.25 for the whole head and shoulders",
-        default=Crop().margin,
+        default=usual.margin,
     )
-    _forms.attempt(margin, lambda: crop(ctx))
+    _forms.attempt(margin, lambda: crop(ctx, usual))
     inputs.bool("align", label="Turn faces so that the eyes are level", description="Needs landmarks", default=False)
 
 

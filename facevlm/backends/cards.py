@@ -42,7 +42,8 @@ class Card:
     words of ``prompt`` with the fields ``{question}`` and ``{labels}``, else in those of the model's family.
     ``forms`` gives the exact answer strings per attribute and label. ``images`` are options for the image processor.
     ``parameters`` are those of one checkpoint, ``download`` is the size of its weight files in GB. A ``hosted`` model
-    is asked through an API and has no weights.
+    is asked through an API and has no weights. ``margin`` is that around a face, as a share of its box, at which the
+    model was tuned, None where that is not known.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Card:
     download: float = 0.0
     source: str = ""
     hosted: bool = False
+    margin: float | None = None
 
     def checkpoint(self, attribute: str) -> str:
         """Hub id or folder of the checkpoint that answers an attribute."""

@@ -50,7 +50,7 @@ class Summary:
         answers = {f"a{k}": _answer(field) for k, field in enumerate(self._fields.values())}
         parts: dict[str, Expression] = {}
         for k, attribute in enumerate(self._fields):
-            parts |= {attribute: f"$$a{k}.label", f"{attribute}{CONFIDENCE}": f"$$a{k}.confidence"}
+            parts |= {attribute: _or_null(f"$$a{k}.label"), f"{attribute}{CONFIDENCE}": _or_null(f"$$a{k}.confidence")}
         detection = {
             "_id": "$$f._id",
             "_cls": "Detection",
@@ -73,12 +73,17 @@ def _answer(field: str) -> Expression:
     return {"$ifNull": [found, None]}
 
 
+def _or_null(value: str) -> Expression:
+    """A field that is missing would leave out its key, and FiftyOne expects every declared one."""
+    return {"$ifNull": [value, None]}
+
+
 def _is_there(answer: str) -> Expression:
-    return {"$ne": [{"$ifNull": [f"$${answer}.outcome", None]}, None]}
+    return {"$ne": [_or_null(f"$${answer}.outcome"), None]}
 
 
 def _present(values: list[Expression]) -> Expression:
-    return {"$filter": {"input": values, "cond": {"$ne": [{"$ifNull": ["$$this", None]}, None]}}}
+    return {"$filter": {"input": values, "cond": {"$ne": [_or_null("$$this"), None]}}}
 
 
 def _text(answers: list[str]) -> Expression:
