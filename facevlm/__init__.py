@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from facevlm.backends import open_backend as open_backend
     from facevlm.checking import check as check
     from facevlm.comparing import compare as compare
+    from facevlm.crops import Crop as Crop
     from facevlm.describing import describe as describe
+    from facevlm.detecting import detect as detect
     from facevlm.evaluating import evaluate as evaluate
     from facevlm.probing import probe as probe
     from facevlm.rewording import sensitivity as sensitivity
@@ -28,12 +30,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Attribute",
+    "Crop",
     "apply",
     "attributes",
     "check",
     "compare",
     "datasets",
     "describe",
+    "detect",
     "evaluate",
     "open_backend",
     "paper",
@@ -50,9 +54,11 @@ _LAZY = {
     "check": "facevlm.checking",
     "compare": "facevlm.comparing",
     "describe": "facevlm.describing",
+    "detect": "facevlm.detecting",
     "probe": "facevlm.probing",
     "sensitivity": "facevlm.rewording",
     "Attribute": "facevlm.types",
+    "Crop": "facevlm.crops",
 }
 
 

@@ -105,13 +105,13 @@ def run(
     something is ready and at least twice a second. Closing it, or an error in it, writes what was answered so far.
     """
     check_sizes(batch_size=batch_size, chunk_size=chunk_size, threads=threads, min_face_px=min_face_px)
-    cutter = _Cutter(backend.info, crop or Crop(), min_face_px)
+    cutter = Cutter(backend.info, crop, min_face_px)
     tally = tally if tally is not None else Tally()
     before, start = tally.seconds, time.perf_counter()
     rounds = _rounds(questions, backend.info)
     held = batch_size if len(rounds) == 1 else max(batch_size, HELD_BYTES // _bytes_per_picture(backend.info.picture))
     done = 0
-    with Writer(_flat(write), chunk_size) as writer, _Loader(faces, cutter, batch_size, threads) as loader:
+    with Writer(_flat(write), chunk_size) as writer, Loader(faces, cutter, batch_size, threads) as loader:
         if isinstance(backend, Streaming):
             for rows in _streamed(backend, questions, loader):
                 tally.seconds = before + time.perf_counter() - start
@@ -120,7 +120,7 @@ def run(
                 done += len(rows)
                 yield Progress(done, len(faces), tally)
             return
-        for pictures in _batches(loader, held):
+        for pictures in batches(loader, held):
             table: list[list[Prediction]] = [[] for _ in pictures]
             for number, members in enumerate(rounds, 1):
                 for first in range(0, len(pictures), batch_size):
@@ -216,20 +216,20 @@ def _row(face: Face, questions: Sequence[Question], replies: Sequence[Reply]) ->
     return [parsing.predict(face, question, reply) for question, reply in zip(questions, replies, strict=True)]
 
 
-def _batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
+def batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
 
 
-class _Loader:
+class Loader:
     """Pictures in order, decoded by threads a few batches ahead; an unreadable one comes as its error."""
 
-    def __init__(self, faces: Sequence[Face], cutter: _Cutter, batch_size: int, threads: int | None) -> None:
+    def __init__(self, faces: Sequence[Face], cutter: Cutter, batch_size: int, threads: int | None = None) -> None:
         self._faces, self._ahead, self._cutter = faces, AHEAD * batch_size, cutter
         self._pool = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-load")
 
-    def __enter__(self) -> _Loader:
+    def __enter__(self) -> Loader:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -256,14 +256,14 @@ def _by_picture(faces: Sequence[Face]) -> Iterator[list[Face]]:
             yield together
 
 
-class _Cutter:
+class Cutter:
     """The faces of one picture, cut out of it as a model takes them; the picture is decoded once."""
 
-    def __init__(self, info: BackendInfo, crop: Crop, min_face_px: int | None) -> None:
+    def __init__(self, info: BackendInfo, crop: Crop | None = None, min_face_px: int | None = None) -> None:
         spec = info.picture
         self._size = (spec.width, spec.height) if spec else None
         self._resample = spec.resample if spec else Resampling.BICUBIC
-        self._max_side, self._crop, self._least = info.max_side, crop, min_face_px
+        self._max_side, self._crop, self._least = info.max_side, crop or Crop(), min_face_px
 
     def __call__(self, faces: Sequence[Face]) -> list[Loaded]:
         try:

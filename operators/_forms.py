@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any, TypeVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
+from facevlm.api import Work
 from facevlm.errors import FacevlmError
 
 T = TypeVar("T")
@@ -61,6 +63,13 @@ def progress(ctx: foo.ExecutionContext, done: int, total: int, what: str) -> Gen
     if ctx.delegated:
         ctx.set_progress(progress=share, label=label)
     yield ctx.ops.set_progress(progress=share, label=label)
+
+
+def followed(ctx: foo.ExecutionContext, work: Work[Any], what: str) -> Generator[Any, None, None]:
+    """Do the work of a run that was begun, and report its progress; cancelled, it is closed and keeps what it did."""
+    with closing(work.steps()) as steps:
+        for step in steps:
+            yield from progress(ctx, step.done, step.total, what)
 
 
 def placement(label: str) -> Any:

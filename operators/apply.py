@@ -69,12 +69,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
             secrets=ctx.secrets.get,
         )
         application.begin(lambda said: _remote.confirmed(ctx, said))
-        steps = application.steps()
-        try:
-            for step in steps:
-                yield from _forms.progress(ctx, step.done, step.total, "faces")
-        finally:
-            steps.close()
+        yield from _forms.followed(ctx, application, "faces")
         yield ctx.ops.reload_dataset()
         active = [*ctx.active_fields, *application.shown]
         yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))

@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | load | check | predict | describe | evaluate | report | paper | models and more."""
+"""The command line: facevlm demo | load | check | detect | predict | describe | evaluate | report | paper | models and more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from facevlm.cli import (
     compare,
     demo,
     describe,
+    detect,
     evaluate,
     listing,
     load,
@@ -24,7 +25,22 @@ from facevlm.cli import (
 )
 from facevlm.errors import FacevlmError, InputError
 
-COMMANDS = (demo, load, check, predict, describe, evaluate, report, compare, sensitivity, paper, probe, listing, cache)
+COMMANDS = (
+    demo,
+    load,
+    check,
+    detect,
+    predict,
+    describe,
+    evaluate,
+    report,
+    compare,
+    sensitivity,
+    paper,
+    probe,
+    listing,
+    cache,
+)
 
 KEPT = "What was answered is kept; the same command goes on from there."
 """What is said of a command that was stopped, where its ``stopped`` says nothing else."""

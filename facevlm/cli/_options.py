@@ -46,13 +46,18 @@ def check_json(path: Path | None) -> None:
         raise InputError(f"Cannot write figures to '{path}', expected a file in a folder that is there.")
 
 
-def add_question(command: Any, *, prompts: bool = True) -> None:
-    """Which faces, which model, which attributes, and with ``prompts`` in which words."""
+def add_target(command: Any) -> None:
+    """Which pictures."""
     command.add_argument("dataset", help="name of a FiftyOne dataset; with --images, of the dataset to make")
     command.add_argument(
         "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
     )
     command.add_argument("--view", help="only the samples of this saved view")
+
+
+def add_question(command: Any, *, prompts: bool = True) -> None:
+    """Which pictures, which model, which attributes, and with ``prompts`` in which words."""
+    add_target(command)
     command.add_argument("--model", default="demo", help="see 'facevlm models' (default: demo)")
     command.add_argument(
         "--attributes", type=names, default=[], help="comma-separated, such as gender,age5; see 'facevlm attributes'"

@@ -42,13 +42,13 @@ def check_unchanged(dataset: fo.Dataset, key: str, fingerprints: Mapping[str, st
         )
 
 
-def write(dataset: fo.Dataset, key: str, record: Mapping[str, Any]) -> None:
+def write(dataset: fo.Dataset, key: str, record: Mapping[str, Any], method: str = METHOD) -> None:
     """Save the record under the key; fingerprints and counts of other attributes of the same run are kept."""
     before = read(dataset, key)
     merged = dict(record)
     for part in ("fingerprints", "questions", "outcomes", "coverage"):
         merged[part] = {**(before.get(part) or {}), **(record.get(part) or {})}
-    config = fors.RunConfig(method=METHOD, **merged)
+    config = fors.RunConfig(method=method, **merged)
     if dataset.has_run(key):
         dataset.update_run_config(key, config)
     else:

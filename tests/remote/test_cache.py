@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facevlm.backends.remote.cache import FILE, Cache, default_folder, key_of
+from facevlm import folders
+from facevlm.backends.remote.cache import FILE, Cache, key_of
 from facevlm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,10 +81,10 @@ def test_a_file_that_is_no_cache_is_an_error_that_says_what_to_do(tmp_path: Path
 
 def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEVLM_CACHE", str(tmp_path / "x"))
-    assert default_folder() == tmp_path / "x"
+    assert folders.cache() == tmp_path / "x"
     monkeypatch.delenv("FACEVLM_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "facevlm"
+    assert folders.cache() == tmp_path / "facevlm"
 
 
 WRITER = """

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facevlm import folders
 from facevlm.errors import InputError
 
 FILE = "replies.sqlite"
@@ -38,13 +39,6 @@ class Info:
     replies: Mapping[tuple[str, str], int]
 
 
-def default_folder() -> Path:
-    """``FACEVLM_CACHE``, or facevlm's folder in the user's cache."""
-    own = os.environ.get("FACEVLM_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(own) if own else Path(base) / "facevlm"
-
-
 def key_of(base_url: str, body: Mapping[str, Any], jpeg: bytes, sample: int) -> str:
     """The digest of a request: address, everything in it but the picture, the picture, and which sample it is."""
     sent = json.dumps([base_url, body, sample], sort_keys=True).encode()
@@ -63,7 +57,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.path = (folder or default_folder()) / FILE
+        self.path = (folder or folders.cache()) / FILE
         self._lock = threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,0 +1,72 @@
+"""facevlm detect: find the faces of pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import facevlm
+from facevlm.cli import _options
+from facevlm.detection import AUTO, DETECTORS, TILES
+
+if TYPE_CHECKING:
+    from facevlm.detecting import DetectResult
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "detect",
+        help="find the faces of pictures",
+        description="Finds faces and stores their boxes as Detections, for questions about each of them: "
+        "facevlm predict DATASET --faces FIELD. Run again, it searches only pictures that were not searched yet.",
+    )
+    _options.add_target(command)
+    command.add_argument("--field", default="faces", help="where the boxes go (default: faces)")
+    add_search(command)
+    command.add_argument("--quality", action="store_true", help="measure size, sharpness, brightness, contrast, pose")
+    command.add_argument("--overwrite", action="store_true", help="search every picture again")
+    command.set_defaults(run=_detect)
+
+
+def add_search(command: Any) -> None:
+    """How pictures are searched."""
+    command.add_argument(
+        "--detector", default=AUTO, choices=[AUTO, *DETECTORS], help="auto is YuNet if it can be had, else haar"
+    )
+    command.add_argument("--weights", help="file with YuNet's weights (default: FACEVLM_YUNET, or fetched once)")
+    command.add_argument("--min-confidence", type=float, help="faces of at least this confidence (default: 0.8)")
+    command.add_argument("--min-face-px", type=int, help="faces whose shorter side has at least so many pixels")
+    command.add_argument("--max-faces", type=int, help="at most so many faces of a picture, the most confident ones")
+    command.add_argument(
+        "--tiles", choices=TILES, default=TILES[0], help="look at large pictures piece by piece (auto: in crowds)"
+    )
+
+
+def _detect(args: argparse.Namespace) -> None:
+    result = facevlm.detect(
+        _options.target(args),
+        args.field,
+        detector=args.detector,
+        min_confidence=args.min_confidence,
+        min_face_px=args.min_face_px,
+        max_faces=args.max_faces,
+        tiles=args.tiles,
+        weights=args.weights,
+        quality=args.quality,
+        overwrite=args.overwrite,
+    )
+    print_detected(result)
+
+
+def print_detected(result: DetectResult) -> None:
+    if not result.asked:
+        print(f"Nothing to search: all {result.skipped} pictures were searched. --overwrite searches them again.")
+        return
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(result.outcomes.items()))
+    rate = result.asked / result.seconds
+    print(f"{result.faces} faces in '{result.field}', found by {result.detector.name}; pictures: {counts}")
+    print(f"{result.asked} pictures searched, {result.skipped} skipped, {result.seconds:.1f} s, {rate:.1f} pictures/s")
+    for reason, count in result.reasons.items():
+        print(f"  {count} x {reason}")
+    for warning in result.warnings:
+        print(f"Warning: {warning}")

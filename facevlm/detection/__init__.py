@@ -1,0 +1,112 @@
+"""What finds faces in pictures: one protocol, opened by name. Knows nothing of FiftyOne.
+
+Classes are named by strings, so that importing this package loads no model library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from PIL.Image import Image
+
+from facevlm.errors import InputError, ModelError, lookup
+from facevlm.images import BOX
+
+POINT = tuple[float, float]
+AUTO = "auto"
+DETECTORS = {
+    "yunet": "facevlm.detection.yunet:open_yunet",
+    "haar": "facevlm.detection.haar:open_haar",
+}
+TILES = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """One face as a detector saw it, in shares of the upright picture.
+
+    ``confidence`` is None where a detector gives none that can be read as one. ``landmarks_xy_rel`` are the person's
+    right eye, left eye, nose tip, right and left corner of the mouth, None where a detector finds none.
+    """
+
+    box_xywh_rel: BOX
+    confidence: float | None = None
+    landmarks_xy_rel: tuple[POINT, ...] | None = None
+
+
+@dataclass(frozen=True)
+class DetectorInfo:
+    """Facts about a detector for run records; no secret. ``identity`` is a digest of all that decides what it finds;
+    ``notes`` are sentences a user should read."""
+
+    name: str
+    identity: str
+    licence: str
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How pictures are searched.
+
+    ``min_confidence`` keeps faces of at least this confidence, by default the detector's own line. ``min_face_px``
+    keeps faces whose shorter side has so many pixels, ``max_faces`` the most confident ones. ``tiles`` looks at large
+    pictures piece by piece, too, for small faces in a crowd: ``on``, ``off``, or ``auto`` where the picture as a whole
+    shows many or small faces. ``weights`` is a file with the detector's weights.
+    """
+
+    min_confidence: float | None = None
+    min_face_px: int | None = None
+    max_faces: int | None = None
+    tiles: str = "auto"
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise InputError(f"Got min_confidence={self.min_confidence}, expected a share between 0 and 1.")
+        for name in ("min_face_px", "max_faces"):
+            got = getattr(self, name)
+            if got is not None and (type(got) is not int or got < 1):
+                raise InputError(f"Got {name}={got!r}, expected a whole number from 1 on.")
+        if self.tiles not in TILES:
+            raise InputError(f"Got tiles='{self.tiles}', expected one of {', '.join(TILES)}.")
+
+
+class Detector(Protocol):
+    """Anything that finds faces."""
+
+    @property
+    def info(self) -> DetectorInfo:
+        """Facts for the run record."""
+
+    def detect(self, images: Sequence[Image]) -> list[list[FoundFace]]:
+        """The faces of every picture (upright, RGB, any size), the most confident first; none is an empty list.
+
+        Raises :class:`~facevlm.errors.ModelError` where it cannot work at all.
+        """
+
+
+def open_detector(name: str = AUTO, search: Search | None = None) -> Detector:
+    """The detector of a name; ``auto`` is YuNet where its weights can be had, else the one that comes with OpenCV.
+
+    Raises :class:`~facevlm.errors.UnknownName`, or :class:`~facevlm.errors.ModelError` where its weights are missing.
+    """
+    search = search or Search()
+    if name != AUTO:
+        return _opened(lookup("detector", {AUTO: ""} | DETECTORS, name), search)
+    try:
+        return _opened(DETECTORS["yunet"], search)
+    except ModelError as error:
+        if search.weights is not None:
+            raise
+        return _opened(DETECTORS["haar"], search, (f"This is the simple detector that comes with OpenCV. {error}",))
+
+
+def _opened(path: str, search: Search, notes: tuple[str, ...] = ()) -> Detector:
+    module, name = path.split(":")
+    made: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return cast(Detector, made(search, notes))

@@ -1,0 +1,74 @@
+"""Weights of detectors: from a file that the user names, or fetched once from a pinned address and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import yaml
+
+from facevlm import folders
+from facevlm.errors import ModelError
+
+ASSET = Path(__file__).parents[1] / "assets" / "detectors.yaml"
+YUNET = "FACEVLM_YUNET"
+"""Environment variable with the path of YuNet's weights."""
+OFFLINE = "HF_HUB_OFFLINE"
+PATIENCE = 15.0
+"""Seconds to wait for a server."""
+MOST = 2**24
+"""Bytes that are read of an answer at most."""
+
+
+def yunet(path: str | None = None) -> tuple[Path, str]:
+    """YuNet's weights and their SHA-256: of ``path``, of ``FACEVLM_YUNET``, of the cache, or fetched into it.
+
+    Raises :class:`~facevlm.errors.ModelError` that says what was tried, and how to name a file.
+    """
+    source = yaml.safe_load(ASSET.read_text(encoding="utf-8"))["yunet"]
+    named = path or os.environ.get(YUNET)
+    if named:
+        return _checked(Path(named), source["sha256"], f"Give the file {source['file']} of OpenCV's model zoo.")
+    kept = folders.cache() / source["file"]
+    if not kept.is_file():
+        _fetch(source["urls"], source["sha256"], kept)
+    return _checked(kept, source["sha256"], "Delete it, and it is fetched again.")
+
+
+def _checked(path: Path, expected: str, remedy: str) -> tuple[Path, str]:
+    try:
+        got = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"YuNet's weights '{path}' cannot be read: {error.strerror}. {remedy}") from error
+    if got != expected:
+        raise ModelError(f"'{path}' has the SHA-256 {got[:12]}..., expected {expected[:12]}... of YuNet. {remedy}")
+    return path, got
+
+
+def _fetch(urls: list[str], expected: str, kept: Path) -> None:
+    """Write the file whole and right, or not at all."""
+    how = f"Download {urls[0]} and name the file in {YUNET}."
+    if os.environ.get(OFFLINE) == "1":
+        raise ModelError(f"YuNet's weights are not on this machine and {OFFLINE}=1 forbids to fetch them. {how}")
+    tried = []
+    for url in urls:
+        try:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+                data = answer.read(MOST)
+        except (OSError, http.client.HTTPException) as error:
+            tried.append(f"{url}: {getattr(error, 'reason', None) or error}")
+            continue
+        if (got := hashlib.sha256(data).hexdigest()) != expected:
+            tried.append(f"{url}: SHA-256 {got[:12]}..., expected {expected[:12]}...")
+            continue
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as handle:
+            handle.write(data)
+        os.replace(handle.name, kept)
+        return
+    raise ModelError(f"YuNet's weights could not be fetched ({'; '.join(tried)}). {how}")

@@ -1,0 +1,13 @@
+"""Where facevlm keeps what it may lose."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache() -> Path:
+    """``FACEVLM_CACHE``, or facevlm's folder in the user's cache."""
+    own = os.environ.get("FACEVLM_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(own) if own else Path(base) / "facevlm"
