@@ -92,7 +92,7 @@ class Application:
         pipeline.check_sizes(**self._sizes, min_face_px=min_face_px)
         self._subjects = subjects(target, faces)
         card = card_of(model)
-        self._crop, self._min_face_px = crop or usual_crop(card), min_face_px
+        self._crop, self._min_face_px = crop or card.crop(), min_face_px
         chosen = resolve_attributes(attributes, card, registry)
         if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
@@ -251,11 +251,6 @@ def card_of(model: str | Backend) -> Card:
     if isinstance(model, str):
         return find(model)
     return Card(model.info.model, {ANY: model.info.model}, prompt="{question}")
-
-
-def usual_crop(card: Card) -> Crop:
-    """How faces are cut out for a model: with the margin at which it was tuned, or else FairFace's."""
-    return Crop() if card.margin is None else Crop(margin=card.margin)
 
 
 def backend_of(

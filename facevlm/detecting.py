@@ -12,14 +12,13 @@ from PIL.Image import Image
 
 from facevlm import api, pipeline, quality
 from facevlm.backends import BackendInfo, Briefing
-from facevlm.detection import AUTO, Detector, DetectorInfo, FoundFace, Search, open_detector
+from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, FoundFace, Search, open_detector
 from facevlm.errors import ImageError
 from facevlm.store import found, runs, targets
 from facevlm.store.found import Searched
 from facevlm.store.subjects import Pictures
 from facevlm.types import Face, digest
 
-FIELD = "faces"
 BATCH, CHUNK = 8, 64
 WHOLE = BackendInfo("", {}, "", "", "")
 """Pictures are read as they are."""

@@ -9,6 +9,7 @@ from fiftyone.operators import types
 
 from facevlm import api
 from facevlm.crops import Crop
+from facevlm.detection import FIELD
 from facevlm.store import subjects, targets
 from facevlm.store.rows import detections_fields
 from facevlm.store.subjects import Selection
@@ -16,8 +17,6 @@ from facevlm.store.subjects import Selection
 from . import _forms
 
 WHOLE = "whole"
-USUAL = "faces"
-"""Boxes in a field of this name are taken for faces unless the form says otherwise."""
 
 
 def target(ctx: foo.ExecutionContext) -> targets.Collection:
@@ -105,5 +104,5 @@ def _about(ctx: foo.ExecutionContext, found: targets.Collection) -> str:
     shown = targets.patches_field(found)
     if shown is not None:
         return shown
-    usual = USUAL if USUAL in detections_fields(found._root_dataset) else WHOLE
+    usual = FIELD if FIELD in detections_fields(found._root_dataset) else WHOLE
     return str(ctx.params.get("about") or usual)

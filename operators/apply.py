@@ -41,7 +41,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
         card = _model_inputs(ctx, inputs)
         if card is not None:
             _attribute_inputs(ctx, inputs, card)
-            _faces.inputs(ctx, inputs, api.usual_crop(card))
+            _faces.inputs(ctx, inputs, card.crop())
             _storage_inputs(ctx, inputs, card)
             if card.hosted and (_ticked(ctx) or ctx.params.get("own")):
                 _remote.cost(ctx, inputs, card.name, lambda: api.resolve_attributes(_asked(ctx)), _faces.count(ctx))
@@ -55,7 +55,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
             _model_name(ctx),
             _asked(ctx),
             faces=_faces.selection(ctx, target),
-            crop=_faces.crop(ctx, api.usual_crop(cards.find(_model_name(ctx)))),
+            crop=_faces.crop(ctx, cards.find(_model_name(ctx)).crop()),
             min_face_px=ctx.params.get("min_face_px"),
             prefix=ctx.params.get("prefix") or None,
             batch_size=ctx.params.get("batch_size"),

@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm import detecting
-from facevlm.detection import AUTO, TILES, Search
+from facevlm.detection import AUTO, FIELD, TILES, Search
 from facevlm.store import found, targets
 
 from . import _forms
@@ -42,9 +42,9 @@ class DetectFaces(foo.Operator):
             "weights", label="Weights", description="File of YuNet's weights; empty: FACEVLM_YUNET, or fetched once"
         )
         weights.view.space = 12
-        field = inputs.str("field", label="Field", description="Where the boxes go", default=detecting.FIELD)
+        field = inputs.str("field", label="Field", description="Where the boxes go", default=FIELD)
         target = ctx.target_view()
-        _forms.attempt(field, lambda: _check(target, ctx.params.get("field") or detecting.FIELD))
+        _forms.attempt(field, lambda: _check(target, ctx.params.get("field") or FIELD))
         inputs.float("min_confidence", label="Least confidence", description="Empty: 0.8 for YuNet", min=0, max=1)
         inputs.int("min_face_px", label="Least size in pixels", description="Of the shorter side of a face", min=1)
         inputs.int("max_faces", label="Most faces of a picture", description="The most confident ones", min=1)
@@ -65,7 +65,7 @@ class DetectFaces(foo.Operator):
         yield ctx.ops.set_progress(progress=0.0, label="Loading the detector")
         work = detecting.Detection(
             ctx.target_view(),
-            ctx.params.get("field") or detecting.FIELD,
+            ctx.params.get("field") or FIELD,
             ctx.params.get("detector") or AUTO,
             search=_search(ctx),
             quality=bool(ctx.params.get("quality")),

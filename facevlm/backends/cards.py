@@ -15,6 +15,7 @@ from huggingface_hub.errors import HFValidationError
 
 from facevlm.backends.families import FamilyInfo, family_of
 from facevlm.backends.remote import services
+from facevlm.crops import Crop
 from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.types import Attribute, Question
 
@@ -76,6 +77,10 @@ class Card:
         wanted = {self.checkpoint(a) for a in attributes if a in self.checkpoints or ANY in self.checkpoints}
         kept = {a: c for a, c in self.checkpoints.items() if c in wanted and (a in attributes or a == ANY)}
         return replace(self, checkpoints=kept or self.checkpoints)
+
+    def crop(self) -> Crop:
+        """How faces are cut out of pictures for it: with the margin at which it was tuned, or else FairFace's."""
+        return Crop() if self.margin is None else Crop(margin=self.margin)
 
     def family(self) -> FamilyInfo:
         """The family of its checkpoints, by their config.json; the generic one where that is not on this machine."""

@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | load | check | detect | predict | describe | evaluate | report | paper | models and more."""
+"""The command line: facevlm demo | load | check | detect | predict | describe | evaluate | report | models and more."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm import detecting, report
-from facevlm.api import usual_crop
+from facevlm import report
 from facevlm.backends import DECODES, cards
 from facevlm.cli import _options, _remote
 from facevlm.cli.detect import print_detected
 from facevlm.crops import Crop
+from facevlm.detection import FIELD
 from facevlm.types import OUTCOMES, SMALL_PX
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
 def _predict(args: argparse.Namespace) -> None:
     target, faces = _options.target(args), args.faces
     if args.detect:
-        faces = faces or detecting.FIELD
+        faces = faces or FIELD
         print_detected(facevlm.detect(target, faces))
     result = facevlm.apply(
         target,
@@ -88,7 +88,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 def _crop(args: argparse.Namespace) -> Crop | None:
     """How faces are cut out, None for the model's own way."""
-    usual = usual_crop(cards.find(args.model))
+    usual = cards.find(args.model).crop()
     margin = usual.margin if args.margin is None else args.margin
     return replace(usual, margin=margin, align=args.align)
 

@@ -17,6 +17,8 @@ from facevlm.images import BOX
 
 POINT = tuple[float, float]
 AUTO = "auto"
+FIELD = "faces"
+"""Where faces go that are found."""
 DETECTORS = {
     "yunet": "facevlm.detection.yunet:open_yunet",
     "haar": "facevlm.detection.haar:open_haar",
