@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
@@ -30,6 +30,7 @@ def projected(roll: float, yaw: float, pitch: float, scale: float = 1.0) -> list
     return [((150 + scale * x) / 400, (140 + scale * y) / 300) for x, y, _ in turned]
 
 
+@settings(deadline=None)
 @given(ANGLE, ANGLE, ANGLE, st.floats(0.2, 4))
 def test_a_head_that_is_turned_is_seen_as_turned(roll: float, yaw: float, pitch: float, scale: float) -> None:
     said = pose_deg(projected(roll, yaw, pitch, scale), 400, 300)

@@ -17,6 +17,8 @@ Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
 OVERLAP = 0.25
 """Of neighbouring tiles, as a share of a tile: a face smaller than this is whole in one of them."""
+FAR = 1e6
+"""Pixels beyond which no picture reaches."""
 BORDER = 2
 """Pixels from a tile's border within which a face is taken for cut."""
 SAME = 0.4
@@ -111,9 +113,9 @@ def suppressed(boxes: Array, scores: Array) -> NDArray[np.int64]:
     """Which of boxes that lie on one another to keep, the highest score first (greedy non-maximum suppression).
 
     Over the smaller of two boxes, not over their union: half a face at a tile's border lies within the whole one.
-    Boxes that are not finite or have no area are left out.
+    Boxes that are not finite, smaller than a pixel, or beyond all pictures are left out.
     """
-    usable = np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1) & np.isfinite(scores)
+    usable = (np.abs(boxes) < FAR).all(1) & (boxes[:, 2:] >= 1).all(1) & np.isfinite(scores)
     order = np.flatnonzero(usable)[np.argsort(-scores[usable], kind="stable")]
     kept: list[int] = []
     while len(order):

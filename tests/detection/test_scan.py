@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -47,7 +47,8 @@ def in_pixels(faces: Any, size: tuple[int, int]) -> list[tuple[int, ...]]:
     return sorted(tuple(round(v * s) for v, s in zip(f.box_xywh_rel, size * 2, strict=True)) for f in faces)
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(16, 1300))
+@settings(deadline=None)
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(100, 1300))
 def test_tiles_cover_a_picture_and_overlap(width: int, height: int, side: int) -> None:
     made = list(tiles(width, height, side))
     for low, high, full in ((0, 2, width), (1, 3, height)):
@@ -104,19 +105,19 @@ def test_boxes_are_clipped_to_the_picture() -> None:
     assert [f.box_xywh_rel for f in found] == [pytest.approx((0, 0, 0.3, 0.3)), pytest.approx((0.9, 0.9, 0.1, 0.1))]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(any_box, st.floats(allow_nan=True)), max_size=12))
 def test_what_is_kept_does_not_overlap_and_is_finite(rows: list[tuple[list[float], float]]) -> None:
     boxes = np.array([box for box, _ in rows], dtype=float).reshape(-1, 4)
     scores = np.array([score for _, score in rows], dtype=float)
-    with np.errstate(all="ignore"):
-        kept = suppressed(boxes, scores)
+    kept = suppressed(boxes, scores)
     assert np.isfinite(boxes[kept]).all()
-    assert (boxes[kept][:, 2:] > 0).all()
+    assert (boxes[kept][:, 2:] >= 1).all()
     assert (np.diff(scores[kept]) <= 0).all()
     for n, k in enumerate(kept):
         for other in kept[n + 1 :]:
             assert not _is_same(boxes[k], boxes[other])
-    usable = np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1) & np.isfinite(scores)
+    usable = (np.abs(boxes) < 1e6).all(1) & (boxes[:, 2:] >= 1).all(1) & np.isfinite(scores)
     assert bool(len(kept)) == bool(usable.any())
 
 
