@@ -75,7 +75,8 @@ class ApplyVlmFaceAttributes(foo.Operator):
         application.begin(lambda said: _remote.confirmed(ctx, said))
         yield from _forms.followed(ctx, application, "faces")
         yield ctx.ops.reload_dataset()
-        active = [*ctx.active_fields, *application.shown]
+        # Boxes that lie on one another hide each other's labels: those that were asked about make room for the answers.
+        active = [*(name for name in ctx.active_fields if name != application.source), *application.shown]
         yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
         yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(application.result())})
 
