@@ -135,6 +135,18 @@ class Speaker(Protocol):
 
 
 @runtime_checkable
+class Speller(Protocol):
+    """A backend that can tell every token of a free answer, such as those that stand for places in the picture."""
+
+    @property
+    def info(self) -> BackendInfo:
+        """Facts for the run record."""
+
+    def spell(self, images: Sequence[Image], text: str, max_new_tokens: int) -> list[Reply]:
+        """One reply per picture to the prompt ``text`` as it is; one that was cut off is ``malformed``."""
+
+
+@runtime_checkable
 class Checker(Protocol):
     """A backend that can tell without a picture whether questions can be put to it."""
 
