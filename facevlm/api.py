@@ -137,6 +137,11 @@ class Application:
         """The fields in which the answers are best looked at."""
         return self._subjects.shown(self.prefix, list(self.fields.values()))
 
+    @property
+    def source(self) -> str | None:
+        """The field of the faces that are asked about; None for whole pictures."""
+        return self._subjects.selection.field if self._subjects.selection else None
+
     def _framed(self) -> dict[str, Any]:
         """How faces in pictures are cut out, and of which field they are; empty where whole pictures are shown."""
         chosen = self._subjects.selection

@@ -19,10 +19,10 @@ from facevlm.images import BOX, side_px
 
 SIDE = 128
 """Pixels of the square at which sharpness is measured, so that faces of all sizes compare."""
-HEAD = np.array([(-31.5, -33.0, 30.0), (31.5, -33.0, 30.0), (0.0, 0.0, 0.0), (-25.0, 31.0, 24.0), (25.0, 31.0, 24.0)])
-"""A mean adult head in millimetres around the tip of the nose, looking into the camera: right eye, left eye, nose,
-right and left corner of the mouth; x to the picture's right, y down, z away from the camera. Eyes are 63 mm apart
-(Dodgson 2004), the rest is a rough average: angles are approximate."""
+HEAD = np.array([(-31.5, -37.4, 30.0), (31.5, -37.4, 30.0), (0.0, 0.0, 0.0), (-27.0, 28.0, 24.0), (27.0, 28.0, 24.0)])
+"""A head in millimetres around the tip of the nose, looking into the camera: right eye, left eye, nose, right and left
+corner of the mouth; x to the picture's right, y down, z away from the camera. x and y are the mean of YuNet's
+landmarks on the shipped faces, with eyes 63 mm apart (Dodgson 2004); the depths are rough."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,23 @@ def measure(
     face = cut(picture, box_xywh_rel, Crop(margin=0, square=False))
     grey = np.asarray(face.convert("L"))
     common = np.asarray(face.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    angles = (None, None, None) if landmarks_xy_rel is None else pose_deg(landmarks_xy_rel, *picture.size)
     return Quality(
         w * picture.width,
         h * picture.height,
         float(cv2.Laplacian(common, cv2.CV_64F).var()),
         float(grey.mean() / 255),
         float(grey.std() / 255),
-        *angles,
+        *_angles(landmarks_xy_rel, *picture.size),
     )
+
+
+def _angles(
+    landmarks_xy_rel: Sequence[tuple[float, float]] | None, width: int, height: int
+) -> tuple[float | None, float | None, float | None]:
+    try:
+        return (None, None, None) if landmarks_xy_rel is None else pose_deg(landmarks_xy_rel, width, height)
+    except ImageError:
+        return None, None, None
 
 
 def pose_deg(landmarks_xy_rel: Sequence[tuple[float, float]], width: int, height: int) -> tuple[float, float, float]:
@@ -76,9 +84,10 @@ def pose_deg(landmarks_xy_rel: Sequence[tuple[float, float]], width: int, height
     Exact where the head has the proportions of ``HEAD`` and is far away. Raises
     :class:`~facevlm.errors.ImageError` for landmarks that are not five finite points, or all one.
     """
-    points = np.array(landmarks_xy_rel, dtype=np.float64) * (width, height)
-    if points.shape != (len(HEAD), 2) or not np.isfinite(points).all():
+    shares = np.array(landmarks_xy_rel, dtype=np.float64)
+    if shares.shape != (len(HEAD), 2) or not np.isfinite(shares).all():
         raise ImageError(f"got the landmarks {list(landmarks_xy_rel)}, expected five points x, y")
+    points = shares * (width, height)
     head, seen = HEAD - HEAD.mean(0), points - points.mean(0)
     across, down = np.linalg.lstsq(head, seen, rcond=None)[0].T
     scale = (np.linalg.norm(across) + np.linalg.norm(down)) / 2

@@ -7,16 +7,18 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api
+from facevlm import api, detecting
 from facevlm.crops import Crop
 from facevlm.detection import FIELD
+from facevlm.store import found as found_store
 from facevlm.store import subjects, targets
 from facevlm.store.rows import detections_fields
 from facevlm.store.subjects import Selection
 
 from . import _forms
 
-WHOLE = "whole"
+WHOLE, FIRST = "whole", "first"
+"""Choices beside the fields of boxes: the picture as a whole, and faces that are found first."""
 
 
 def target(ctx: foo.ExecutionContext) -> targets.Collection:
@@ -35,6 +37,8 @@ def selection(ctx: foo.ExecutionContext, found: targets.Collection) -> Selection
     field = _about(ctx, found)
     if field == WHOLE:
         return None
+    if field == FIRST:
+        return Selection(FIELD)
     return api.selected(field, ctx.params.get("face_labels") or (), ctx.params.get("face_confidence"))
 
 
@@ -47,10 +51,19 @@ def crop(ctx: foo.ExecutionContext, usual: Crop) -> Crop:
     return Crop(margin=usual.margin if margin is None else margin, align=bool(ctx.params.get("align")))
 
 
+def search(ctx: foo.ExecutionContext) -> detecting.Detection | None:
+    """The search for faces that comes first, if the form wants one.
+
+    Raises :class:`~facevlm.errors.FacevlmError` where it cannot begin.
+    """
+    found = ctx.target_view()
+    return detecting.Detection(found) if _about(ctx, found) == FIRST else None
+
+
 def count(ctx: foo.ExecutionContext) -> int:
-    """How many faces the form is about."""
+    """How many faces the form is about; one per picture where they are still to be found."""
     found = target(ctx)
-    return subjects.count(found, selection(ctx, found))
+    return len(found) if _about(ctx, found) == FIRST else subjects.count(found, selection(ctx, found))
 
 
 def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
@@ -58,16 +71,19 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     found = ctx.target_view()
     shown = targets.patches_field(found)
     fields = [shown] if shown else detections_fields(found._root_dataset)
-    if not fields:
-        return
     inputs.view("subject", types.Header(label="Faces", description="What to ask about", divider=True))
     whole = {} if shown else {WHOLE: "Whole pictures, each of one person"}
     options = whole | {name: f"Every box in '{name}'" for name in fields}
+    if not shown:
+        options[FIRST] = f"Every face, found first where that was not done ('{FIELD}')"
     about = _forms.dropdown(inputs, "about", options, label="About", default=_about(ctx, found))
-    if _about(ctx, found) == WHOLE:
+    chosen = _about(ctx, found)
+    if chosen == FIRST:
+        _forms.attempt(about, lambda: found_store.check_field(found._root_dataset, FIELD))
+    if chosen in (WHOLE, FIRST):
         return
     if ctx.selected_labels:
-        inputs.bool("selected_faces", label=f"Only the {len(ctx.selected_labels):,} selected labels", default=False)
+        inputs.bool("selected_faces", label=f"Only the selected labels ({len(ctx.selected_labels):,})", default=False)
     inputs.bool("framing", label="Which boxes, and how they are cut out", default=False)
     if ctx.params.get("framing"):
         _framing(ctx, inputs, usual)
@@ -75,7 +91,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     if number == 0:
         about.invalid, about.error_message = True, "No box is left to ask about: choose others, or a wider view."
     elif number is not None:
-        _forms.notice(inputs, "boxes", f"{number:,} faces.")
+        _forms.notice(inputs, "boxes", f"Faces to ask about: {number:,}")
 
 
 def _framing(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:

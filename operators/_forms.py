@@ -85,10 +85,16 @@ def overwrites(ctx: foo.ExecutionContext) -> bool:
     return bool(ctx.params.get("mode") == OVERWRITE)
 
 
-def finished(ctx: foo.ExecutionContext, fields: Iterable[str], title: str, text: str) -> Generator[Any, None, None]:
-    """Show new fields on the pictures, and what came of the run in the prompt."""
+def finished(
+    ctx: foo.ExecutionContext, fields: Iterable[str], source: str | None, title: str, text: str
+) -> Generator[Any, None, None]:
+    """Show new fields on the pictures, and what came of the run in the prompt; ``source`` holds the faces asked about.
+
+    Boxes that lie on one another hide each other's labels: those that were asked about make room for the answers.
+    """
     yield ctx.ops.reload_dataset()
-    yield ctx.ops.set_active_fields(list(dict.fromkeys([*ctx.active_fields, *fields])))
+    active = [*(name for name in ctx.active_fields if name != source), *fields]
+    yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
     outputs = types.Object()
     outputs.str("summary", view=types.MarkdownView(read_only=True))
     yield ctx.ops.show_output(types.Property(outputs, view=types.View(label=title)).to_json(), {"summary": text})

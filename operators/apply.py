@@ -27,7 +27,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
     @property
     def config(self) -> foo.OperatorConfig:
         return _forms.operator_config(
-            NAME, LABEL, "Predict perceived race, gender, age group, emotion with a vision-language model"
+            NAME, LABEL, "Predict perceived race, gender, age group, emotion of faces with a vision-language model"
         )
 
     def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
@@ -47,6 +47,10 @@ class ApplyVlmFaceAttributes(foo.Operator):
         return types.Property(inputs, view=types.View(label=LABEL))
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+        search = _faces.search(ctx)
+        if search is not None:
+            yield ctx.ops.set_progress(progress=0.0, label="Finding faces")
+            yield from _forms.followed(ctx, search, "pictures searched")
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
         target = _faces.target(ctx)
         application = api.Application(
@@ -69,7 +73,8 @@ class ApplyVlmFaceAttributes(foo.Operator):
         )
         application.begin(lambda said: _remote.confirmed(ctx, said))
         yield from _forms.followed(ctx, application, "faces")
-        yield from _forms.finished(ctx, application.shown, "Predictions are stored", _summary(application.result()))
+        text = _summary(application.result())
+        yield from _forms.finished(ctx, application.shown, application.source, "Predictions are stored", text)
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:

@@ -72,8 +72,8 @@ class DescribePeople(foo.Operator):
         description.begin(lambda said: _remote.confirmed(ctx, said))
         yield from _forms.followed(ctx, description, "pictures")
         result = description.result()
-        fields = [*result.fields.values(), result.people_field]
-        yield from _forms.finished(ctx, fields, "People are described", _summary(result))
+        shown = [*result.fields.values(), result.people_field]
+        yield from _forms.finished(ctx, shown, _faces(ctx), "People are described", _summary(result))
 
 
 def _model_name(ctx: foo.ExecutionContext) -> str:

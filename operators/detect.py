@@ -38,10 +38,9 @@ class DetectFaces(foo.Operator):
         inputs = types.Object()
         _forms.notice(inputs, "about", "Faces are found, nobody is recognised.")
         detector = _forms.dropdown(inputs, "detector", DETECTORS, label="Detector", default=AUTO)
-        weights = inputs.str(
+        inputs.str(
             "weights", label="Weights", description="File of YuNet's weights; empty: FACEVLM_YUNET, or fetched once"
         )
-        weights.view.space = 12
         field = inputs.str("field", label="Field", description="Where the boxes go", default=FIELD)
         target = ctx.target_view()
         _forms.attempt(field, lambda: _check(target, ctx.params.get("field") or FIELD))

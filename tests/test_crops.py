@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -61,6 +61,7 @@ def test_where_the_picture_ends_its_edge_goes_on(box: BOX) -> None:
     assert np.array_equal(pixels(crops.cut(NOISE, box, PLAIN)), padded(x, y, x + w, y + h))
 
 
+@settings(deadline=None)
 @given(
     st.floats(-0.4, 0.9),
     st.floats(-0.4, 0.9),
@@ -84,6 +85,7 @@ def test_squares_are_square_and_in_the_middle(x: float, y: float, w: float, h: f
         assert any(np.array_equal(pixels(face), region) for region in near)
 
 
+@settings(deadline=None)
 @given(st.tuples(numbers, numbers, numbers, numbers), st.booleans(), st.sampled_from([0, 0.25, 1.25]), st.booleans())
 def test_any_box_gives_a_face_or_the_reason(box: BOX, square: bool, margin: float, align: bool) -> None:
     said, face = "", None

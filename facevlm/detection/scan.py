@@ -17,6 +17,10 @@ Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
 OVERLAP = 0.25
 """Of neighbouring tiles, as a share of a tile: a face smaller than this is whole in one of them."""
+FAR = 1e6
+"""Pixels beyond which no picture reaches."""
+BORDER = 2
+"""Pixels from a tile's border within which a face is taken for cut."""
 SAME = 0.4
 """Intersection over the smaller box from which on two boxes are one face."""
 MANY, SMALL = 10, 24
@@ -55,10 +59,19 @@ def scan(picture: Image.Image, find: Find, side: int, search: Search, *, scored:
     scale = min(1.0, side / max(picture.size))
     found = [find(_pixels(picture, scale)).moved(scale)]
     if scale < 1 and (search.tiles == "on" or (search.tiles == "auto" and _is_crowd(found[0], scale))):
-        found += [find(np.asarray(picture.crop(tile))).moved(1.0, *tile[:2]) for tile in tiles(*picture.size, side)]
+        found += [_in_tile(picture, find, tile) for tile in tiles(*picture.size, side)]
     merged = joined(found)
     kept = merged.take(suppressed(merged.boxes, merged.scores))
     return _faces(kept, picture.size, search, scored)
+
+
+def _in_tile(picture: Image.Image, find: Find, tile: tuple[int, int, int, int]) -> Found:
+    """The faces that are whole in a tile: one that its border cuts is whole in the next tile, or in the picture."""
+    found = find(np.asarray(picture.crop(tile))).moved(1.0, *tile[:2])
+    low, high = found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]
+    at_start = (low <= np.array(tile[:2]) + BORDER) & (np.array(tile[:2]) > 0)
+    at_end = (high >= np.array(tile[2:]) - BORDER) & (np.array(tile[2:]) < np.array(picture.size))
+    return found.take(np.flatnonzero(~(at_start | at_end).any(1)))
 
 
 def _pixels(picture: Image.Image, scale: float) -> Pixels:
@@ -100,9 +113,9 @@ def suppressed(boxes: Array, scores: Array) -> NDArray[np.int64]:
     """Which of boxes that lie on one another to keep, the highest score first (greedy non-maximum suppression).
 
     Over the smaller of two boxes, not over their union: half a face at a tile's border lies within the whole one.
-    Boxes that are not finite or have no area are left out.
+    Boxes that are not finite, smaller than a pixel, or beyond all pictures are left out.
     """
-    usable = np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1) & np.isfinite(scores)
+    usable = (np.abs(boxes) < FAR).all(1) & (boxes[:, 2:] >= 1).all(1) & np.isfinite(scores)
     order = np.flatnonzero(usable)[np.argsort(-scores[usable], kind="stable")]
     kept: list[int] = []
     while len(order):

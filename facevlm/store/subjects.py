@@ -293,11 +293,12 @@ def subjects(target: Collection, selection: Selection | None = None) -> Subjects
 
 
 def count(target: Collection, selection: Selection | None = None) -> int:
-    """How many faces :func:`subjects` would find, at less cost."""
+    """How many faces :func:`subjects` would find, at less cost; raises as that does, but not for none."""
     shown = patches_field(target)
-    if selection is None or shown is not None:
+    if selection is None:
         return len(target)
-    root = f"{selection.field}.detections"
+    _check_field(target, selection.field, shown)
+    root = selection.field if shown else f"{selection.field}.detections"
     if not selection.labels and selection.min_confidence is None:
         return int(target.count(root))
     stored = zip(*target.values([f"{root}.label", f"{root}.confidence"], unwind=True), strict=True)
