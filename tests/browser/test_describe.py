@@ -68,4 +68,6 @@ def test_people_are_described_from_the_form(page: Page, app: str, groups: fo.Dat
     groups.reload()
     assert groups.count_values("m_people.outcome") == {"ok": 8}
     assert groups.count("m_people.detections.clothing") == 28
+    page.wait_for_selector("[data-cy=looker]")
+    page.wait_for_timeout(CALM)
     shared.shoot(page, "describe-grid")
