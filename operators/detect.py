@@ -43,7 +43,7 @@ class DetectFaces(foo.Operator):
         inputs.str(
             "weights",
             label="Weights",
-            description="File of YuNet's weights, or hf:ID-or-folder of the other models; empty: the usual ones",
+            description="YuNet's file, or hf:ID-or-folder of another model",
         )
         field = inputs.str("field", label="Field", description="Where the boxes go", default=FIELD)
         target = ctx.target_view()
