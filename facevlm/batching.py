@@ -26,7 +26,7 @@ from facevlm.backends.remote.replies import Usage
 from facevlm.crops import Crop
 from facevlm.errors import FieldError, ImageError, InputError
 from facevlm.store import runs, targets
-from facevlm.store.subjects import Selection, Subjects, subjects
+from facevlm.store.subjects import Boxes, Pictures, Selection, Subjects, subjects
 from facevlm.types import Attribute, Face, Prediction, Question, Reply
 
 METHOD = "facevlm_batch"
@@ -296,6 +296,11 @@ class Batches:
 
     def is_collected(self, batch: str) -> bool:
         return batch in self._collected
+
+    def shown(self) -> list[str]:
+        """The fields in which the answers are best looked at."""
+        kind = Pictures if self._record["about"] is None else Boxes
+        return kind.shown(self.prefix, list(self._record["fields"].values()))
 
     def cancel(self) -> list[State]:
         """Ask to cancel all that are not over; what was answered by then can be collected."""

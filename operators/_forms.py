@@ -95,9 +95,14 @@ def finished(
     yield ctx.ops.reload_dataset()
     active = [*(name for name in ctx.active_fields if name != source), *fields]
     yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
+    yield output(ctx, title, text)
+
+
+def output(ctx: foo.ExecutionContext, title: str, text: str) -> Any:
+    """What came of a run, in the prompt."""
     outputs = types.Object()
     outputs.str("summary", view=types.MarkdownView(read_only=True))
-    yield ctx.ops.show_output(types.Property(outputs, view=types.View(label=title)).to_json(), {"summary": text})
+    return ctx.ops.show_output(types.Property(outputs, view=types.View(label=title)).to_json(), {"summary": text})
 
 
 def outcome_table(result: ApplyResult) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api
+from facevlm import api, batching
 from facevlm import attributes as registry
 from facevlm.backends import DECODES, Briefing, Options, cards
 from facevlm.backends.briefings import brief
@@ -19,6 +19,7 @@ from . import _asking, _faces, _forms, _remote
 NAME = "apply_vlm_face_attributes"
 LABEL = "Apply VLM face attributes"
 OTHER = "other"
+NOW, BATCH = "now", "batch"
 
 
 class ApplyVlmFaceAttributes(foo.Operator):
@@ -53,7 +54,8 @@ class ApplyVlmFaceAttributes(foo.Operator):
             yield from _forms.followed(ctx, search, "pictures searched")
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
         target = _faces.target(ctx)
-        application = api.Application(
+        kind = batching.Submission if _is_batch(ctx) else api.Application
+        application = kind(
             target,
             _model_name(ctx),
             _asking.asked(ctx),
@@ -73,6 +75,9 @@ class ApplyVlmFaceAttributes(foo.Operator):
         )
         application.begin(lambda said: _remote.confirmed(ctx, said))
         yield from _forms.followed(ctx, application, "faces")
+        if isinstance(application, batching.Submission):
+            yield _forms.output(ctx, "Batches", _handed_in(application.submitted()))
+            return
         text = _summary(application.result())
         yield from _forms.finished(ctx, application.shown, application.source, "Predictions are stored", text)
 
@@ -80,6 +85,18 @@ class ApplyVlmFaceAttributes(foo.Operator):
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
     attributes = api.resolve_attributes(_asking.asked(ctx))
     return brief(model, attributes, _faces.count(ctx), Options(remote=_remote.options(ctx)))
+
+
+def _is_batch(ctx: foo.ExecutionContext) -> bool:
+    return ctx.params.get("when") == BATCH and cards.find(_model_name(ctx)).hosted
+
+
+def _handed_in(done: batching.Submitted) -> str:
+    return (
+        f"{done.faces:,} faces are handed in, in {len(done.batches):,} batches; {done.skipped:,} had their answers, "
+        f"{done.answered:,} from the reply cache, {done.unread:,} cannot be read, {done.left:,} are left.\n\n"
+        "Within a day, 'Collect face attribute batches' stores the answers."
+    )
 
 
 def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
@@ -142,6 +159,9 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     if isinstance(ctx.params.get("batch_size"), int) and ctx.params["batch_size"] < 1:
         size.invalid, size.error_message = True, "Expected a whole number from 1 on."
     _forms.existing(inputs, "face")
+    if card.hosted:
+        times = {NOW: "Now", BATCH: "As a batch: about half the price, answered within a day, collected by you"}
+        inputs.enum("when", list(times), view=_forms.choices(types.RadioGroup(), times), label="When", default=NOW)
 
 
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:

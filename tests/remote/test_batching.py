@@ -19,11 +19,13 @@ from facevlm.backends import Briefing, Remote
 from facevlm.backends.remote import batches
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.store import runs
+from tests.operators.test_operators import APPLY, execute, form
 from tests.remote.batch_server import KEY, Provider, by_level, level_of, serving
 from tests.remote.server import completion
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["gender", "age5"]
+COLLECT = "@facevlm/face-attributes/collect_face_attribute_batches"
 
 
 @pytest.fixture
@@ -311,3 +313,18 @@ def test_batches_that_are_cancelled_can_be_handed_in_again(dataset: fo.Dataset, 
     provider.ready = True
     assert submit(dataset, provider).faces == 10
     assert batching.collect(dataset).outcomes["gender"] == {"ok": 10}
+
+
+def test_the_forms_hand_in_and_collect(dataset: fo.Dataset, provider: Provider) -> None:
+    assert "nothing" in form(COLLECT, dataset)
+    given = {"model": "api", "api_model": "m", "base_url": provider.base_url, "own": False, "ask_gender": True}
+    properties = form(APPLY, dataset, **given)
+    assert [choice["value"] for choice in properties["when"]["view"]["choices"]] == ["now", "batch"]
+    assert "when" not in form(APPLY, dataset)
+    execute(APPLY, dataset, **given, when="batch", prefix="b", confirm=True)
+    assert dataset.count("b_gender") == 0
+    properties = form(COLLECT, dataset, ask=True)
+    assert properties["states"]["view"]["label"].startswith("batch_0: completed, 10 of 10 done")
+    execute(COLLECT, dataset)
+    assert dataset.count_values("b_gender.outcome") == {"ok": 10}
+    assert "collected" in form(COLLECT, dataset, ask=True)["states"]["view"]["label"]
