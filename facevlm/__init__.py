@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facevlm import attributes as attributes
+    from facevlm import batching as batching
     from facevlm import datasets as datasets
     from facevlm import paper as paper
     from facevlm import sources as sources
@@ -33,6 +34,7 @@ __all__ = [
     "Crop",
     "apply",
     "attributes",
+    "batching",
     "check",
     "compare",
     "datasets",
@@ -46,7 +48,7 @@ __all__ = [
     "sources",
 ]
 
-_SUBMODULES = ("attributes", "datasets", "paper", "sources")
+_SUBMODULES = ("attributes", "batching", "datasets", "paper", "sources")
 _LAZY = {
     "apply": "facevlm.api",
     "evaluate": "facevlm.evaluating",

@@ -12,7 +12,7 @@ from PIL.Image import Image
 
 from facevlm import api, pipeline, quality
 from facevlm.backends import BackendInfo, Briefing
-from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, FoundFace, Search, open_detector
+from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, Looked, Search, look, open_detector
 from facevlm.errors import ImageError
 from facevlm.store import found, runs, targets
 from facevlm.store.found import Searched
@@ -28,7 +28,8 @@ WHOLE = BackendInfo("", {}, "", "", "")
 class DetectResult:
     """What a run did: ``faces`` found in ``asked`` pictures, ``skipped`` ones had been searched before.
 
-    ``outcomes`` counts the pictures that were searched: ``ok``, ``no_face``, ``failed``; ``reasons`` why they failed.
+    ``outcomes`` counts the pictures that were searched: ``ok``, ``no_face``, ``unparsed``, ``failed``;
+    ``reasons`` why there is no answer.
     """
 
     field: str
@@ -105,7 +106,7 @@ class Detection:
 
     def _search(self, batch: Sequence[pipeline.Loaded]) -> list[Searched]:
         pictures = [picture for _, picture in batch if not isinstance(picture, ImageError)]
-        rows = iter(self.detector.detect(pictures) if pictures else [])
+        rows = iter(look(self.detector, pictures))
         return [
             Searched(face, (), "failed", str(picture))
             if isinstance(picture, ImageError)
@@ -113,17 +114,16 @@ class Detection:
             for face, picture in batch
         ]
 
-    def _judged(self, face: Face, picture: Image, faces: Sequence[FoundFace]) -> Searched:
-        if not faces:
-            return Searched(face, (), "no_face", "no face was found")
-        measured = [quality.measure(picture, f.box_xywh_rel, f.landmarks_xy_rel) for f in faces if self._quality]
-        return Searched(face, tuple(faces), "ok", None, tuple(measured))
+    def _judged(self, face: Face, picture: Image, seen: Looked) -> Searched:
+        faces = seen.faces if self._quality else ()
+        measured = tuple(quality.measure(picture, f.box_xywh_rel, f.landmarks_xy_rel) for f in faces)
+        return Searched(face, seen.faces, seen.outcome, seen.reason, measured)
 
     def _count(self, searched: Sequence[Searched]) -> None:
         for one in searched:
             self._outcomes[one.outcome] += 1
             self._faces += len(one.faces)
-            if one.outcome == "failed" and one.reason:
+            if one.outcome in ("failed", "unparsed") and one.reason:
                 self._reasons[one.reason] += 1
 
     def result(self) -> DetectResult:
@@ -177,13 +177,15 @@ def detect(
     Args:
         target: a FiftyOne dataset or view of pictures.
         field: where the faces go.
-        detector: ``auto`` (YuNet if its weights can be had, else Haar), ``yunet``, ``haar``, or a
+        detector: ``auto`` (YuNet if its weights can be had, else Haar), ``yunet``, ``haar``, ``paligemma``,
+            ``florence-2`` (both without confidences), or a
             :class:`~facevlm.detection.Detector` of your own.
         min_confidence: faces of at least this confidence; by default the detector's own line (0.8 of YuNet).
         min_face_px: faces whose shorter side has at least so many pixels.
         max_faces: at most so many faces of a picture, the most confident ones.
         tiles: look at large pictures piece by piece, too: ``on``, ``off``, or ``auto`` where there is a crowd.
-        weights: the file with YuNet's weights, by default that of ``FACEVLM_YUNET``, or fetched once.
+        weights: the file with YuNet's weights, by default that of ``FACEVLM_YUNET``, or fetched once; or the
+            vision-language model, as ``hf:ID-or-folder``.
         quality: measure every face: size, sharpness, brightness, contrast, and the pose where there are landmarks.
         overwrite: search every picture again; else those that were searched in this way are skipped.
         progress: show a progress bar.

@@ -172,9 +172,9 @@ def _answer(backend: Backend, questions: Sequence[Question], batch: Sequence[Loa
     replies, rows = iter(answers), []
     for face, picture in batch:
         if isinstance(picture, ImageError):
-            rows.append(_unread(face, questions, picture))
+            rows.append(unread_row(face, questions, picture))
         else:
-            rows.append(_row(face, questions, next(replies)))
+            rows.append(row_of(face, questions, next(replies)))
     return rows
 
 
@@ -189,7 +189,7 @@ def _streamed(
         count = 0
         for face, picture in loaded:
             if isinstance(picture, ImageError):
-                unread.append(_unread(face, questions, picture))
+                unread.append(unread_row(face, questions, picture))
             else:
                 waiting[count] = face
                 count += 1
@@ -199,18 +199,18 @@ def _streamed(
         for ready in answered:
             rows, unread[:] = unread[:], []
             for number, replies in ready:
-                rows.append(_row(waiting.pop(number), questions, replies))
+                rows.append(row_of(waiting.pop(number), questions, replies))
             yield rows
     if unread:
         yield unread
 
 
-def _unread(face: Face, questions: Sequence[Question], error: ImageError) -> list[Prediction]:
+def unread_row(face: Face, questions: Sequence[Question], error: ImageError) -> list[Prediction]:
     made = parsing.too_small if isinstance(error, SmallFaceError) else parsing.failed
     return [made(face, question, str(error)) for question in questions]
 
 
-def _row(face: Face, questions: Sequence[Question], replies: Sequence[Reply]) -> list[Prediction]:
+def row_of(face: Face, questions: Sequence[Question], replies: Sequence[Reply]) -> list[Prediction]:
     if len(replies) != len(questions):
         raise ModelError(f"The backend gave {len(replies)} replies, expected {len(questions)}, one per question.")
     return [parsing.predict(face, question, reply) for question, reply in zip(questions, replies, strict=True)]

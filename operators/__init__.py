@@ -1,9 +1,17 @@
 """Operators and the panel of the App: a form or a click in, a core call, a result out. They do not compute."""
 
 from .apply import ApplyVlmFaceAttributes
+from .batches import CollectFaceAttributeBatches
 from .detect import DetectFaces
 from .evaluate import EvaluateFaceAttributes
 from .panel import FaceAttributeErrors
 from .report import WriteFaceAttributeReport
 
-OPERATORS = (ApplyVlmFaceAttributes, DetectFaces, EvaluateFaceAttributes, FaceAttributeErrors, WriteFaceAttributeReport)
+OPERATORS = (
+    ApplyVlmFaceAttributes,
+    CollectFaceAttributeBatches,
+    DetectFaces,
+    EvaluateFaceAttributes,
+    FaceAttributeErrors,
+    WriteFaceAttributeReport,
+)

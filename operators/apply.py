@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api
+from facevlm import api, batching
 from facevlm import attributes as registry
 from facevlm.backends import DECODES, Options, cards
 from facevlm.store import predictions, subjects, targets
@@ -21,6 +21,7 @@ LABEL = "Apply VLM face attributes"
 OTHER = "other"
 ASK = "ask_"
 RESUME, OVERWRITE = "resume", "overwrite"
+NOW, BATCH = "now", "batch"
 
 
 class ApplyVlmFaceAttributes(foo.Operator):
@@ -54,7 +55,8 @@ class ApplyVlmFaceAttributes(foo.Operator):
             yield from _forms.followed(ctx, search, "pictures searched")
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
         target = _faces.target(ctx)
-        application = api.Application(
+        kind = batching.Submission if _is_batch(ctx) else api.Application
+        application = kind(
             target,
             _model_name(ctx),
             _asked(ctx),
@@ -74,11 +76,26 @@ class ApplyVlmFaceAttributes(foo.Operator):
         )
         application.begin(lambda said: _remote.confirmed(ctx, said))
         yield from _forms.followed(ctx, application, "faces")
+        if isinstance(application, batching.Submission):
+            yield ctx.ops.show_output(_outputs("Batches").to_json(), {"summary": _handed_in(application.submitted())})
+            return
         yield ctx.ops.reload_dataset()
         # Boxes that lie on one another hide each other's labels: those that were asked about make room for the answers.
         active = [*(name for name in ctx.active_fields if name != application.source), *application.shown]
         yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
         yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(application.result())})
+
+
+def _is_batch(ctx: foo.ExecutionContext) -> bool:
+    return ctx.params.get("when") == BATCH and cards.find(_model_name(ctx)).hosted
+
+
+def _handed_in(done: batching.Submitted) -> str:
+    return (
+        f"{done.faces:,} faces are handed in, in {len(done.batches):,} batches; {done.skipped:,} had their answers, "
+        f"{done.answered:,} from the reply cache, {done.unread:,} cannot be read, {done.left:,} are left.\n\n"
+        "Within a day, 'Collect face attribute batches' stores the answers."
+    )
 
 
 def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
@@ -186,6 +203,9 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     modes = {RESUME: "Ask only what has no answer yet", OVERWRITE: "Ask every face again and overwrite"}
     view = _forms.choices(types.RadioGroup(), modes)
     inputs.enum("mode", list(modes), view=view, label="Existing predictions", default=RESUME)
+    if card.hosted:
+        times = {NOW: "Now", BATCH: "As a batch: about half the price, answered within a day, collected by you"}
+        inputs.enum("when", list(times), view=_forms.choices(types.RadioGroup(), times), label="When", default=NOW)
 
 
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
@@ -196,10 +216,10 @@ def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
 
 
-def _outputs() -> Any:
+def _outputs(label: str = "Predictions are stored") -> Any:
     outputs = types.Object()
     outputs.str("summary", view=types.MarkdownView(read_only=True))
-    return types.Property(outputs, view=types.View(label="Predictions are stored"))
+    return types.Property(outputs, view=types.View(label=label))
 
 
 def _cost(result: api.ApplyResult) -> str:

@@ -20,6 +20,8 @@ DETECTORS = {
     AUTO: "The best that is there: YuNet, else Haar",
     "yunet": "YuNet: boxes, confidence, landmarks",
     "haar": "Haar cascade: comes with OpenCV, frontal faces alone",
+    "paligemma": "PaliGemma, asked to detect faces",
+    "florence-2": "Florence-2, asked to detect faces",
 }
 AGAIN = {"resume": "Search only pictures that were not searched yet", "overwrite": "Search every picture again"}
 
@@ -39,7 +41,9 @@ class DetectFaces(foo.Operator):
         _forms.notice(inputs, "about", "Faces are found, nobody is recognised.")
         detector = _forms.dropdown(inputs, "detector", DETECTORS, label="Detector", default=AUTO)
         inputs.str(
-            "weights", label="Weights", description="File of YuNet's weights; empty: FACEVLM_YUNET, or fetched once"
+            "weights",
+            label="Weights",
+            description="YuNet's file, or hf:ID-or-folder of another model",
         )
         field = inputs.str("field", label="Field", description="Where the boxes go", default=FIELD)
         target = ctx.target_view()

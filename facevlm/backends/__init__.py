@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image, Resampling
 
@@ -20,6 +20,10 @@ from facevlm.backends.remote.keys import Secrets as Secrets
 from facevlm.backends.remote.options import Remote as Remote
 from facevlm.errors import InputError
 from facevlm.types import Inquiry, Question, Reply, Scene
+
+if TYPE_CHECKING:
+    from facevlm.backends.remote.batches import BatchService
+    from facevlm.backends.remote.replies import Usage
 
 LOCAL = "facevlm.backends.local:LocalBackend"
 REMOTE = "facevlm.backends.remote.describe:DescribingBackend"
@@ -131,6 +135,18 @@ class Speaker(Protocol):
 
 
 @runtime_checkable
+class Speller(Protocol):
+    """A backend that can tell every token of a free answer, such as those that stand for places in the picture."""
+
+    @property
+    def info(self) -> BackendInfo:
+        """Facts for the run record."""
+
+    def spell(self, images: Sequence[Image], text: str, max_new_tokens: int) -> list[Reply]:
+        """One reply per picture to the prompt ``text`` as it is; one that was cut off is ``malformed``."""
+
+
+@runtime_checkable
 class Checker(Protocol):
     """A backend that can tell without a picture whether questions can be put to it."""
 
@@ -160,6 +176,28 @@ class Hosted(Protocol):
 
     def close(self) -> None:
         """End its connections. Its info stays."""
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """A backend whose requests may be handed in as files and collected later, at a lower price."""
+
+    def requests(
+        self, images: Iterable[Image], questions: Sequence[Question]
+    ) -> Iterator[tuple[dict[str, Any], list[Reply] | None]]:
+        """The request about every picture, in order, and its replies where they are known already."""
+
+    def read(self, body: Any, questions: Sequence[Question]) -> tuple[list[Reply], Usage]:
+        """The replies in an answer as plain data, and the tokens that it took."""
+
+    def batch_briefing(self, faces: int, questions: Sequence[Question]) -> Briefing:
+        """What a user should know before requests are handed in."""
+
+    def batch_dollars(self, usage: Usage) -> float | None:
+        """US dollars for tokens in a batch; None where no price is known."""
+
+    def batches(self) -> BatchService:
+        """Where files are handed in and collected."""
 
 
 @dataclass(frozen=True)

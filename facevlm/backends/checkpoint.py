@@ -186,6 +186,14 @@ class Checkpoint:
                 said[text] = self.family.decode(tokens)
         return [[Reply(text=said[q.text][row]) for q in questions] for row in range(len(images))]
 
+    def spell(self, images: Sequence[Image], text: str, max_new_tokens: int) -> list[list[Reply]]:
+        """Free greedy answers to one prompt with all of their special tokens; one that was cut off is ``malformed``."""
+        pictures = self.prepare(images)
+        with torch.inference_mode():
+            prompts = [self.ids(picture, text) for picture in pictures]
+            tokens = self.family.generate_ids(self.family.collate(pictures), prompts, max_new_tokens)
+        return [[Reply(text=said, malformed=not ended)] for said, ended in self.family.spell(tokens)]
+
 
 def _test_picture(spec: PictureSpec | None) -> Image:
     size = (spec.width, spec.height) if spec else (PROBE_SIZE, PROBE_SIZE)

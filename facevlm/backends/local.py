@@ -98,6 +98,13 @@ class LocalBackend:
         """Free greedy answers, whatever the way of decoding."""
         return self._ask(images, questions, free=True)
 
+    def spell(self, images: Sequence[Image], text: str, max_new_tokens: int) -> list[Reply]:
+        """Free greedy answers to one prompt of the first checkpoint, special tokens kept; ``malformed`` if cut off."""
+        with self._lock:
+            checkpoint = self._loaded[next(iter(self.card.checkpoints.values()))]
+            ask = functools.partial(checkpoint.spell, text=text, max_new_tokens=max_new_tokens)
+            return [reply for (reply,) in halving(ask, images)]
+
     def _ask(self, images: Sequence[Image], questions: Sequence[Question], *, free: bool) -> list[list[Reply]]:
         table: list[list[Reply]] = [[Reply()] * len(questions) for _ in images]
         with self._lock:

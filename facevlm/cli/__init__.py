@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import facevlm
 from facevlm.cli import (
+    batch,
     cache,
     check,
     compare,
@@ -40,6 +41,7 @@ COMMANDS = (
     probe,
     listing,
     cache,
+    batch,
 )
 
 KEPT = "What was answered is kept; the same command goes on from there."

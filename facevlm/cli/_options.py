@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import facevlm
 from facevlm import attributes as attribute_registry
-from facevlm.backends import ATTENTION, COMPILE, QUANTIZE
+from facevlm.backends import ATTENTION, COMPILE, QUANTIZE, cards
 from facevlm.errors import InputError
 
 
@@ -67,6 +68,26 @@ def add_question(command: Any, *, prompts: bool = True) -> None:
         command.add_argument(
             "--prompt", type=pair, action="append", default=[], metavar="ATTRIBUTE=TEXT", help="another wording"
         )
+
+
+def add_faces(command: Any) -> None:
+    """Which faces of pictures, and how they are cut out."""
+    command.add_argument("--faces", help="ask about every face in this field of Detections (default: whole pictures)")
+    command.add_argument("--face-labels", type=names, default=[], help="only Detections with these labels")
+    command.add_argument("--min-confidence", type=float, help="only Detections of at least this confidence")
+    command.add_argument("--min-face-px", type=int, help="leave out faces with a shorter side of fewer pixels")
+    command.add_argument(
+        "--margin", type=float, help="around a face, as a share of its box (default: the model's own, else 0.25)"
+    )
+    command.add_argument("--align", action="store_true", help="turn faces so that the eyes are level")
+
+
+def faces(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_faces` added, as ``apply`` takes it."""
+    usual = cards.find(args.model).crop()
+    margin = usual.margin if args.margin is None else args.margin
+    chosen = {name: getattr(args, name) for name in ("faces", "face_labels", "min_confidence", "min_face_px")}
+    return chosen | {"crop": replace(usual, margin=margin, align=args.align)}
 
 
 def add_loading(command: Any) -> None:

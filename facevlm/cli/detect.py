@@ -33,7 +33,10 @@ def add_search(command: Any) -> None:
     command.add_argument(
         "--detector", default=AUTO, choices=[AUTO, *DETECTORS], help="auto is YuNet if it can be had, else haar"
     )
-    command.add_argument("--weights", help="file with YuNet's weights (default: FACEVLM_YUNET, or fetched once)")
+    command.add_argument(
+        "--weights",
+        help="file with YuNet's weights (default: FACEVLM_YUNET, or fetched once), or a model as hf:ID-or-folder",
+    )
     command.add_argument("--min-confidence", type=float, help="faces of at least this confidence (default: 0.8)")
     command.add_argument("--min-face-px", type=int, help="faces whose shorter side has at least so many pixels")
     command.add_argument("--max-faces", type=int, help="at most so many faces of a picture, the most confident ones")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 import facevlm
 from facevlm import report
-from facevlm.backends import DECODES, cards
+from facevlm.backends import DECODES
 from facevlm.cli import _options, _remote
 from facevlm.cli.detect import print_detected
-from facevlm.crops import Crop
 from facevlm.detection import FIELD
 from facevlm.types import OUTCOMES, SMALL_PX
 
@@ -31,15 +29,8 @@ def add(commands: Any) -> None:
         "PREFIX_ATTRIBUTE. Run again, it asks only what has no answer yet.",
     )
     _options.add_question(predict)
-    predict.add_argument("--faces", help="ask about every face in this field of Detections (default: whole pictures)")
+    _options.add_faces(predict)
     predict.add_argument("--detect", action="store_true", help="find faces first, in pictures that were not searched")
-    predict.add_argument("--face-labels", type=_options.names, default=[], help="only Detections with these labels")
-    predict.add_argument("--min-confidence", type=float, help="only Detections of at least this confidence")
-    predict.add_argument("--min-face-px", type=int, help="leave out faces with a shorter side of fewer pixels")
-    predict.add_argument(
-        "--margin", type=float, help="around a face, as a share of its box (default: the model's own, else 0.25)"
-    )
-    predict.add_argument("--align", action="store_true", help="turn faces so that the eyes are level")
     predict.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
     predict.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
     predict.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
@@ -57,19 +48,15 @@ def add(commands: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    target, faces = _options.target(args), args.faces
+    target = _options.target(args)
     if args.detect:
-        faces = faces or FIELD
-        print_detected(facevlm.detect(target, faces))
+        args.faces = args.faces or FIELD
+        print_detected(facevlm.detect(target, args.faces))
     result = facevlm.apply(
         target,
         args.model,
         args.attributes,
-        faces=faces,
-        face_labels=args.face_labels,
-        min_confidence=args.min_confidence,
-        min_face_px=args.min_face_px,
-        crop=_crop(args),
+        **_options.faces(args),
         prefix=args.prefix,
         prompts=dict(args.prompt),
         batch_size=args.batch_size,
@@ -84,13 +71,6 @@ def _predict(args: argparse.Namespace) -> None:
     )
     if result.asked or not args.dry_run:
         print_applied(result)
-
-
-def _crop(args: argparse.Namespace) -> Crop | None:
-    """How faces are cut out, None for the model's own way."""
-    usual = cards.find(args.model).crop()
-    margin = usual.margin if args.margin is None else args.margin
-    return replace(usual, margin=margin, align=args.align)
 
 
 def print_applied(result: ApplyResult, unit: str = "faces") -> None:

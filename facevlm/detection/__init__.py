@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image
 
 from facevlm.errors import InputError, ModelError, lookup
 from facevlm.images import BOX
+from facevlm.types import Outcome
 
 POINT = tuple[float, float]
 AUTO = "auto"
@@ -22,6 +23,8 @@ FIELD = "faces"
 DETECTORS = {
     "yunet": "facevlm.detection.yunet:open_yunet",
     "haar": "facevlm.detection.haar:open_haar",
+    "paligemma": "facevlm.detection.grounding:open_paligemma",
+    "florence-2": "facevlm.detection.grounding:open_florence2",
 }
 TILES = ("auto", "on", "off")
 
@@ -58,7 +61,8 @@ class Search:
     ``min_confidence`` keeps faces of at least this confidence, by default the detector's own line. ``min_face_px``
     keeps faces whose shorter side has so many pixels, ``max_faces`` the most confident ones. ``tiles`` looks at large
     pictures piece by piece, too, for small faces in a crowd: ``on``, ``off``, or ``auto`` where the picture as a whole
-    shows many or small faces. ``weights`` is a file with the detector's weights.
+    shows many or small faces. ``weights`` is a file with the detector's weights, or for a vision-language model its
+    name, as ``hf:ID-or-folder``.
     """
 
     min_confidence: float | None = None
@@ -90,6 +94,39 @@ class Detector(Protocol):
 
         Raises :class:`~facevlm.errors.ModelError` where it cannot work at all.
         """
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What came of one picture: ``ok``, ``no_face``, ``unparsed`` or ``failed``, and why.
+
+    ``text`` is what a model said. ``ok`` with a ``reason`` means that a part of the answer could not be used.
+    """
+
+    faces: tuple[FoundFace, ...]
+    outcome: Outcome
+    reason: str | None = None
+    text: str | None = None
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A detector that can fail on one picture, and then says why."""
+
+    def look(self, images: Sequence[Image]) -> list[Looked]:
+        """What came of every picture, in order."""
+
+
+def look(detector: Detector, images: Sequence[Image]) -> list[Looked]:
+    """What came of every picture, whether or not the detector explains itself."""
+    if isinstance(detector, Explaining):
+        return detector.look(images)
+    return [found(faces) for faces in (detector.detect(images) if images else [])]
+
+
+def found(faces: Sequence[FoundFace]) -> Looked:
+    """The faces of a picture whose search went well."""
+    return Looked(tuple(faces), "ok") if faces else Looked((), "no_face", "no face was found")
 
 
 def open_detector(name: str = AUTO, search: Search | None = None) -> Detector:

@@ -1,8 +1,8 @@
 """Faces that a detector found, as Detections: written by picture in chunks, gone on with by what is there.
 
 Every Detection has the label ``face``, a box, a confidence, ``landmarks`` (five points [x, y] in shares of the picture)
-and, if wanted, numbers of quality. The Detections of a picture as a whole carry its ``outcome`` (``ok``, ``no_face`` or
-``failed``), ``reason`` and ``run``.
+and, if wanted, numbers of quality. The Detections of a picture as a whole carry its ``outcome`` (``ok``, ``no_face``,
+``unparsed`` or ``failed``), ``reason`` and ``run``.
 """
 
 from __future__ import annotations

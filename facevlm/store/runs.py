@@ -11,6 +11,8 @@ import fiftyone.core.runs as fors
 from facevlm.errors import FieldError
 
 METHOD = "facevlm"
+OWN = ("cls", "type", "method")
+"""What FiftyOne adds to a record."""
 
 
 def run_key(prefix: str) -> str:
@@ -55,11 +57,16 @@ def write(dataset: fo.Dataset, key: str, record: Mapping[str, Any], method: str 
         dataset.register_run(key, config)
 
 
-def prefixes(dataset: fo.Dataset) -> list[str]:
-    """Prefixes of the runs that wrote predictions into a dataset, oldest first."""
+def update(dataset: fo.Dataset, key: str, record: Mapping[str, Any], method: str = METHOD) -> None:
+    """Save a record that was read before, with its changes."""
+    write(dataset, key, {name: value for name, value in record.items() if name not in OWN}, method)
+
+
+def prefixes(dataset: fo.Dataset, method: str = METHOD) -> list[str]:
+    """Prefixes of the runs of a method, oldest first; by default those that wrote predictions into a dataset."""
     found = []
     for key in dataset.list_runs():
         info = dataset.get_run_info(key)
-        if info.config.method == METHOD:
+        if info.config.method == method:
             found.append((info.timestamp, info.config.prefix))
     return [prefix for _, prefix in sorted(found)]

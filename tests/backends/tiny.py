@@ -130,10 +130,14 @@ def _finish(
     return folder
 
 
-def paligemma(folder: Path, text: str = "gemma", **caps: float) -> Path:
-    """``caps`` are Gemma 2's bounds of logits, off unless given: not every supported release applies them here."""
+def paligemma(folder: Path, text: str = "gemma", *, places: bool = False, **caps: float) -> Path:
+    """``places`` adds the tokens of the published one for places.
+
+    ``caps`` are Gemma 2's bounds of logits, off unless given: not every supported release applies them here.
+    """
     tokenizer = _tokenizer("GemmaTokenizer", {"image_token": "<image>"}, ["<pad>", "<eos>", "<bos>", "<unk>"])
     image = tokenizer.convert_tokens_to_ids("<image>")
+    tokenizer.add_tokens([f"<loc{k:04}>" for k in range(1024)] if places else [])
     off = {} if text == "gemma" else {"final_logit_softcapping": None, "attn_logit_softcapping": None}
     config = tf.PaliGemmaConfig(
         vision_config={
@@ -374,8 +378,11 @@ def internvl(folder: Path) -> Path:
     return _finish(folder, config, tokenizer, pictures, CHATML.replace("PICTURE", "<IMG_CONTEXT>\n"))
 
 
-def florence2(folder: Path) -> Path:
+def florence2(folder: Path, *, places: bool = False) -> Path:
+    """``places`` adds the tokens of the published one for places, which are special there."""
     tokenizer = _tokenizer("RobertaTokenizer", {"image_token": "<image>"}, ["<s>", "<pad>", "</s>", "<unk>"])
+    if places:
+        tokenizer.add_tokens([f"<loc_{k}>" for k in range(1000)], special_tokens=True)
     config = tf.Florence2Config(
         text_config={
             "model_type": "bart",

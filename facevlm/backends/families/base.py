@@ -11,6 +11,7 @@ the positions whose logits are wanted; positions are explicit, so padding on the
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -287,6 +288,12 @@ class Family:
     def decode(self, tokens: Tensor) -> list[str]:
         said: Sequence[str] = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [answer.strip() for answer in said]
+
+    def spell(self, tokens: Tensor) -> list[tuple[str, bool]]:
+        """Answers up to their end token with all special tokens before it, and whether they came to that end."""
+        rows = [list(itertools.takewhile(lambda token: token not in self.ends, row)) for row in tokens.tolist()]
+        said: Sequence[str] = self.tokenizer.batch_decode(rows, skip_special_tokens=False)
+        return [(text.strip(), len(row) < tokens.shape[1]) for text, row in zip(said, rows, strict=True)]
 
 
 def greedy(max_new_tokens: int, family: Family) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,11 +16,11 @@ from PIL.Image import Image
 
 from facevlm.backends import BackendInfo, Briefing
 from facevlm.backends.cards import ANY, Card
+from facevlm.backends.remote import batches, ledger, pictures, replies, services, templates
 from facevlm.backends.remote import keys as keys_module
-from facevlm.backends.remote import ledger, pictures, replies, services, templates
 from facevlm.backends.remote import probe as probe_module
 from facevlm.backends.remote.cache import Cache, joined, key_of
-from facevlm.backends.remote.client import BudgetReached, Client, Stopped
+from facevlm.backends.remote.client import BudgetReached, Client, Stopped, waiting_client
 from facevlm.backends.remote.flow import Given, LoopThread, Result, flow
 from facevlm.backends.remote.options import MAX_SIDE, Remote
 from facevlm.backends.remote.probe import Abilities
@@ -186,6 +187,41 @@ class RemoteBackend:
             return replies.vote([replies.to_replies(completion, questions) for completion in rows], questions)
 
         return self._flow(work, images, list)
+
+    def requests(
+        self, images: Iterable[Image], questions: Sequence[Question]
+    ) -> Iterator[tuple[dict[str, Any], list[Reply] | None]]:
+        """The request about every picture, in order, and its replies where a whole answer to it was kept before."""
+        abilities = self._open(self._estimate(1, questions).usage)
+        chat = self.template.messages(questions, self._detail)
+        skeleton = self._skeleton(chat, templates.schema(questions), abilities)
+        for image in images:
+            jpeg = pictures.encode(image, self._side, self.options.quality)
+            known = None
+            if self._cache is not None and self.options.cache == "on":
+                known = self._cache.get(key_of(self.endpoint.base_url, skeleton, joined([jpeg]), 0))
+            body = {**skeleton, "messages": templates.with_pictures(skeleton["messages"], [jpeg], self._detail)}
+            yield body, None if known is None else self.read(known, questions)[0]
+
+    def read(self, body: Any, questions: Sequence[Question]) -> tuple[list[Reply], replies.Usage]:
+        """The replies in a chat completion as plain data, and the tokens that it took."""
+        completion = replies.read(body)
+        return replies.to_replies(completion, questions), completion.usage
+
+    def batch_briefing(self, faces: int, questions: Sequence[Question]) -> Briefing:
+        """As :meth:`briefing`, at the price of a batch."""
+        estimate = self._estimate(faces, questions)
+        dollars = None if estimate.dollars is None else estimate.dollars * batches.limits().share
+        return self._briefed(f"{faces:,} pictures of faces, as a batch,", replace(estimate, dollars=dollars))
+
+    def batch_dollars(self, usage: replies.Usage) -> float | None:
+        """US dollars for tokens in a batch; None where no price is known."""
+        return None if self.price is None else self.price.of(usage) * batches.limits().share
+
+    def batches(self) -> batches.BatchService:
+        """The Batch API of the endpoint, with a key that is found now."""
+        secret = keys_module.find(self.endpoint, self._secrets)
+        return batches.BatchService(self.endpoint, secret, waiting_client(self.endpoint, secret, self.options))
 
     def _flow(
         self,

@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import openai
@@ -32,6 +32,7 @@ from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.services import Endpoint, data, service_of
 from facevlm.errors import ModelError
 
+AnyClient = TypeVar("AnyClient", openai.OpenAI, openai.AsyncOpenAI)
 RETRIED = (408, 409, 429)
 FATAL = (402, 404)
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
@@ -204,22 +205,43 @@ def _openai(endpoint: Endpoint, secret: Secret, options: Remote, context: ssl.SS
         limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
         follow_redirects=False,
     )
-    service = service_of(endpoint.base_url)
-    at_openai = service is not None and service["keys"] == ["OPENAI_API_KEY"]
-    ambient = [] if at_openai else [line.partition(":")[0].strip() for line in _custom_headers()]
-    headers: dict[str, Any] = {name: openai.Omit() for name in ambient if name.lower() != "authorization"}
-    client = openai.AsyncOpenAI(
-        api_key=secret.reveal(),
-        base_url=endpoint.base_url,
-        http_client=http,
-        max_retries=0,
-        timeout=options.timeout,
-        default_headers=headers | {"Authorization": f"Bearer {secret.reveal()}"},
+    settings = _settings(endpoint, secret, options)
+    return _bare(endpoint, openai.AsyncOpenAI(http_client=http, max_retries=0, **settings))
+
+
+def waiting_client(endpoint: Endpoint, secret: Secret, options: Remote) -> openai.OpenAI:
+    """The same for a few calls that are waited for, with the library's own retries."""
+    http = httpx2.Client(
+        trust_env=not endpoint.is_local,
+        timeout=httpx2.Timeout(options.timeout, connect=CONNECT),
+        follow_redirects=False,
     )
-    if not at_openai:
+    settings = _settings(endpoint, secret, options)
+    return _bare(endpoint, openai.OpenAI(http_client=http, max_retries=options.attempts - 1, **settings))
+
+
+def _settings(endpoint: Endpoint, secret: Secret, options: Remote) -> dict[str, Any]:
+    """What both kinds of clients are made with: the key goes to the endpoint alone, nothing ambient goes along."""
+    ambient = [] if _at_openai(endpoint) else [line.partition(":")[0].strip() for line in _custom_headers()]
+    headers: dict[str, Any] = {name: openai.Omit() for name in ambient if name.lower() != "authorization"}
+    return {
+        "api_key": secret.reveal(),
+        "base_url": endpoint.base_url,
+        "timeout": options.timeout,
+        "default_headers": headers | {"Authorization": f"Bearer {secret.reveal()}"},
+    }
+
+
+def _bare(endpoint: Endpoint, client: AnyClient) -> AnyClient:
+    if not _at_openai(endpoint):
         client.organization = client.project = None
     client.admin_api_key = client.webhook_secret = None
     return client
+
+
+def _at_openai(endpoint: Endpoint) -> bool:
+    service = service_of(endpoint.base_url)
+    return service is not None and service["keys"] == ["OPENAI_API_KEY"]
 
 
 def _custom_headers() -> list[str]:

@@ -1,0 +1,108 @@
+"""facevlm batch: hand in questions to a model behind an API as batches, and collect the answers later."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
+
+import facevlm
+from facevlm.cli import _options, _remote
+from facevlm.types import OUTCOMES
+
+if TYPE_CHECKING:
+    from facevlm.backends.remote.batches import State
+
+
+def add(commands: Any) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="ask a model behind an API by batches: half the price, within a day",
+        description="Hands in the questions of 'facevlm predict' as files, tells how far they are, and stores the "
+        "answers. Each step may be another process, on another day.",
+    )
+    steps = batch.add_subparsers(required=True, metavar="STEP")
+    _add_submit(steps)
+    for name, run, text in (
+        ("status", _status, "how far the batches are"),
+        ("collect", _collect, "store the answers of all batches that are over"),
+        ("cancel", _cancel, "ask to cancel what is not over"),
+    ):
+        step = steps.add_parser(name, help=text, description=text)
+        step.add_argument("dataset", help="name of a FiftyOne dataset")
+        step.add_argument("--prefix", help="field prefix of the batches (default: the last that were handed in)")
+        step.add_argument("--wait", action="store_true", help="until all batches are over")
+        step.set_defaults(run=run, stopped="The batches go on; the same command looks again.")
+
+
+def _add_submit(steps: Any) -> None:
+    submit = steps.add_parser(
+        "submit",
+        help="hand in the questions",
+        description="Words the requests of 'facevlm predict' and hands them in as files.",
+    )
+    _options.add_question(submit)
+    _options.add_faces(submit)
+    submit.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    submit.add_argument("--overwrite", action="store_true", help="ask every face again")
+    _remote.add(submit)
+    _remote.add_confirmation(submit)
+    submit.set_defaults(run=_submit, stopped="What was handed in can be collected.")
+
+
+def _submit(args: argparse.Namespace) -> None:
+    done = facevlm.batching.submit(
+        _options.target(args),
+        args.model,
+        args.attributes,
+        **_options.faces(args),
+        prefix=args.prefix,
+        prompts=dict(args.prompt),
+        overwrite=args.overwrite,
+        remote=_remote.options(args),
+        confirm=_remote.confirmation(args),
+        registry=_options.registry(args.attributes_file),
+    )
+    if args.dry_run:
+        return
+    print(f"{done.faces} faces in {len(done.batches)} batches, {done.skipped} had their answers, {done.answered} from")
+    print(f"the reply cache, {done.unread} cannot be read, {done.left} are left.")
+    print(f"Later: facevlm batch collect {args.dataset} --prefix {done.prefix}")
+
+
+def _status(args: argparse.Namespace) -> None:
+    with facevlm.batching.Batches(facevlm.sources.load(args.dataset), args.prefix) as batches:
+        if args.wait:
+            batches.wait(lambda states: _print(states, batches))
+        else:
+            _print(batches.states(), batches)
+
+
+def _print(states: list[State], batches: Any) -> None:
+    rows = [
+        [s.id, s.status, s.total, s.done, s.failed, "yes" if batches.is_collected(s.id) else "no", s.problem]
+        for s in states
+    ]
+    print(tabulate(rows, ["batch", "status", "requests", "done", "failed", "collected", "problem"]))
+
+
+def _collect(args: argparse.Namespace) -> None:
+    result = facevlm.batching.collect(facevlm.sources.load(args.dataset), args.prefix, wait=args.wait)
+    rows = [[name, *(counts.get(o, 0) for o in OUTCOMES)] for name, counts in result.outcomes.items()]
+    if rows:
+        print(tabulate(rows, ["attribute", *OUTCOMES]))
+    cost = "" if result.dollars is None else f", ${result.dollars:,.4f}"
+    print(
+        f"{result.collected} batches collected, {result.waiting} waiting; "
+        f"{result.input_tokens:,} + {result.output_tokens:,} tokens{cost}"
+    )
+    if result.gone:
+        print(f"{result.gone} answers are about faces that are no longer there")
+    for reason, count in list(result.reasons.items())[:5]:
+        print(f"  {count} x {reason}")
+
+
+def _cancel(args: argparse.Namespace) -> None:
+    for state in facevlm.batching.cancel(facevlm.sources.load(args.dataset), args.prefix):
+        print(f"{state.id}: {state.status}")
