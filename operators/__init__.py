@@ -1,6 +1,7 @@
 """Operators and the panel of the App: a form or a click in, a core call, a result out. They do not compute."""
 
 from .apply import ApplyVlmFaceAttributes
+from .ask import AskAboutFaces
 from .batches import CollectFaceAttributeBatches
 from .detect import DetectFaces
 from .evaluate import EvaluateFaceAttributes
@@ -9,6 +10,7 @@ from .report import WriteFaceAttributeReport
 
 OPERATORS = (
     ApplyVlmFaceAttributes,
+    AskAboutFaces,
     CollectFaceAttributeBatches,
     DetectFaces,
     EvaluateFaceAttributes,

@@ -39,7 +39,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
-        card = _model_inputs(ctx, inputs)
+        card = model_inputs(ctx, inputs)
         if card is not None:
             _attribute_inputs(ctx, inputs, card)
             _faces.inputs(ctx, inputs, card.crop())
@@ -58,10 +58,10 @@ class ApplyVlmFaceAttributes(foo.Operator):
         kind = batching.Submission if _is_batch(ctx) else api.Application
         application = kind(
             target,
-            _model_name(ctx),
+            model_name(ctx),
             _asked(ctx),
             faces=_faces.selection(ctx, target),
-            crop=_faces.crop(ctx, cards.find(_model_name(ctx)).crop()),
+            crop=_faces.crop(ctx, cards.find(model_name(ctx)).crop()),
             min_face_px=ctx.params.get("min_face_px"),
             prefix=ctx.params.get("prefix") or None,
             batch_size=ctx.params.get("batch_size"),
@@ -83,11 +83,11 @@ class ApplyVlmFaceAttributes(foo.Operator):
         # Boxes that lie on one another hide each other's labels: those that were asked about make room for the answers.
         active = [*(name for name in ctx.active_fields if name != application.source), *application.shown]
         yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
-        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(application.result())})
+        yield ctx.ops.show_output(_outputs().to_json(), {"summary": applied_summary(application.result())})
 
 
 def _is_batch(ctx: foo.ExecutionContext) -> bool:
-    return ctx.params.get("when") == BATCH and cards.find(_model_name(ctx)).hosted
+    return ctx.params.get("when") == BATCH and cards.find(model_name(ctx)).hosted
 
 
 def _handed_in(done: batching.Submitted) -> str:
@@ -98,7 +98,8 @@ def _handed_in(done: batching.Submitted) -> str:
     )
 
 
-def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
+def model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
+    """Which model; None while that is not said."""
     shipped = {name: f"{name}: {card.title}" for name, card in cards.shipped().items()}
     options = shipped | {OTHER: "Another checkpoint"} | _remote.choices()
     model = _forms.dropdown(inputs, "model", options, label="Model", default="demo")
@@ -116,7 +117,7 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
         model = inputs.str("api_model", label="Model", description="As the server names it", required=True)
         if not ctx.params.get("api_model"):
             return None
-    card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
+    card = _forms.attempt(model, lambda: cards.find(model_name(ctx)))
     if card is not None:
         answered = [registry.get(name) for name in _ticked(ctx) if card.answers(name)]
         _forms.attempt(model, lambda: cards.questions_for(card, answered))
@@ -138,7 +139,8 @@ def _weights(card: cards.Card) -> str:
     return f"The weights are not on this machine: the first run downloads{fetched or ' them'}.{needs}{login}"
 
 
-def _model_name(ctx: foo.ExecutionContext) -> str:
+def model_name(ctx: foo.ExecutionContext) -> str:
+    """The model that the form chooses, as :func:`facevlm.apply` takes it."""
     model = ctx.params.get("model") or "demo"
     if model == _remote.API:
         return _remote.model_name(ctx)
@@ -228,7 +230,8 @@ def _cost(result: api.ApplyResult) -> str:
     return f" {result.usage['requests']:,} requests{cost}." if result.usage else ""
 
 
-def _summary(result: api.ApplyResult) -> str:
+def applied_summary(result: api.ApplyResult) -> str:
+    """What a run did, as Markdown."""
     if not result.asked:
         return f"Nothing to ask: all {result.skipped:,} faces have their answers."
     rows = [
