@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import fiftyone as fo
+from bson import ObjectId
 from fiftyone import ViewField as F
 
 from facevlm.store import predictions
@@ -57,9 +58,10 @@ def shown(target: Collection, field: str, ids: Sequence[str], answers: Iterable[
 
     An empty view where there are none.
     """
-    view = narrowed(target, field, ids)
     if patches_field(target):
-        return view
+        return narrowed(target, field, ids)
+    # Not select_labels, which takes the labels of all other fields out of the view.
+    view = target.filter_labels(field, F("_id").is_in([ObjectId(i) for i in ids]))
     for name in answers:
         if _on_faces(target._root_dataset, name):
             view = view.filter_labels(name, F(FACE).is_in(list(ids)), only_matches=False)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-
 import fiftyone as fo
 import pytest
 from PIL.Image import Image
@@ -20,8 +18,8 @@ FACES, PICTURES = 28, 8
 
 
 @pytest.fixture
-def groups(dataset_name: str) -> Iterator[fo.Dataset]:
-    yield sources.sample_groups(dataset_name)
+def groups(dataset_name: str) -> fo.Dataset:
+    return sources.sample_groups(dataset_name)
 
 
 def ask(target: fo.core.collections.SampleCollection, request: str, **options: object) -> asking.AskResult:
