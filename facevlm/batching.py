@@ -12,7 +12,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from facevlm.backends import Backend, Batching, Briefing, Hosted, Options, Remot
 from facevlm.backends.remote.batches import URL, BatchService, Line, State, limits
 from facevlm.backends.remote.replies import Usage
 from facevlm.crops import Crop
-from facevlm.errors import FieldError, ImageError, InputError
+from facevlm.errors import FieldError, GoneError, ImageError, InputError
 from facevlm.store import runs, targets
 from facevlm.store.subjects import Boxes, Pictures, Selection, Subjects, subjects
 from facevlm.types import Attribute, Face, Prediction, Question, Reply
@@ -54,7 +54,8 @@ class Collected:
     """What came back: counts per attribute and outcome, tokens and dollars of what was collected now; ``waiting``
     batches are not over yet.
 
-    ``gone`` answers are about faces that are no longer in the dataset.
+    ``gone`` answers are about faces that are no longer in the dataset; ``kept`` were failures about faces that have
+    an ``ok`` answer of the same run by now, which stays.
     """
 
     run_key: str
@@ -64,9 +65,21 @@ class Collected:
     collected: int
     waiting: int
     gone: int
+    kept: int
     input_tokens: int
     output_tokens: int
     dollars: float | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is noted about the batches of a prefix; nobody is asked for it."""
+
+    prefix: str
+    model: str
+    status: str
+    batches: int
+    collected: int
 
 
 @dataclass
@@ -105,6 +118,7 @@ class Submission(api.Application):
             self.batch_key = batch_key(self.prefix)
             _check_none_out(self._dataset, self.prefix)
             on_error.pop_all()
+        self._lacking = _lacks(self._work)
         self._batches: list[str] = []
         self._known = self._unread = self._sent = 0
 
@@ -175,7 +189,7 @@ class Submission(api.Application):
         for face, picture in loader:
             if isinstance(picture, ImageError):
                 self._unread += 1
-                kept.add([pipeline.unread_row(face, questions, picture)])
+                kept.add([_storable(pipeline.unread_row(face, questions, picture), self._lacking)])
                 continue
             [(body, known)] = self._batching.requests([picture], questions)
             yield face, body, known
@@ -187,14 +201,17 @@ class Submission(api.Application):
         return None if budget is None or not dollars else int(budget / dollars)
 
     def _send(self, service: BatchService, part: _Part, questions: Sequence[Question]) -> None:
-        state = service.submit(part.path, self._mark)
+        # Before and after: whoever collects meanwhile, or after this process ended here, looks for it by its mark.
+        self._note("submitting")
+        state = service.submit(part.path, f"{self._mark}-{len(self._batches)}")
         self._batches.append(state.id)
         part.path.unlink()
         self._note("submitting")
 
     def _note(self, status: str) -> None:
-        """Keep what is needed to collect from any process: no picture, no key."""
+        """Keep what is needed to collect from any process: no picture, no key. What is collected already stays so."""
         chosen = self._subjects.selection
+        before = runs.fresh(self._dataset, self.batch_key)
         record = {
             "status": status,
             "prefix": self.prefix,
@@ -206,7 +223,7 @@ class Submission(api.Application):
             "fields": dict(self.fields),
             "asked": json.dumps({name: asdict(question) for name, question in self.questions.items()}),
             "batches": list(self._batches),
-            "collected": [],
+            "collected": before["collected"] if before.get("mark") == self._mark else [],
         }
         runs.write(self._dataset, self.batch_key, record, METHOD)
 
@@ -244,13 +261,31 @@ def _line(face: Face, body: Mapping[str, Any]) -> bytes:
 
 
 def _flat(write: Callable[[Sequence[Prediction]], None]) -> Callable[[Sequence[list[Prediction]]], None]:
-    return lambda rows: write([prediction for row in rows for prediction in row])
+    def flat(rows: Sequence[list[Prediction]]) -> None:
+        if made := [prediction for row in rows for prediction in row]:
+            write(made)
+
+    return flat
+
+
+Lacking = Mapping[tuple[str, "str | None"], Collection[str]]
+"""Ids of a face -> the attributes of which it has no ``ok`` answer of this run."""
+
+
+def _lacks(pending: Mapping[tuple[str, ...], Sequence[Face]]) -> Lacking:
+    return {(face.sample_id, face.label_id): names for names, faces in pending.items() for face in faces}
+
+
+def _storable(row: Sequence[Prediction], lacking: Lacking) -> list[Prediction]:
+    """A face's predictions without the failures that would take the place of an ``ok`` answer."""
+    missing = lacking.get((row[0].face.sample_id, row[0].face.label_id), ())
+    return [prediction for prediction in row if prediction.outcome == "ok" or prediction.attribute in missing]
 
 
 def _check_none_out(dataset: Any, prefix: str) -> None:
-    record = runs.read(dataset, batch_key(prefix))
+    record = runs.fresh(dataset, batch_key(prefix))
     out = [batch for batch in record.get("batches") or () if batch not in (record.get("collected") or ())]
-    if out or record.get("status") == "submitting":
+    if out or record.get("status", "submitted") != "submitted":
         raise FieldError(
             f"{len(out) or 'Some'} batches of prefix '{prefix}' are not collected yet. Collect or cancel them first "
             f"(facevlm batch collect {dataset.name} --prefix {prefix}), or choose another prefix."
@@ -268,7 +303,7 @@ class Batches:
         self.dataset = dataset._root_dataset
         self.prefix = _prefix(self.dataset, prefix)
         self._key = batch_key(self.prefix)
-        self._record = runs.read(self.dataset, self._key)
+        self._record = runs.fresh(self.dataset, self._key)
         options = Options(remote=Remote(**self._record["remote"]))
         opened = open_backend(self._record["model"], options, secrets=secrets)
         self._batching, self._hosted = batching(opened), cast(Hosted, opened)
@@ -276,7 +311,7 @@ class Batches:
         self.questions = {name: _question(raw) for name, raw in json.loads(self._record["asked"]).items()}
         self._collected: list[str] = list(self._record["collected"])
         self._tally = pipeline.Tally()
-        self._usage, self._charged, self._gone = Counter[str](), Counter[str](), 0
+        self._usage, self._charged, self._gone, self._kept = Counter[str](), Counter[str](), 0, 0
 
     def __enter__(self) -> Batches:
         return self
@@ -286,13 +321,13 @@ class Batches:
         self._hosted.close()
 
     def states(self) -> list[State]:
-        """How far every batch is, those included that were begun right before their process ended."""
-        known = list(self._record["batches"])
-        if self._record["status"] == "submitting" or not known:
-            lost = [state.id for state in self._service.marked(self._record["mark"]) if state.id not in known]
-            known += lost
-            self._keep({"batches": known, "status": "submitted"})
-        return [self._service.state(batch) for batch in known]
+        """How far every batch is, those included whose submission was stopped before they were noted."""
+        self._record = runs.fresh(self.dataset, self._key)
+        if self._record["status"] != "submitted":
+            found = [state.id for state in self._service.marked(self._record["mark"])]
+            # Oldest first, as those that are noted stand; a provider lists the newest first.
+            self._keep(lambda now: {"batches": _merged(now["batches"], found[::-1]), "status": "submitted"})
+        return [self._service.state(batch) for batch in self._record["batches"]]
 
     def is_collected(self, batch: str) -> bool:
         return batch in self._collected
@@ -320,40 +355,67 @@ class Batches:
     def collect(self) -> Generator[pipeline.Progress, None, None]:
         """Store the answers of all batches that are over, once; stopped or repeated, it loses and doubles nothing."""
         states = [state for state in self.states() if state.is_over and not self.is_collected(state.id)]
-        about = self._record["about"]
-        chosen = None if about is None else Selection(about["field"], tuple(about["labels"]), about["min_confidence"])
-        self.subjects = subjects(self.dataset, chosen) if states else None
         total, done = sum(state.total for state in states), 0
         for state in states:
-            assert self.subjects is not None
-            writer = self.subjects.writer(self.prefix, self._record["fields"], self._record["stamps"])
+            # Anew for each: others may have asked, or taken faces away, meanwhile.
+            asked = self._subjects()
+            writer = asked.writer(self.prefix, self._record["fields"], self._record["stamps"])
             with pipeline.Writer[list[Prediction]](_flat(writer), 256) as kept:
-                for row in self._rows(state, self.subjects):
-                    for prediction in row:
-                        self._tally.add(prediction)
+                for row in self._new(self._rows(state, asked), asked):
                     kept.add([row])
                     done += 1
                     yield pipeline.Progress(done, max(total, done), self._tally)
             self._collected.append(state.id)
-            self._keep({"collected": self._collected})
-            self._account()
+            self._keep(lambda now: {"collected": _merged(now["collected"], self._collected)})
+            self._account(asked)
+
+    def _subjects(self) -> Subjects:
+        about = self._record["about"]
+        chosen = None if about is None else Selection(about["field"], tuple(about["labels"]), about["min_confidence"])
+        return subjects(self.dataset, chosen)
+
+    def _new(self, rows: Iterable[list[Prediction]], asked: Subjects) -> Iterator[list[Prediction]]:
+        """What is to be stored of every row, counted."""
+        lacking = _lacks(asked.pending(self._record["fields"], self._record["stamps"]))
+        for row in rows:
+            new = _storable(row, lacking)
+            self._kept += len(row) - len(new)
+            for prediction in new:
+                self._tally.add(prediction)
+            yield new
 
     def _rows(self, state: State, asked: Subjects) -> Iterator[list[Prediction]]:
         faces = {(face.sample_id, face.label_id): face for face in asked.faces}
-        questions, seen = list(self.questions.values()), set[str]()
-        for line in self._service.lines(state):
+        questions, seen, missing = list(self.questions.values()), set[str](), list[str]()
+        for line in self._lines(state, missing):
             if line.custom_id not in seen:
                 seen.add(line.custom_id)
                 face = faces.get(_ids(line.custom_id))
                 self._gone += face is None
                 if face is not None:
                     yield pipeline.row_of(face, questions, self._replies(line))
-        if len(seen) < state.total:
-            why = Reply(error=f"the batch is {state.status} and has no answer{_because(state)}")
-            for name in self._service.custom_ids(state):
+        # A batch that was not let in counts no requests.
+        if len(seen) < state.total or not state.total:
+            why = Reply(error=f"the batch is {state.status} and has no answer{_because(state, missing)}")
+            for name in self._sent(state):
                 face = faces.get(_ids(name))
                 if name not in seen and face is not None:
                     yield pipeline.row_of(face, questions, [why] * len(questions))
+
+    def _lines(self, state: State, missing: list[str]) -> Iterator[Line]:
+        """All that came of a batch; a file that is no longer there leaves the reason in ``missing``."""
+        for file in state.answer_files:
+            try:
+                yield from self._service.lines(file)
+            except GoneError as error:
+                missing.append(str(error))
+
+    def _sent(self, state: State) -> Iterator[str]:
+        """The ids of all requests of a batch; where their file is no longer there, that is told and nobody is named."""
+        try:
+            yield from self._service.custom_ids(state.input_file)
+        except GoneError as error:
+            self._tally.reasons[f"batch {state.id}: {error}; faces without an answer can be asked again"] += 1
 
     def _replies(self, line: Line) -> list[Reply]:
         if line.body is None:
@@ -365,20 +427,21 @@ class Batches:
     def _dollars(self, usage: Counter[str]) -> float | None:
         return self._batching.batch_dollars(Usage(usage["input"], usage["output"]))
 
-    def _keep(self, changes: Mapping[str, Any]) -> None:
-        self._record = {**self._record, **changes}
+    def _keep(self, changes: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Change the record as it stands now: more may have been handed in meanwhile."""
+        now = runs.fresh(self.dataset, self._key)
+        self._record = {**now, **changes(now)}
         runs.update(self.dataset, self._key, self._record, METHOD)
 
-    def _account(self) -> None:
+    def _account(self, asked: Subjects) -> None:
         """Bring the record of the run itself up to what is stored now."""
-        assert self.subjects is not None
         key = runs.run_key(self.prefix)
-        record = runs.read(self.dataset, key)
+        record = runs.fresh(self.dataset, key)
         now: dict[str, float] = {"requests": self._usage["requests"], "dollars": self._dollars(self._usage) or 0.0}
         now |= {f"{side}_tokens": self._usage[side] for side in ("input", "output")}
         before = record.get("spent") or {}
         spent = {name: before.get(name, 0) + value for name, value in now.items()}
-        outcomes = self.subjects.outcomes(self._record["fields"])
+        outcomes = asked.outcomes(self._record["fields"])
         runs.update(self.dataset, key, {**record, "spent": spent, "outcomes": outcomes, "status": "done"})
         self._charged += self._usage
         self._usage.clear()
@@ -394,6 +457,7 @@ class Batches:
             len(self._collected),
             len(waiting),
             self._gone,
+            self._kept,
             self._charged["input"],
             self._charged["output"],
             self._dollars(self._charged),
@@ -405,8 +469,14 @@ def _ids(custom_id: str) -> tuple[str, str | None]:
     return sample_id, label_id or None
 
 
-def _because(state: State) -> str:
-    return f": {state.problem}" if state.problem else ""
+def _because(state: State, missing: Sequence[str]) -> str:
+    said = [part for part in (state.problem, *missing) if part]
+    return f": {'; '.join(said)}" if said else ""
+
+
+def _merged(noted: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Ids of batches, each once."""
+    return list(dict.fromkeys([*noted, *found]))
 
 
 def _question(raw: Mapping[str, Any]) -> Question:
@@ -420,6 +490,13 @@ def _question(raw: Mapping[str, Any]) -> Question:
 def prefixes(dataset: targets.Collection) -> list[str]:
     """Prefixes for which batches were handed in, oldest first."""
     return runs.prefixes(dataset._root_dataset, METHOD)
+
+
+def overview(dataset: targets.Collection) -> list[Overview]:
+    """What is noted about all batches of a dataset, oldest first."""
+    root = dataset._root_dataset
+    records = [runs.fresh(root, batch_key(prefix)) for prefix in prefixes(root)]
+    return [Overview(r["prefix"], r["model"], r["status"], len(r["batches"]), len(r["collected"])) for r in records]
 
 
 def _prefix(dataset: Any, prefix: str | None) -> str:

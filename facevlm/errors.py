@@ -69,6 +69,10 @@ class ModelError(FacevlmError):
     """A model that cannot be loaded or run."""
 
 
+class GoneError(ModelError):
+    """A file at a provider that is no longer there."""
+
+
 class DatabaseError(FacevlmError):
     """FiftyOne's database is missing or out of reach."""
 

@@ -84,7 +84,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
     attributes = api.resolve_attributes(_asking.asked(ctx))
-    return brief(model, attributes, _faces.count(ctx), Options(remote=_remote.options(ctx)))
+    return brief(model, attributes, _faces.count(ctx), Options(remote=_remote.options(ctx)), batch=_is_batch(ctx))
 
 
 def _is_batch(ctx: foo.ExecutionContext) -> bool:

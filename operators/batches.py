@@ -71,4 +71,6 @@ def _summary(result: batching.Collected) -> str:
     ]
     if result.gone:
         lines.append(f"{result.gone:,} answers are about faces that are no longer there.")
+    if result.kept:
+        lines.append(f"{result.kept:,} failures were left out: those faces have an answer by now.")
     return "\n\n".join(lines)

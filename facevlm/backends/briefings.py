@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from facevlm.backends import Briefing, Hosted, Options, open_backend
+from facevlm.backends import Batching, Briefing, Hosted, Options, open_backend
 from facevlm.backends.cards import find, questions_for
 from facevlm.types import Attribute
 
@@ -13,8 +13,11 @@ CONFIRM_ABOVE = 5.0
 """US dollars above which a run is to be confirmed."""
 
 
-def brief(model: str, attributes: Sequence[Attribute], faces: int, options: Options) -> Briefing | None:
-    """Where the pictures of so many faces go and at what cost at most; None for a model that runs here.
+def brief(
+    model: str, attributes: Sequence[Attribute], faces: int, options: Options, *, batch: bool = False
+) -> Briefing | None:
+    """Where the pictures of so many faces go and at what cost at most, at the price of a batch if they are to be one;
+    None for a model that runs here.
 
     Nothing is sent and no key is needed. Raises :class:`~facevlm.errors.FacevlmError` as the run would.
     """
@@ -26,7 +29,10 @@ def brief(model: str, attributes: Sequence[Attribute], faces: int, options: Opti
     backend = open_backend(model, unkept)
     if not isinstance(backend, Hosted):
         return None
-    briefing = backend.briefing(faces, questions)
+    if batch and isinstance(backend, Batching):
+        briefing = backend.batch_briefing(faces, questions)
+    else:
+        briefing = backend.briefing(faces, questions)
     backend.close()
     return briefing
 

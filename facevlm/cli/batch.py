@@ -34,6 +34,11 @@ def add(commands: Any) -> None:
         step.add_argument("--prefix", help="field prefix of the batches (default: the last that were handed in)")
         step.add_argument("--wait", action="store_true", help="until all batches are over")
         step.set_defaults(run=run, stopped="The batches go on; the same command looks again.")
+    listed = steps.add_parser(
+        "list", help="what was handed in", description="The batches of a dataset, as noted in it."
+    )
+    listed.add_argument("dataset", help="name of a FiftyOne dataset")
+    listed.set_defaults(run=_list)
 
 
 def _add_submit(steps: Any) -> None:
@@ -71,6 +76,12 @@ def _submit(args: argparse.Namespace) -> None:
     print(f"Later: facevlm batch collect {args.dataset} --prefix {done.prefix}")
 
 
+def _list(args: argparse.Namespace) -> None:
+    known = facevlm.batching.overview(facevlm.sources.load(args.dataset))
+    rows = [[o.prefix, o.model, o.status, o.batches, o.collected] for o in known]
+    print(tabulate(rows, ["prefix", "model", "status", "batches", "collected"]) if rows else "No batch was handed in.")
+
+
 def _status(args: argparse.Namespace) -> None:
     with facevlm.batching.Batches(facevlm.sources.load(args.dataset), args.prefix) as batches:
         if args.wait:
@@ -99,6 +110,8 @@ def _collect(args: argparse.Namespace) -> None:
     )
     if result.gone:
         print(f"{result.gone} answers are about faces that are no longer there")
+    if result.kept:
+        print(f"{result.kept} failures were left out: those faces have an answer by now")
     for reason, count in list(result.reasons.items())[:5]:
         print(f"  {count} x {reason}")
 

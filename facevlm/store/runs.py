@@ -33,6 +33,14 @@ def read(dataset: fo.Dataset, key: str) -> dict[str, Any]:
     return record
 
 
+def fresh(dataset: fo.Dataset, key: str) -> dict[str, Any]:
+    """The record as it stands in the database now, whatever another process wrote since it was read here."""
+    known = dataset._doc.runs.get(key)
+    if known is not None:
+        known.reload()
+    return read(dataset, key)
+
+
 def check_unchanged(dataset: fo.Dataset, key: str, fingerprints: Mapping[str, str], prefix: str) -> None:
     """Raise :class:`~facevlm.errors.FieldError` if a field of the run holds answers to another question or model."""
     before = read(dataset, key).get("fingerprints") or {}

@@ -221,7 +221,11 @@ class RemoteBackend:
     def batches(self) -> batches.BatchService:
         """The Batch API of the endpoint, with a key that is found now."""
         secret = keys_module.find(self.endpoint, self._secrets)
-        return batches.BatchService(self.endpoint, secret, waiting_client(self.endpoint, secret, self.options))
+        client, once = (
+            waiting_client(self.endpoint, secret, options)
+            for options in (self.options, replace(self.options, attempts=1))
+        )
+        return batches.BatchService(self.endpoint, secret, client, once)
 
     def _flow(
         self,

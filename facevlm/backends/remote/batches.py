@@ -6,8 +6,10 @@ Files and batches are few, so this client waits for each call; what is in a file
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,12 +19,17 @@ import openai
 from facevlm.backends.remote import replies
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.services import Endpoint, data
-from facevlm.errors import ModelError
+from facevlm.errors import GoneError, ModelError
 
 T = TypeVar("T")
+Named = TypeVar("Named", openai.types.Batch, openai.types.FileObject)
 URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MARK = "facevlm"
 """Key of a batch's metadata by which a batch of ours is found again."""
+PASSING = (408, 409, 429)
+"""Statuses below 500 after which a batch is worth beginning again."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
+"""Seconds before a batch is begun again; they double."""
 OVER = ("completed", "expired", "cancelled", "failed")
 TRANSFER = 600.0
 """Seconds for a file."""
@@ -61,6 +68,11 @@ class State:
     def is_over(self) -> bool:
         return self.status in OVER
 
+    @property
+    def answer_files(self) -> list[str]:
+        """The files of answers and of errors that it has."""
+        return [file for file in (self.output_file, self.error_file) if file]
+
 
 @dataclass(frozen=True)
 class Line:
@@ -73,79 +85,137 @@ class Line:
 
 
 class BatchService:
-    """Files and batches at one endpoint.
+    """Files and batches at one endpoint. ``client`` repeats a call that fails; ``once`` does not.
 
     Raises :class:`~facevlm.errors.ModelError` where a call fails; it names the host and never holds the key.
     """
 
-    def __init__(self, endpoint: Endpoint, secret: Secret, client: openai.OpenAI) -> None:
-        self._endpoint, self._secret, self._client = endpoint, secret, client
+    def __init__(self, endpoint: Endpoint, secret: Secret, client: openai.OpenAI, once: openai.OpenAI) -> None:
+        self._endpoint, self._secret, self._client, self._once = endpoint, secret, client, once
 
     def close(self) -> None:
         self._client.close()
+        self._once.close()
 
     def check(self) -> None:
         """Ask for the list of batches, before anything large is sent."""
-        self._asked(lambda: self._client.batches.list(limit=1))
+        self._listed(1)
 
     def submit(self, path: Path, mark: str) -> State:
-        """Send a file of requests and begin its batch."""
+        """Send a file of requests and begin its batch, under a mark that no other batch has."""
         with path.open("rb") as handle:
             sent = self._asked(
                 lambda: self._client.files.create(file=(path.name, handle), purpose="batch", timeout=TRANSFER)
             )
-        made = self._asked(
-            lambda: self._client.batches.create(
-                input_file_id=sent.id,
-                endpoint=URL,
-                completion_window=limits().window,  # type: ignore[arg-type]
-                metadata={MARK: mark},
-            )
+        return self._begun(self._whole(sent).id, mark)
+
+    def _begun(self, file: str, mark: str) -> State:
+        """Begin a batch. An error may hide that it was made: it is looked for by its mark before it is begun again."""
+        pause = FIRST_PAUSE
+        for _ in range(self._client.max_retries):
+            try:
+                return self._create(file, mark)
+            except openai.APIError as error:
+                if not _passes(error):
+                    raise ModelError(self._refused(error)) from None
+            time.sleep(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause)
+            if made := self.marked(mark):
+                return made[0]
+        return self._asked(lambda: self._create(file, mark))
+
+    def _create(self, file: str, mark: str) -> State:
+        made = self._once.batches.create(
+            input_file_id=file,
+            endpoint=URL,
+            completion_window=limits().window,  # type: ignore[arg-type]
+            metadata={MARK: mark},
         )
-        return _state(made)
+        return _state(self._whole(made))
 
     def state(self, batch: str) -> State:
-        return _state(self._asked(lambda: self._client.batches.retrieve(batch)))
+        return _state(self._whole(self._asked(lambda: self._client.batches.retrieve(batch), gone="batch")))
 
     def cancel(self, batch: str) -> State:
-        return _state(self._asked(lambda: self._client.batches.cancel(batch)))
+        return _state(self._whole(self._asked(lambda: self._client.batches.cancel(batch), gone="batch")))
 
     def marked(self, mark: str) -> list[State]:
-        """The batches that carry a mark, whoever noted their ids."""
-        found = self._asked(lambda: list(self._client.batches.list(limit=100)))
-        return [_state(batch) for batch in found if (batch.metadata or {}).get(MARK) == mark]
+        """The batches that carry a mark, or one that goes on from it (``<mark>-<n>``), whoever noted their ids."""
+        named = ((str((batch.metadata or {}).get(MARK)), batch) for batch in self._listed(100))
+        return [_state(batch) for name, batch in named if name == mark or name.startswith(f"{mark}-")]
 
-    def lines(self, state: State) -> Iterator[Line]:
-        """The answers and errors of a batch that is over, one per request that has one."""
-        for file in (state.output_file, state.error_file):
-            for raw in self._content(file) if file else ():
-                yield _line(raw)
+    def _listed(self, page: int) -> list[openai.types.Batch]:
+        """The batches of this key; of a page of one, the first alone."""
+        try:
+            found = self._asked(lambda: self._client.batches.list(limit=page))
+            listed = found.data if page == 1 else self._asked(lambda: list(found))
+        except AttributeError:
+            # The library takes any text for a page and stumbles over it.
+            raise ModelError(self._no_batch()) from None
+        return [self._whole(batch) for batch in listed or ()]
 
-    def custom_ids(self, state: State) -> Iterator[str]:
-        """The ids of all requests that were sent in a batch."""
-        return (str(raw["custom_id"]) for raw in self._content(state.input_file) if "custom_id" in raw)
+    def lines(self, file: str) -> Iterator[Line]:
+        """What came of requests, by a file of answers or of errors.
+
+        Raises :class:`~facevlm.errors.GoneError` for a file that is no longer there.
+        """
+        return map(_line, self._content(file))
+
+    def custom_ids(self, file: str) -> Iterator[str]:
+        """The ids of all requests in a file that was sent; raises as :meth:`lines`."""
+        return (str(raw["custom_id"]) for raw in self._content(file) if "custom_id" in raw)
 
     def _content(self, file: str) -> Iterator[Mapping[str, Any]]:
         """The objects of a file line by line; a line that is cut off or no object is left out."""
         content = self._client.files.with_streaming_response.content(file, timeout=TRANSFER)
-        with _Entered(content, self._asked) as response:
+        with _Entered(content, partial(self._asked, gone="file")) as response:
+            if "html" in response.headers.get("content-type", ""):
+                raise ModelError(self._no_batch())
             lines = response.iter_lines()
             while (text := self._asked(lambda: next(lines, None))) is not None:
                 found = _parsed(self._secret.redact(text))
                 if found is not None:
                     yield found
 
-    def _asked(self, call: Callable[[], T]) -> T:
+    def _whole(self, found: Named) -> Named:
+        """What was answered, which must be an object with an id."""
+        if not isinstance(getattr(found, "id", None), str):
+            raise ModelError(self._no_batch())
+        return found
+
+    def _no_batch(self) -> str:
+        return (
+            f"{self._endpoint.host} answered with a page or something else that is no batch, expected a Batch API at "
+            f"{self._endpoint.base_url}. Check base_url, or ask it without a batch: facevlm predict."
+        )
+
+    def _asked(self, call: Callable[[], T], gone: str = "") -> T:
+        """The result of a call; ``gone`` names what a 404 is about, where it is not about the API itself."""
         try:
             return call()
         except openai.APIStatusError as error:
+            if gone and error.status_code in (404, 410):
+                said = self._said(error)
+                raise GoneError(
+                    f"{self._endpoint.host} has that {gone} no more (HTTP {error.status_code}: {said})"
+                ) from None
             raise ModelError(self._refused(error)) from None
-        except (openai.APIConnectionError, httpx2.HTTPError) as error:
+        except openai.APIError as error:
+            raise ModelError(self._refused(error)) from None
+        except json.JSONDecodeError:
+            raise ModelError(self._no_batch()) from None
+        except httpx2.HTTPError as error:
             raise ModelError(f"{self._endpoint.host} cannot be reached: {error.__cause__ or error}") from None
 
-    def _refused(self, error: openai.APIStatusError) -> str:
-        said = replies.error_text(json.loads(self._secret.redact(json.dumps(error.body or error.message, default=str))))
-        host, status = self._endpoint.host, error.status_code
+    def _said(self, error: openai.APIError) -> str:
+        """A server's own words, without the key."""
+        return replies.error_text(json.loads(self._secret.redact(json.dumps(error.body or error.message, default=str))))
+
+    def _refused(self, error: openai.APIError) -> str:
+        host = self._endpoint.host
+        if not isinstance(error, openai.APIStatusError):
+            return f"{host} cannot be reached: {error.__cause__ or error}"
+        said, status = self._said(error), error.status_code
         if status in (404, 405, 501):
             return f"{host} has no Batch API (HTTP {status}: {said}). Ask it without a batch: facevlm predict."
         if status in (401, 403):
@@ -180,6 +250,11 @@ def _state(batch: Any) -> State:
         batch.error_file_id,
         "; ".join(str(e.message) for e in errors[:3] if e.message),
     )
+
+
+def _passes(error: openai.APIError) -> bool:
+    """Whether the same call may succeed later, or have succeeded unheard."""
+    return not isinstance(error, openai.APIStatusError) or error.status_code in PASSING or error.status_code >= 500
 
 
 def _parsed(text: str) -> Mapping[str, Any] | None:
