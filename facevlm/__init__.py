@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facevlm import paper as paper
     from facevlm import sources as sources
     from facevlm.api import apply as apply
+    from facevlm.asking import ask as ask
     from facevlm.backends import open_backend as open_backend
     from facevlm.checking import check as check
     from facevlm.comparing import compare as compare
@@ -33,6 +34,7 @@ __all__ = [
     "Attribute",
     "Crop",
     "apply",
+    "ask",
     "attributes",
     "batching",
     "check",
@@ -51,6 +53,7 @@ __all__ = [
 _SUBMODULES = ("attributes", "batching", "datasets", "paper", "sources")
 _LAZY = {
     "apply": "facevlm.api",
+    "ask": "facevlm.asking",
     "evaluate": "facevlm.evaluating",
     "open_backend": "facevlm.backends",
     "check": "facevlm.checking",

@@ -37,7 +37,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
-        card = _model_inputs(ctx, inputs)
+        card = model_inputs(ctx, inputs)
         if card is not None:
             _asking.inputs(ctx, inputs, card)
             _asking.remind(ctx, inputs)
@@ -57,10 +57,10 @@ class ApplyVlmFaceAttributes(foo.Operator):
         kind = batching.Submission if _is_batch(ctx) else api.Application
         application = kind(
             target,
-            _model_name(ctx),
+            model_name(ctx),
             _asking.asked(ctx),
             faces=_faces.selection(ctx, target),
-            crop=_faces.crop(ctx, cards.find(_model_name(ctx)).crop()),
+            crop=_faces.crop(ctx, cards.find(model_name(ctx)).crop()),
             min_face_px=ctx.params.get("min_face_px"),
             prefix=ctx.params.get("prefix") or None,
             batch_size=ctx.params.get("batch_size"),
@@ -78,7 +78,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
         if isinstance(application, batching.Submission):
             yield _forms.output(ctx, "Batches", _handed_in(application.submitted()))
             return
-        text = _summary(application.result())
+        text = applied_summary(application.result())
         yield from _forms.finished(ctx, application.shown, application.source, "Predictions are stored", text)
 
 
@@ -88,7 +88,7 @@ def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
 
 
 def _is_batch(ctx: foo.ExecutionContext) -> bool:
-    return ctx.params.get("when") == BATCH and cards.find(_model_name(ctx)).hosted
+    return ctx.params.get("when") == BATCH and cards.find(model_name(ctx)).hosted
 
 
 def _handed_in(done: batching.Submitted) -> str:
@@ -99,7 +99,8 @@ def _handed_in(done: batching.Submitted) -> str:
     )
 
 
-def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
+def model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
+    """Which model; None while that is not said."""
     shipped = {name: f"{name}: {card.title}" for name, card in cards.shipped().items()}
     options = shipped | {OTHER: "Another checkpoint"} | _remote.choices()
     model = _forms.dropdown(inputs, "model", options, label="Model", default="demo")
@@ -117,7 +118,7 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
         model = inputs.str("api_model", label="Model", description="As the server names it", required=True)
         if not ctx.params.get("api_model"):
             return None
-    card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
+    card = _forms.attempt(model, lambda: cards.find(model_name(ctx)))
     if card is not None:
         answered = [registry.get(name) for name in _asking.ticked(ctx) if card.answers(name)]
         _forms.attempt(model, lambda: cards.questions_for(card, answered))
@@ -139,7 +140,8 @@ def _weights(card: cards.Card) -> str:
     return f"The weights are not on this machine: the first run downloads{fetched or ' them'}.{needs}{login}"
 
 
-def _model_name(ctx: foo.ExecutionContext) -> str:
+def model_name(ctx: foo.ExecutionContext) -> str:
+    """The model that the form chooses, as :func:`facevlm.apply` takes it."""
     model = ctx.params.get("model") or "demo"
     if model == _remote.API:
         return _remote.model_name(ctx)
@@ -172,7 +174,8 @@ def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
 
 
-def _summary(result: api.ApplyResult) -> str:
+def applied_summary(result: api.ApplyResult) -> str:
+    """What a run did, as Markdown."""
     if not result.asked:
         return f"Nothing to ask: all {result.skipped:,} faces have their answers."
     lines = [

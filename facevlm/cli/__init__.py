@@ -1,4 +1,4 @@
-"""The command line: facevlm demo | load | check | detect | predict | describe | evaluate | report | models and more."""
+"""The command line: facevlm demo | load | check | detect | predict | ask | evaluate | report | models and more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import facevlm
 from facevlm.cli import (
+    ask,
     batch,
     cache,
     check,
@@ -33,6 +34,7 @@ COMMANDS = (
     detect,
     predict,
     describe,
+    ask,
     evaluate,
     report,
     compare,

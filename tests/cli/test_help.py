@@ -48,6 +48,9 @@ OPTIONS = {
     "predict": QUESTION | LOADING | REMOTE | ASKING | {"--threads", "--separate", "--dry-run", "--yes"},
     "describe": (QUESTION | REMOTE) - {"--prompt"}
     | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--dry-run", "--yes"},
+    "ask": REMOTE
+    | {"--images", "--view", "--model", "--attributes-file", "--faces", "--prefix", "--grounding", "--save-view"}
+    | {"--batch-size", "--device", "--dry-run", "--yes"},
     "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",

@@ -1,0 +1,80 @@
+"""facevlm ask: ask about faces in words."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import facevlm
+from facevlm.cli import _options, _remote
+from facevlm.cli.predict import print_applied
+from facevlm.detection import FIELD
+
+if TYPE_CHECKING:
+    from facevlm.asking import AskResult, Proposal
+
+
+def add(commands: Any) -> None:
+    command = commands.add_parser(
+        "ask",
+        help="ask about faces in words, such as 'age group and emotion of the child'",
+        description="Reads a request in English words, says what it will do, picks the faces, and asks only the "
+        "attributes that are named. The faces are in a field of Detections, which 'facevlm detect' makes.",
+    )
+    _options.add_target(command)
+    command.add_argument("request", help="such as 'emotion of the leftmost woman' or 'everyone wearing glasses'")
+    command.add_argument("--model", default="demo", help="see 'facevlm models' (default: demo)")
+    command.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
+    command.add_argument("--faces", default=FIELD, help=f"field of Detections with the faces (default: {FIELD})")
+    command.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    command.add_argument(
+        "--grounding",
+        metavar="MODEL",
+        help="says whom a phrase fits: openai:MODEL, paligemma, florence-2 (default: the model, if behind an API)",
+    )
+    command.add_argument("--save-view", metavar="NAME", help="save the picked faces as a view")
+    command.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
+    command.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
+    _remote.add(command)
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
+    command.add_argument("--yes", action="store_true", help="do not ask whether to go on")
+    command.set_defaults(run=_ask)
+
+
+def _ask(args: argparse.Namespace) -> None:
+    result = facevlm.ask(
+        _options.target(args),
+        args.request,
+        model=args.model,
+        faces=args.faces,
+        prefix=args.prefix,
+        grounding=args.grounding,
+        batch_size=args.batch_size,
+        device=args.device,
+        remote=_remote.options(args),
+        confirm=lambda proposal: _confirmed(args, proposal),
+        confirm_sending=_remote.confirmation(args),
+        registry=_options.registry(args.attributes_file),
+    )
+    if result.agreed:
+        _print(result)
+        if args.save_view and result.faces:
+            result.view._dataset.save_view(args.save_view, result.view, description=args.request, overwrite=True)
+
+
+def _confirmed(args: argparse.Namespace, proposal: Proposal) -> bool:
+    """Show the plan; at a terminal, ask whether to go on."""
+    print(proposal.text, file=sys.stderr)
+    if args.dry_run:
+        return False
+    if args.yes or not sys.stdin.isatty():
+        return True
+    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _print(result: AskResult) -> None:
+    if result.applied is not None:
+        print_applied(result.applied)
+    print(result.summary)

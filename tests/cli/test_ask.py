@@ -1,0 +1,48 @@
+"""facevlm ask: the plan, the picks, and a saved view of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fiftyone as fo
+import pytest
+
+from facevlm import sources
+from tests.cli.running import Run
+
+NAME = "test-cli-ask"
+
+
+@pytest.fixture
+def groups() -> Iterator[fo.Dataset]:
+    dataset = sources.sample_groups(NAME)
+    yield dataset
+    dataset.delete()
+
+
+def test_ask_says_its_plan_then_does_it(groups: fo.Dataset, run: Run) -> None:
+    tried = run("ask", NAME, "gender of the leftmost face", "--dry-run")
+    assert (tried.status, tried.out) == (0, "")
+    assert tried.err.splitlines()[:2] == [
+        "Asked: Perceived gender (gender).",
+        "In each picture only the leftmost of these.",
+    ]
+    assert groups.get_field("demo_gender") is None
+    done = run("ask", NAME, "gender of the leftmost face", "--yes", "--save-view", "left")
+    assert (done.status, done.err.startswith(tried.err.strip())) == (0, True)
+    assert done.rows("gender") == [["gender", "demo_gender", "8", "0", "0", "0", "0", *done.rows("gender")[0][7:]]]
+    assert done.out.endswith("8 faces picked.\n")
+    groups.reload()
+    assert groups.load_saved_view("left").count("faces.detections") == 8
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [("who is this", "never answered"), ("weight of all", "nothing that a closed attribute answers"), ("", "in words")],
+)
+def test_what_cannot_be_read_is_one_sentence(groups: fo.Dataset, run: Run, request_: str, said: str) -> None:
+    done = run("ask", NAME, request_)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.startswith("facevlm: ")
+    assert said in done.err
+    assert "Traceback" not in done.err
