@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from PIL import Image
 
 from tests.ports import free_port
@@ -24,6 +24,8 @@ from tests.remote.server import CODES, completion, token
 KEY = "sk-batch-0123456789abcdef"
 Answer = Callable[[dict[str, Any]], "dict[str, Any] | None"]
 """Takes a request's body and returns its line's ``response`` and ``error``; None for no line at all."""
+PAGE = HTMLResponse("<html><body>Welcome</body></html>")
+LOST = JSONResponse({"error": {"message": "bad gateway"}}, 502)
 
 
 def level_of(body: dict[str, Any]) -> int:
@@ -42,13 +44,20 @@ def by_level(body: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class Provider:
-    """What is kept of files and batches. ``ready`` lets batches end; ``fate`` is how they end then."""
+    """What is kept of files and batches. ``ready`` lets batches end; ``fate`` is how they end then.
+
+    So many batches fail to be made by ``fail_create``; of one that is made ``told`` says what is answered. Files in
+    ``gone`` are no longer there, and ``listing`` is answered in place of the list of batches.
+    """
 
     answer: Answer = by_level
     ready: bool = True
     fate: str = "completed"
     has_batches: bool = True
     fail_create: int = 0
+    told: Callable[[dict[str, Any]], Any] = lambda made: made
+    gone: set[str] = field(default_factory=set)
+    listing: Any = None
     files: dict[str, bytes] = field(default_factory=dict)
     batches: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -75,7 +84,9 @@ class Provider:
         return await handle(request)  # type: ignore[no-any-return]
 
     async def _chat(self, request: Request) -> Any:
-        await request.json()
+        body = await request.json()
+        if "gender" in json.dumps(body.get("response_format", "")):
+            return by_level(body)["response"]["body"]
         code = json.dumps({"code": CODES[0]})
         return completion(code, logprobs=[token(code, -0.1)])
 
@@ -89,6 +100,8 @@ class Provider:
         return {"id": name, "status": "processed", **said}
 
     async def _content(self, file: str) -> Response:
+        if file in self.gone:
+            return JSONResponse({"error": {"message": f"No such File object: {file}"}}, 404)
         return Response(self.files[file], media_type="application/jsonl")
 
     async def _create(self, request: Request) -> Any:
@@ -110,9 +123,11 @@ class Provider:
             "status": "validating",
             "request_counts": {"total": len(lines), "completed": 0, "failed": 0},
         }
-        return self.batches[name]
+        return self.told(self.batches[name])
 
     async def _list(self) -> Any:
+        if self.listing is not None:
+            return self.listing
         data = list(self.batches.values())[::-1]
         return {"object": "list", "data": data, "first_id": None, "last_id": None, "has_more": False}
 
@@ -125,6 +140,14 @@ class Provider:
     async def _cancel(self, batch: str) -> Any:
         self.batches[batch]["status"] = "cancelled"
         return self.batches[batch]
+
+    def refuse(self, batch: str, why: str) -> None:
+        """End a batch before any of its requests is counted, as one over a limit ends."""
+        self.batches[batch] |= {
+            "status": "failed",
+            "request_counts": {"total": 0, "completed": 0, "failed": 0},
+            "errors": {"object": "list", "data": [{"code": "limit", "message": why, "line": None, "param": None}]},
+        }
 
     def _finish(self, batch: dict[str, Any]) -> None:
         good, bad = [], []

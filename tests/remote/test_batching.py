@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,14 @@ import fiftyone as fo
 import fiftyone.core.odm as foo
 import pytest
 
+import facevlm
 from facevlm import batching, cli, sources
-from facevlm.backends import Briefing, Remote
+from facevlm.backends import Briefing, Options, Remote
 from facevlm.backends.remote import batches
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.store import runs
 from tests.operators.test_operators import APPLY, execute, form
-from tests.remote.batch_server import KEY, Provider, by_level, level_of, serving
+from tests.remote.batch_server import KEY, LOST, PAGE, Provider, by_level, level_of, serving
 from tests.remote.server import completion
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -288,6 +292,8 @@ def test_no_key_is_left_anywhere(dataset: fo.Dataset, provider: Provider, own_ca
 
 
 def test_the_command_line(dataset: fo.Dataset, provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["batch", "list", dataset.name]) == 0
+    assert "No batch was handed in" in capsys.readouterr().out
     common = [dataset.name, "--model", "openai:m", "--attributes", "gender", "--prefix", "b"]
     assert cli.main(["batch", "submit", *common, "--base-url", provider.base_url, "--dry-run"]) == 0
     assert "as a batch" in capsys.readouterr().err
@@ -300,6 +306,8 @@ def test_the_command_line(dataset: fo.Dataset, provider: Provider, capsys: pytes
     said = capsys.readouterr().out
     assert "gender" in said
     assert "1 batches collected, 0 waiting" in said
+    assert cli.main(["batch", "list", dataset.name]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["b", "openai:m", "submitted", "1", "1"]
     assert cli.main(["batch", "collect", dataset.name, "--prefix", "nope"]) == 2
     assert "has no batches of prefix 'nope'" in capsys.readouterr().err
 
@@ -318,6 +326,8 @@ def test_batches_that_are_cancelled_can_be_handed_in_again(dataset: fo.Dataset, 
 def test_the_forms_hand_in_and_collect(dataset: fo.Dataset, provider: Provider) -> None:
     assert "nothing" in form(COLLECT, dataset)
     given = {"model": "api", "api_model": "m", "base_url": provider.base_url, "own": False, "ask_gender": True}
+    assert "as a batch" not in form(APPLY, dataset, **given)["briefing"]["view"]["label"]
+    assert "as a batch" in form(APPLY, dataset, **given, when="batch")["briefing"]["view"]["label"]
     properties = form(APPLY, dataset, **given)
     assert [choice["value"] for choice in properties["when"]["view"]["choices"]] == ["now", "batch"]
     assert "when" not in form(APPLY, dataset)
@@ -328,3 +338,134 @@ def test_the_forms_hand_in_and_collect(dataset: fo.Dataset, provider: Provider) 
     execute(COLLECT, dataset)
     assert dataset.count_values("b_gender.outcome") == {"ok": 10}
     assert "collected" in form(COLLECT, dataset, ask=True)["states"]["view"]["label"]
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+def test_a_batch_is_begun_once_though_the_server_fails(dataset: fo.Dataset, provider: Provider, is_made: bool) -> None:
+    if is_made:
+        provider.told = lambda _: LOST
+    else:
+        provider.fail_create = 1
+    assert submit(dataset, provider).batches == ("batch_0",)
+    assert (list(provider.batches), list(provider.files)) == (["batch_0"], ["file-0"])
+    assert batching.collect(dataset).outcomes["gender"] == {"ok": 10}
+
+
+def test_a_submission_that_fails_halfway_pays_for_nothing_twice(
+    dataset: fo.Dataset, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_files(monkeypatch)
+    provider.told = lambda made: LOST if made["id"] == "batch_1" else made
+    with pytest.raises(ModelError, match="HTTP 502: bad gateway"):
+        submit(dataset, provider, remote=Remote(attempts=1))
+    record = runs.read(dataset, "facevlm_batch_b")
+    assert (record["status"], record["batches"]) == ("stopped", ["batch_0"])
+    assert [b["metadata"]["facevlm"] for b in provider.batches.values()] == [f"{record['mark']}-{n}" for n in (0, 1)]
+    with pytest.raises(FieldError, match="not collected yet"):
+        submit(dataset, provider)
+    assert [state.id for state in batching.status(dataset)] == ["batch_0", "batch_1"]
+    assert batching.collect(dataset).outcomes["gender"] == {"ok": 8}
+    assert submit(dataset, provider).faces == 2
+    assert batching.collect(dataset).outcomes["gender"] == {"ok": 2}
+    assert len(provider.asked) == 10
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
+def test_a_process_that_is_ended_while_a_batch_begins(
+    dataset: fo.Dataset, provider: Provider, ended_by: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", STEP, dataset.name, "submit", provider.base_url]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+
+    def end(made: dict[str, Any]) -> dict[str, Any]:
+        os.kill(process.pid, ended_by)
+        time.sleep(0.2)
+        return made
+
+    provider.told = end
+    assert process.wait(120) != 0
+    dataset.reload()
+    assert runs.read(dataset, "facevlm_batch_b")["batches"] == []
+    assert [state.id for state in batching.status(dataset)] == ["batch_0"]
+    assert batching.collect(dataset).outcomes == {"gender": {"ok": 10}}
+    assert len(provider.asked) == 10
+
+
+def test_a_batch_that_is_not_let_in_fails_every_face_with_the_reason(dataset: fo.Dataset, provider: Provider) -> None:
+    provider.ready = False
+    submit(dataset, provider)
+    provider.refuse("batch_0", "Enqueued token limit reached")
+    assert batching.collect(dataset).outcomes["gender"] == {"failed": 10}
+    assert set(dataset.values("b_age5.reason")) == {
+        "the batch is failed and has no answer: Enqueued token limit reached"
+    }
+    provider.ready = True
+    assert submit(dataset, provider).faces == 10
+
+
+def test_no_failure_takes_the_place_of_an_answer(dataset: fo.Dataset, provider: Provider) -> None:
+    provider.answer, provider.fate = (lambda body: None), "expired"
+    submit(dataset, provider)
+    facevlm.apply(dataset, "openai:m", ["gender"], prefix="b", base_url=provider.base_url, progress=False)
+    given = dataset.values("b_gender.label")
+    result = batching.collect(dataset)
+    # Asked at once meanwhile, or known before, while the other attribute was still to ask.
+    assert (result.outcomes, result.kept) == ({"age5": {"failed": 10}}, 10)
+    assert dataset.values("b_gender.label") == given == ["Male", "Female"] * 5
+    assert submit(dataset, provider).faces == 10
+    assert batching.collect(dataset).kept == 10
+    assert runs.read(dataset, "facevlm_b")["outcomes"] == {"gender": {"ok": 10}, "age5": {"failed": 10}}
+
+
+def test_an_unreadable_picture_keeps_the_answers_that_it_has(
+    dataset: fo.Dataset, provider: Provider, pictures: list[str]
+) -> None:
+    batching.submit(dataset, "openai:m", ["gender"], prefix="b", progress=False, base_url=provider.base_url)
+    batching.collect(dataset)
+    Path(pictures[0]).write_bytes(b"no picture")
+    assert submit(dataset, provider).unread == 1
+    assert dataset.count_values("b_gender.outcome") == {"ok": 10}
+    assert dataset.first().b_age5.outcome == "failed"
+
+
+def test_answers_that_are_no_longer_there_do_not_block(dataset: fo.Dataset, provider: Provider) -> None:
+    submit(dataset, provider)
+    [state] = batching.status(dataset)
+    provider.gone = {str(state.output_file)}
+    result = batching.collect(dataset)
+    assert (result.collected, result.outcomes["gender"]) == (1, {"failed": 10})
+    assert "has that file no more (HTTP 404: No such File object" in dataset.first().b_gender.reason
+    # Without the requests, too, nobody can be named; all can be asked again.
+    assert submit(dataset, provider).faces == 10
+    [again] = [state for state in batching.status(dataset) if state.id != "batch_0"]
+    provider.gone = {str(again.output_file), again.input_file}
+    result = batching.collect(dataset)
+    assert (result.collected, result.waiting, result.outcomes) == (1, 0, {})
+    assert "can be asked again" in next(iter(result.reasons))
+    assert submit(dataset, provider).faces == 10
+    assert batching.collect(dataset).outcomes["gender"] == {"ok": 10}
+
+
+@pytest.mark.parametrize("listing", [PAGE, {"data": [{"name": "x"}]}])
+def test_a_server_that_answers_something_else_is_said(dataset: fo.Dataset, provider: Provider, listing: Any) -> None:
+    provider.listing = listing
+    with pytest.raises(ModelError, match="something else that is no batch, expected a Batch API"):
+        submit(dataset, provider)
+    assert provider.files == {}
+
+
+def test_what_another_process_collects_during_a_submission_is_counted_once(
+    dataset: fo.Dataset, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_files(monkeypatch)
+    options = Options(remote=Remote(base_url=provider.base_url))
+    work = batching.Submission(dataset, "openai:m", NAMES, prefix="b", options=options)
+    for _ in work.steps():
+        if len(work.submitted().batches) == 1 and not runs.fresh(dataset, work.batch_key)["collected"]:
+            command = [sys.executable, "-c", STEP, dataset.name, "collect"]
+            subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    record = runs.fresh(dataset, work.batch_key)
+    assert (record["batches"], record["collected"]) == (["batch_0", "batch_1", "batch_2"], ["batch_0"])
+    assert batching.collect(dataset).outcomes["gender"] == {"ok": 6}
+    assert runs.fresh(dataset, "facevlm_b")["spent"]["requests"] == 11
+    assert dataset.count_values("b_gender.outcome") == {"ok": 10}
