@@ -15,9 +15,9 @@ from PIL.Image import Image
 from facevlm import api, crops, facts, images, pipeline
 from facevlm.assigning import assign, nobody
 from facevlm.attributes import Registry
-from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Secrets, Shot
+from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Secrets, Shot, open_backend
 from facevlm.backends.briefings import fresh
-from facevlm.backends.cards import questions_for
+from facevlm.backends.cards import Card, questions_for
 from facevlm.backends.remote.describe import words
 from facevlm.backends.remote.options import MARKS, SCENE, Mark
 from facevlm.crops import Crop
@@ -66,19 +66,17 @@ class Description:
         secrets: Secrets | None = None,
     ) -> None:
         asked = options or Options(remote=SCENE)
-        in_words = worded(free)
         card = api.card_of(model)
         if isinstance(model, str) and not card.hosted:
             raise unable(model)
-        chosen = [] if in_words and not attributes else api.resolve_attributes(attributes, card, registry)
-        self.questions = {q.attribute.name: q for q in questions_for(card, chosen)}
-        people.check_free(in_words, list(self.questions))
-        self._inquiry = Inquiry(tuple(self.questions.values()), in_words, checked_who(who), _shown(mark, faces))
+        self._inquiry = inquiry_of(card, attributes, free, who, faces, mark, registry)
+        self.questions = {q.attribute.name: q for q in self._inquiry.questions}
         self.prefix = prefix if prefix is not None else api.default_prefix(card.name)
         self._pictures = people.read(target, faces)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         self.people_field = predictions.field_name(self.prefix, PEOPLE)
         people.check_fields(target, [*self.fields.values(), self.people_field])
+        chosen = [q.attribute for q in self._inquiry.questions]
         opened = api.backend_of(model, fresh(asked) if overwrite else asked, chosen, secrets)
         self.backend, self._describing = opened, describing(opened)
         self._own_backend = isinstance(model, str)
@@ -215,6 +213,54 @@ class Description:
                 **facts.facts(self.backend.info, self.questions),
             },
         )
+
+
+def inquiry_of(
+    card: Card,
+    attributes: Sequence[str | Attribute],
+    free: Sequence[str] | Mapping[str, str],
+    who: str | None,
+    faces: str | None,
+    mark: str | None,
+    registry: Registry | None = None,
+) -> Inquiry:
+    """What is asked about the people of a picture; the arguments are those of :func:`describe`.
+
+    Raises :class:`~facevlm.errors.FacevlmError` for what cannot be asked.
+    """
+    in_words = worded(free)
+    chosen = [] if in_words and not attributes else api.resolve_attributes(attributes, card, registry)
+    questions = tuple(questions_for(card, chosen))
+    people.check_free(in_words, [q.attribute.name for q in questions])
+    return Inquiry(questions, in_words, checked_who(who), _shown(mark, faces))
+
+
+def brief(
+    target: targets.Collection,
+    model: str,
+    attributes: Sequence[str | Attribute],
+    *,
+    free: Sequence[str] | Mapping[str, str] = (),
+    who: str | None = None,
+    faces: str | None = None,
+    mark: str | None = None,
+    remote: Remote = SCENE,
+) -> Briefing:
+    """Where the pictures of a run go and at what cost at most, for forms, which have no run yet: nothing is sent.
+
+    Raises :class:`~facevlm.errors.FacevlmError` as :func:`describe` would.
+    """
+    card = api.card_of(model)
+    if not card.hosted:
+        raise unable(model)
+    inquiry = inquiry_of(card, attributes, free, who, faces, mark)
+    counts = people.counts(target, faces)
+    backend = describing(open_backend(model, Options(remote=replace(remote, cache="off"))))
+    try:
+        return backend.briefing_of(counts, inquiry)
+    finally:
+        if isinstance(backend, Hosted):
+            backend.close()
 
 
 def describing(backend: Backend) -> Describing:

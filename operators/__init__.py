@@ -3,6 +3,7 @@
 from .apply import ApplyVlmFaceAttributes
 from .ask import AskAboutFaces
 from .batches import CollectFaceAttributeBatches
+from .describe import DescribePeople
 from .detect import DetectFaces
 from .evaluate import EvaluateFaceAttributes
 from .panel import FaceAttributeErrors
@@ -12,6 +13,7 @@ OPERATORS = (
     ApplyVlmFaceAttributes,
     AskAboutFaces,
     CollectFaceAttributeBatches,
+    DescribePeople,
     DetectFaces,
     EvaluateFaceAttributes,
     FaceAttributeErrors,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import Any, TypeVar
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm.api import Work
+from facevlm.api import ApplyResult, Work
 from facevlm.errors import FacevlmError
+from facevlm.types import OUTCOMES
 
 T = TypeVar("T")
 ICON = "face"
+RESUME, OVERWRITE = "resume", "overwrite"
 PERCEIVED = "Labels say what a model or an annotator perceives in a picture, not what a person is."
 
 
@@ -70,6 +72,52 @@ def followed(ctx: foo.ExecutionContext, work: Work[Any], what: str) -> Generator
     with closing(work.steps()) as steps:
         for step in steps:
             yield from progress(ctx, step.done, step.total, what)
+
+
+def existing(inputs: Any, what: str) -> None:
+    """Whether to go on, or to ask about everything again."""
+    modes = {RESUME: "Ask only what has no answer yet", OVERWRITE: f"Ask every {what} again and overwrite"}
+    view = choices(types.RadioGroup(), modes)
+    inputs.enum("mode", list(modes), view=view, label="Existing predictions", default=RESUME)
+
+
+def overwrites(ctx: foo.ExecutionContext) -> bool:
+    return bool(ctx.params.get("mode") == OVERWRITE)
+
+
+def finished(
+    ctx: foo.ExecutionContext, fields: Iterable[str], source: str | None, title: str, text: str
+) -> Generator[Any, None, None]:
+    """Show new fields on the pictures, and what came of the run in the prompt; ``source`` holds the faces asked about.
+
+    Boxes that lie on one another hide each other's labels: those that were asked about make room for the answers.
+    """
+    yield ctx.ops.reload_dataset()
+    active = [*(name for name in ctx.active_fields if name != source), *fields]
+    yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
+    yield output(ctx, title, text)
+
+
+def output(ctx: foo.ExecutionContext, title: str, text: str) -> Any:
+    """What came of a run, in the prompt."""
+    outputs = types.Object()
+    outputs.str("summary", view=types.MarkdownView(read_only=True))
+    return ctx.ops.show_output(types.Property(outputs, view=types.View(label=title)).to_json(), {"summary": text})
+
+
+def outcome_table(result: ApplyResult) -> str:
+    """A row per attribute: its field and how many ended how."""
+    rows = [
+        [name, f"`{result.fields[name]}`", *(str(counts.get(o, 0)) for o in OUTCOMES)]
+        for name, counts in result.outcomes.items()
+    ]
+    return markdown_table(["attribute", "field", *OUTCOMES], rows)
+
+
+def remarks(result: ApplyResult) -> list[str]:
+    """The most frequent reasons, and what a user should read."""
+    reasons = [f"- {count} x {reason}" for reason, count in result.tally.reasons.most_common(5)]
+    return [*reasons, *(f"**Warning:** {warning}" for warning in result.warnings)]
 
 
 def placement(label: str) -> Any:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm.backends import Briefing, Options, Remote
-from facevlm.backends.briefings import CONFIRM_ABOVE, brief
+from facevlm.api import ApplyResult
+from facevlm.backends import Briefing, Remote
+from facevlm.backends.briefings import CONFIRM_ABOVE
 from facevlm.backends.remote import keys, services
 from facevlm.errors import InputError
-from facevlm.types import Attribute
 
 from . import _forms
 
 API = "api"
 TEXTS = ("base_url", "key_name", "template")
 NUMBERS = ("concurrency", "budget", "samples")
+USUAL = Remote()
 
 
 def choices() -> dict[str, str]:
@@ -32,17 +34,17 @@ def model_name(ctx: foo.ExecutionContext) -> str:
     return f"{services.PREFIX}{ctx.params.get('api_model') or ''}"
 
 
-def options(ctx: foo.ExecutionContext) -> Remote:
-    """What the form says. Fields that are empty, or were never sent, keep their defaults.
+def options(ctx: foo.ExecutionContext, usual: Remote = USUAL) -> Remote:
+    """What the form says. Fields that are empty, or were never sent, are as in ``usual``.
 
     Raises :class:`~facevlm.errors.InputError` for what cannot be.
     """
     given = {name: ctx.params.get(name) for name in (*TEXTS, *NUMBERS)}
-    return Remote(**{name: value for name, value in given.items() if value not in (None, "")})
+    return replace(usual, **{name: value for name, value in given.items() if value not in (None, "")})
 
 
-def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str) -> None:
-    """Fields for server and limits."""
+def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = True) -> None:
+    """Fields for server and limits; without ``votes`` everything is asked once."""
     inputs.view("service", types.Header(label="Service", description="Pictures leave this process", divider=True))
     server = inputs.str("base_url", label="Server", description="base_url; empty: that of the model's own service")
     inputs.str(
@@ -51,8 +53,9 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str) -> None:
         description="Name of the secret, environment variable or keyring entry that holds it; never the key itself",
     )
     inputs.str("template", label="Wording", description="face, main-person, or a YAML file; empty: face")
-    limit = inputs.int("concurrency", label="Requests in flight", default=Remote().concurrency, min=1)
-    inputs.int("samples", label="Samples", description="Ask so often and take the vote", default=1, min=1)
+    limit = inputs.int("concurrency", label="Requests in flight", default=USUAL.concurrency, min=1)
+    if votes:
+        inputs.int("samples", label="Samples", description="Ask so often and take the vote", default=1, min=1)
     inputs.float("budget", label="Budget in US dollars", description="The run stops before it is exceeded")
     chosen = _forms.attempt(limit, lambda: options(ctx))
     if chosen is None:
@@ -62,11 +65,9 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str) -> None:
         _forms.attempt(server, lambda: keys.find(endpoint, ctx.secrets.get))
 
 
-def cost(
-    ctx: foo.ExecutionContext, inputs: Any, model: str, attributes: Callable[[], Sequence[Attribute]], faces: int
-) -> None:
+def cost(ctx: foo.ExecutionContext, inputs: Any, briefing: Callable[[], Briefing | None]) -> None:
     """Where the pictures go and at what cost, with a box to tick where it is more than a little."""
-    said = _forms.attempt(_box(inputs), lambda: brief(model, attributes(), faces, Options(remote=options(ctx))))
+    said = _forms.attempt(_box(inputs), briefing)
     if said is None:
         return
     _forms.notice(inputs, "briefing", said.text, types.Notice if said.is_local else types.Warning)
@@ -93,3 +94,10 @@ def confirmed(ctx: foo.ExecutionContext, said: Briefing) -> bool:
     if _is_dear(ctx, said) and not ctx.params.get("agreed"):
         raise InputError(f"{said.text} That is more than ${CONFIRM_ABOVE:g}: agree to it, or set a budget.")
     return True
+
+
+def spent(result: ApplyResult) -> str:
+    """Requests and US dollars of a run in words; nothing for a model that runs here."""
+    dollars = result.usage.get("dollars")
+    cost = f", ${dollars:,.4f}" if dollars else ""
+    return f" {result.usage['requests']:,} requests{cost}." if result.usage else ""

@@ -61,7 +61,7 @@ class AskAboutFaces(foo.Operator):
             if result.applied is not None and targets.patches_field(result.view) is None:
                 shown = [name for name in ctx.active_fields if name != _field(ctx)]
                 yield ctx.ops.set_active_fields(list(dict.fromkeys([*shown, *request.shown])))
-        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(result)})
+        yield _forms.output(ctx, "Faces are picked", _summary(result))
 
 
 def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> None:
@@ -114,12 +114,6 @@ def _asking(ctx: foo.ExecutionContext) -> asking.Asking:
         options=Options(remote=_remote.options(ctx), trust_remote_code=bool(ctx.params.get("trust_remote_code"))),
         secrets=ctx.secrets.get,
     )
-
-
-def _outputs() -> Any:
-    outputs = types.Object()
-    outputs.str("summary", view=types.MarkdownView(read_only=True))
-    return types.Property(outputs, view=types.View(label="Faces are picked"))
 
 
 def _summary(result: asking.AskResult) -> str:

@@ -48,9 +48,7 @@ class CollectFaceAttributeBatches(foo.Operator):
                 for step in steps:
                     yield from _forms.progress(ctx, step.done, step.total, "answers")
             result, shown = batches.collected(), batches.shown()
-        yield ctx.ops.reload_dataset()
-        yield ctx.ops.set_active_fields(list(dict.fromkeys([*ctx.active_fields, *shown])))
-        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(result)})
+        yield from _forms.finished(ctx, shown, None, "Answers are stored", _summary(result))
 
 
 def _states(ctx: foo.ExecutionContext) -> str:
@@ -60,12 +58,6 @@ def _states(ctx: foo.ExecutionContext) -> str:
             for s in batches.states()
         ]
     return "; ".join(lines) or "The provider knows of none."
-
-
-def _outputs() -> Any:
-    outputs = types.Object()
-    outputs.str("summary", view=types.MarkdownView(read_only=True))
-    return types.Property(outputs, view=types.View(label="Answers are stored"))
 
 
 def _summary(result: batching.Collected) -> str:

@@ -23,7 +23,6 @@ DETECTORS = {
     "paligemma": "PaliGemma, asked to detect faces",
     "florence-2": "Florence-2, asked to detect faces",
 }
-AGAIN = {"resume": "Search only pictures that were not searched yet", "overwrite": "Search every picture again"}
 
 
 class DetectFaces(foo.Operator):
@@ -59,8 +58,7 @@ class DetectFaces(foo.Operator):
             description="Size, sharpness, brightness, contrast, pose: to group errors by",
             default=False,
         )
-        view = _forms.choices(types.RadioGroup(), AGAIN)
-        inputs.enum("mode", list(AGAIN), view=view, label="Pictures that were searched", default="resume")
+        _forms.existing(inputs, "picture")
         _forms.attempt(detector, lambda: _search(ctx))
         return types.Property(inputs, view=types.View(label=LABEL))
 
@@ -72,12 +70,10 @@ class DetectFaces(foo.Operator):
             ctx.params.get("detector") or AUTO,
             search=_search(ctx),
             quality=bool(ctx.params.get("quality")),
-            overwrite=ctx.params.get("mode") == "overwrite",
+            overwrite=_forms.overwrites(ctx),
         )
         yield from _forms.followed(ctx, work, "pictures")
-        yield ctx.ops.reload_dataset()
-        yield ctx.ops.set_active_fields(list(dict.fromkeys([*ctx.active_fields, work.prefix])))
-        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(work.result())})
+        yield from _forms.finished(ctx, [work.prefix], None, "Faces are stored", _summary(work.result()))
 
 
 def _check(target: targets.Collection, field: str) -> None:
@@ -93,12 +89,6 @@ def _search(ctx: foo.ExecutionContext) -> Search:
     names = ("min_confidence", "min_face_px", "max_faces", "tiles", "weights")
     given = {name: ctx.params.get(name) for name in names}
     return Search(**{name: value for name, value in given.items() if value not in (None, "")})
-
-
-def _outputs() -> Any:
-    outputs = types.Object()
-    outputs.str("summary", view=types.MarkdownView(read_only=True))
-    return types.Property(outputs, view=types.View(label="Faces are stored"))
 
 
 def _summary(result: detecting.DetectResult) -> str:

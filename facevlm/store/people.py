@@ -80,11 +80,27 @@ def read(target: Collection, faces: str | None) -> list[Picture]:
     ids, paths = target.values(["id", "filepath"])
     if faces is None:
         return [Picture(*pair) for pair in zip(ids, paths, strict=True)]
-    if faces not in (known := detections_fields(target)):
-        raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
+    _require(target, faces)
     boxes, face_ids = target.values([f"{faces}.detections.bounding_box", f"{faces}.detections.id"])
     rows = zip(ids, paths, boxes, face_ids, strict=True)
     return [Picture(i, path, _ordered(i, path, where or (), which or ())) for i, path, where, which in rows]
+
+
+def counts(target: Collection, faces: str | None) -> list[int]:
+    """Known faces of every picture that would be asked about: those with none are not; 0 where nobody is known.
+
+    Raises :class:`~facevlm.errors.FieldError` where there is no such field.
+    """
+    check(target)
+    if faces is None:
+        return [0] * len(target)
+    _require(target, faces)
+    return [n for n in target.values(fo.ViewField(f"{faces}.detections").length()) if n]
+
+
+def _require(target: Collection, faces: str) -> None:
+    if faces not in (known := detections_fields(target)):
+        raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
 
 
 def _ordered(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:

@@ -14,7 +14,15 @@ from fiftyone.operators.registry import OperatorRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "@facevlm/face-attributes"
-OPERATORS = ("apply_vlm_face_attributes", "evaluate_face_attributes", "write_face_attribute_report")
+OPERATORS = (
+    "apply_vlm_face_attributes",
+    "ask_about_faces",
+    "collect_face_attribute_batches",
+    "describe_people",
+    "detect_faces",
+    "evaluate_face_attributes",
+    "write_face_attribute_report",
+)
 PANELS = ("face_attribute_errors",)
 URIS = {f"{NAME}/{name}" for name in (*OPERATORS, *PANELS)}
 

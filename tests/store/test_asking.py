@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+
 import fiftyone as fo
 import pytest
 from PIL.Image import Image

@@ -1,0 +1,196 @@
+"""Describe people in pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import fiftyone.operators as foo
+from fiftyone.operators import types
+
+from facevlm import api, describing
+from facevlm.backends import Briefing, Options, cards
+from facevlm.backends.remote.describe import words
+from facevlm.backends.remote.options import SCENE
+from facevlm.errors import InputError
+from facevlm.store import people, predictions, targets
+from facevlm.store.rows import detections_fields
+
+from . import _asking, _forms, _remote
+
+NAME = "describe_people"
+LABEL = "Describe people in pictures"
+FREE = "free_"
+MODEL = "gpt-4o"
+FOUND, BOXES = "found", "boxes"
+SHOWN = {
+    "numbers": "Their numbers are drawn on the picture: the surest",
+    "crops": "Only their crops are sent, nothing else of the picture",
+    BOXES: "The picture as it is: the model's boxes are met with theirs",
+}
+
+
+class DescribePeople(foo.Operator):
+    """Asks a model behind an API about everybody in a picture at once and stores a Detection per person."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        return _forms.operator_config(
+            NAME, LABEL, "Labels and words about all people of a picture, in one request to a model behind an API"
+        )
+
+    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
+        return _forms.placement(LABEL)
+
+    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
+        inputs = types.Object()
+        _forms.notice(inputs, "perceived", _forms.PERCEIVED)
+        card = _model_inputs(ctx, inputs)
+        if card is not None:
+            _people_inputs(ctx, inputs)
+            _asking.inputs(ctx, inputs, card, whom="every person")
+            _free_inputs(ctx, inputs)
+            _storage_inputs(ctx, inputs, card)
+            if _asks(ctx):
+                _remote.cost(ctx, inputs, lambda: _brief(ctx, card.name))
+            else:
+                _forms.notice(inputs, "none_ticked", "Tick at least one attribute or question.", types.Warning)
+        return types.Property(inputs, view=types.View(label=LABEL))
+
+    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+        yield ctx.ops.set_progress(progress=0.0, label="Asking the server what it can do")
+        description = describing.Description(
+            ctx.target_view(),
+            _model_name(ctx),
+            _asking.asked(ctx),
+            **_about(ctx),
+            prefix=ctx.params.get("prefix") or None,
+            overwrite=_forms.overwrites(ctx),
+            options=Options(remote=_remote.options(ctx, SCENE)),
+            secrets=ctx.secrets.get,
+        )
+        description.begin(lambda said: _remote.confirmed(ctx, said))
+        yield from _forms.followed(ctx, description, "pictures")
+        result = description.result()
+        shown = [*result.fields.values(), result.people_field]
+        yield from _forms.finished(ctx, shown, _faces(ctx), "People are described", _summary(result))
+
+
+def _model_name(ctx: foo.ExecutionContext) -> str:
+    model = ctx.params.get("model") or MODEL
+    return _remote.model_name(ctx) if model == _remote.API else str(model)
+
+
+def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
+    model = _forms.dropdown(inputs, "model", _remote.choices(), label="Model", default=MODEL)
+    if ctx.params.get("model") == _remote.API:
+        model = inputs.str("api_model", label="Model", description="As the server names it", required=True)
+        if not ctx.params.get("api_model"):
+            return None
+    card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
+    if card is not None:
+        _remote.inputs(ctx, inputs, card.name, votes=False)
+    return card
+
+
+def _people_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    """Whom to ask about, and how they are told apart."""
+    inputs.view("people", types.Header(label="People", description="Whom to ask about", divider=True))
+    known = {name: f"The faces in '{name}'" for name in detections_fields(ctx.target_view())}
+    options = {FOUND: "Nobody yet: the model finds them"} | known
+    _forms.dropdown(inputs, "faces", options, label="Known faces", default=next(iter(known), FOUND))
+    if _faces(ctx) is not None:
+        view = _forms.choices(types.RadioGroup(), SHOWN)
+        inputs.enum("mark", list(SHOWN), view=view, label="How they are told apart", default="numbers")
+    inputs.str("who", label="Only", description="A phrase such as: the person wearing a head scarf; empty: everybody")
+
+
+def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    inputs.view("words", types.Header(label="In words", description="Answered in a few words", divider=True))
+    for name, question in words().free.items():
+        inputs.bool(FREE + name, label=name.capitalize(), description=question, default=False)
+    own = inputs.list(
+        "own_free",
+        types.String(),
+        label="Questions of your own",
+        description="As NAME: QUESTION, such as mood: what is the mood?",
+        view=types.AutocompleteView(),
+        required=False,
+    )
+    _forms.attempt(own, lambda: people.check_free(_free(ctx), _asking.ticked(ctx)))
+
+
+def _free(ctx: foo.ExecutionContext) -> dict[str, str]:
+    """Questions in words by name, those of the user's own last."""
+    ticked = {name: "" for name in words().free if ctx.params.get(FREE + name)}
+    return ticked | dict(_named(text) for text in ctx.params.get("own_free") or ())
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, colon, question = text.partition(":")
+    if not colon or not question.strip():
+        raise InputError(f"Got '{text}', expected NAME: QUESTION such as mood: what is the mood?")
+    return name.strip(), question.strip()
+
+
+def _faces(ctx: foo.ExecutionContext) -> str | None:
+    """The field of known faces; the first there is unless another is chosen."""
+    usual = next(iter(detections_fields(ctx.target_view())), FOUND)
+    chosen = ctx.params.get("faces") or usual
+    return None if chosen == FOUND else str(chosen)
+
+
+def _about(ctx: foo.ExecutionContext) -> dict[str, Any]:
+    """Words, phrase and faces as the form says."""
+    faces, mark = _faces(ctx), ctx.params.get("mark") or "numbers"
+    return {
+        "free": _free(ctx),
+        "who": ctx.params.get("who") or None,
+        "faces": faces,
+        "mark": None if faces is None or mark == BOXES else mark,
+    }
+
+
+def _asks(ctx: foo.ExecutionContext) -> bool:
+    free = any(ctx.params.get(FREE + name) for name in words().free)
+    return bool(_asking.ticked(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
+
+
+def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing:
+    remote = _remote.options(ctx, SCENE)
+    return describing.brief(ctx.target_view(), model, _asking.asked(ctx), remote=remote, **_about(ctx))
+
+
+def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
+    inputs.view("storage", types.Header(label="Storage", divider=True))
+    default = api.default_prefix(card.name)
+    prefix = inputs.str(
+        "prefix",
+        label="Field prefix",
+        description=f"Fields are named PREFIX_ATTRIBUTE, and PREFIX_{people.PEOPLE} for words",
+        default=default,
+    )
+    _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
+    _forms.existing(inputs, "picture")
+
+
+def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
+    target = ctx.target_view()
+    targets.check(target)
+    names = [*_asking.ticked(ctx), people.PEOPLE]
+    people.check_fields(target, [predictions.field_name(prefix, name) for name in names])
+
+
+def _summary(result: describing.DescribeResult) -> str:
+    if not result.asked:
+        return f"Nothing to ask: all {result.skipped:,} pictures have their answers."
+    counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(result.pictures.items()))
+    lines = [
+        f"{result.asked:,} pictures asked, {result.skipped:,} had their answers, {result.tally.seconds:.1f} s."
+        + _remote.spent(result),
+        f"{result.people:,} people, described in `{result.people_field}`. Pictures: {counts}. "
+        f"Wrong number of people: {result.wrong_counts:,}.",
+        *([_forms.outcome_table(result)] if result.fields else []),
+        *_forms.remarks(result),
+    ]
+    return "\n\n".join(lines)
