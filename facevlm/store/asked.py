@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import fiftyone as fo
-from bson import ObjectId
 from fiftyone import ViewField as F
 
 from facevlm.store import predictions
@@ -61,7 +60,7 @@ def shown(target: Collection, field: str, ids: Sequence[str], answers: Iterable[
     if patches_field(target):
         return narrowed(target, field, ids)
     # Not select_labels, which takes the labels of all other fields out of the view.
-    view = target.filter_labels(field, F("_id").is_in([ObjectId(i) for i in ids]))
+    view = target.filter_labels(field, F("_id").to_string().is_in(list(ids)))
     for name in answers:
         if _on_faces(target._root_dataset, name):
             view = view.filter_labels(name, F(FACE).is_in(list(ids)), only_matches=False)

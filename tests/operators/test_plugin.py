@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "@facevlm/face-attributes"
 OPERATORS = (
     "apply_vlm_face_attributes",
+    "ask_about_faces",
     "collect_face_attribute_batches",
     "describe_people",
     "detect_faces",
