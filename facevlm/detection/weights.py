@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import os
 import tempfile
 import urllib.error
@@ -15,6 +16,7 @@ import yaml
 from facevlm import folders
 from facevlm.errors import ModelError
 
+log = logging.getLogger("facevlm")
 ASSET = Path(__file__).parents[1] / "assets" / "detectors.yaml"
 YUNET = "FACEVLM_YUNET"
 """Environment variable with the path of YuNet's weights."""
@@ -57,6 +59,7 @@ def _fetch(urls: list[str], expected: str, kept: Path) -> None:
         raise ModelError(f"YuNet's weights are not on this machine and {OFFLINE}=1 forbids to fetch them. {how}")
     tried = []
     for url in urls:
+        log.warning("Fetching YuNet's weights from %s, once; they are kept as %s.", url, kept)
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
                 data = answer.read(MOST)

@@ -17,6 +17,8 @@ from facevlm.types import digest
 
 SIDE = 1280
 """Pixels of the longer side at which pictures are searched."""
+LEAST_SIDE = 64
+"""Pixels to which shorter sides are filled up: of 32 or fewer, OpenCV 4.14 answers from memory that nobody wrote."""
 CONFIDENCE = 0.8
 NMS_IOU, MOST = 0.3, 5000
 
@@ -28,7 +30,8 @@ class YuNet:
         self._path, self._search = path, search
         self._confidence = CONFIDENCE if search.min_confidence is None else search.min_confidence
         self._own = threading.local()
-        settings = [file_digest, self._confidence, search.min_face_px, search.max_faces, search.tiles, SIDE]
+        settings = [file_digest, self._confidence, search.min_face_px, search.max_faces, search.tiles]
+        settings += [SIDE, LEAST_SIDE]
         versions = {"opencv": cv2.__version__}
         self.info = DetectorInfo("yunet", digest(settings), "MIT (OpenCV Zoo)", notes, versions)
 
@@ -42,8 +45,11 @@ class YuNet:
 
     def _find(self, pixels: Pixels) -> Found:
         network = self._network()
-        network.setInputSize((pixels.shape[1], pixels.shape[0]))
-        _, rows = network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        below, right = (max(0, LEAST_SIDE - side) for side in pixels.shape[:2])
+        # Filled up below and at the right, boxes stay where they are.
+        filled = cv2.copyMakeBorder(pixels, 0, below, 0, right, cv2.BORDER_CONSTANT)
+        network.setInputSize((filled.shape[1], filled.shape[0]))
+        _, rows = network.detect(cv2.cvtColor(filled, cv2.COLOR_RGB2BGR))
         table = np.zeros((0, 15)) if rows is None else np.asarray(rows, dtype=np.float64)
         return Found(table[:, :4], table[:, 14], table[:, 4:14].reshape(-1, 5, 2))
 

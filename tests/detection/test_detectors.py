@@ -13,6 +13,7 @@ from pytest_httpserver import HTTPServer
 from facevlm import folders, images
 from facevlm.datasets import samples
 from facevlm.detection import Detector, Search, open_detector, weights
+from facevlm.detection.yunet import open_yunet
 from facevlm.errors import ModelError
 from facevlm.store.rows import match
 from tests.detection.yunet import WEIGHTS, needs_yunet
@@ -68,6 +69,32 @@ def test_where_nobody_is_nobody_is_found(name: str) -> None:
     plain = [Image.new("RGB", size, (120, 130, 140)) for size in ((1, 1), (3000, 2), (640, 640))]
     assert detector.detect([*plain, noise]) == [[], [], [], []]
     assert detector.detect([]) == []
+
+
+@needs_yunet
+@pytest.mark.parametrize("size", [(1280, 1), (1280, 32), (1280, 16)])
+def test_nobody_is_seen_in_a_strip_whatever_memory_held_before(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    for level in range(0, 250, 10):
+        detector = open_yunet(Search(weights=WEIGHTS))
+        # Memory that a thread gives back still holds these, and the same thread's network gets it next.
+        junk = [(10.0**k * rng.standard_normal(int(rng.integers(100, 300_000)))).astype(np.float32) for k in range(30)]
+        del junk
+        assert len(detector._find(np.full((size[1], size[0], 3), level, dtype=np.uint8)).boxes) == 0
+
+
+@needs_yunet
+def test_a_small_face_at_the_end_of_a_small_picture_is_boxed_where_it_is() -> None:
+    """The first group picture's first face, cut out and shrunk until it is filled up."""
+    x, y, w, h = true_boxes(GROUPS[0])[0]
+    group = images.load(GROUPS[0])
+    left, top = (x - 0.2 * w) * group.width, (y - 0.2 * h) * group.height
+    face = group.crop(
+        (round(left), round(top), round(left + 1.4 * w * group.width), round(top + 1.4 * h * group.height))
+    )
+    small = face.resize((48, round(48 * face.height / face.width)), Image.Resampling.LANCZOS)
+    boxes = [f.box_xywh_rel for f in open_detector("yunet", Search(weights=WEIGHTS)).detect([small])[0]]
+    assert match([""], [(1 / 7, 1 / 7, 5 / 7, 5 / 7)], [], boxes) == [0]
 
 
 @needs_yunet
@@ -138,13 +165,19 @@ def shelf(httpserver: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return Shelf(httpserver, tmp_path, monkeypatch)
 
 
-def test_weights_are_fetched_once_and_checked(shelf: Shelf) -> None:
+def test_weights_are_fetched_once_and_checked(shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
     shelf.server.expect_ordered_request("/first").respond_with_data(b"an error page", status=404)
     shelf.server.expect_ordered_request("/second").respond_with_data(shelf.data)
     path, digest = weights.yunet()
     assert path == folders.cache() / "w.onnx"
     assert path.read_bytes() == shelf.data
+    said = [record.getMessage() for record in caplog.records if record.name == "facevlm"]
+    assert len(said) == 2
+    assert shelf.server.url_for("/first") in said[0]
+    assert shelf.server.url_for("/second") in said[1]
+    caplog.clear()
     assert weights.yunet() == (path, digest)
+    assert caplog.records == [], "nothing is said where nothing is fetched"
     assert [p.name for p in path.parent.iterdir()] == ["w.onnx"]
     shelf.server.check_assertions()
 
