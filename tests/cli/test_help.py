@@ -52,7 +52,7 @@ OPTIONS = {
     | {"--threads", "--separate", "--dry-run", "--yes", "--faces", "--detect", "--face-labels", "--min-confidence"}
     | {"--min-face-px", "--margin", "--align"},
     "detect": {"--images", "--view", "--field", "--detector", "--weights", "--min-confidence", "--min-face-px"}
-    | {"--max-faces", "--tiles", "--quality", "--overwrite"},
+    | {"--max-faces", "--tiles", "--quality", "--overwrite", "--faces"},
     "describe": (QUESTION | REMOTE) - {"--prompt"}
     | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--dry-run", "--yes"},
     "ask": REMOTE
