@@ -56,7 +56,17 @@ OPTIONS = {
     "describe": (QUESTION | REMOTE) - {"--prompt"}
     | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--dry-run", "--yes"},
     "ask": REMOTE
-    | {"--images", "--view", "--model", "--attributes-file", "--faces", "--prefix", "--grounding", "--save-view"}
+    | {
+        "--images",
+        "--view",
+        "--model",
+        "--attributes-file",
+        "--faces",
+        "--prefix",
+        "--grounding",
+        "--planner",
+        "--save-view",
+    }
     | {"--batch-size", "--device", "--dry-run", "--yes"},
     "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
