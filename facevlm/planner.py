@@ -1,4 +1,4 @@
-"""Requests that the grammar cannot read, read by a chat model: it sees the words and no picture, and is checked here."""
+"""Requests that the grammar cannot read, read by a chat model that sees the words alone; what it says is checked."""
 
 from __future__ import annotations
 
