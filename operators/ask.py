@@ -40,13 +40,13 @@ class AskAboutFaces(foo.Operator):
         inputs = types.Object()
         examples = "; ".join(words()["examples"])
         request = inputs.str("request", label="Request", description=f"In English, such as: {examples}", required=True)
+        _plan(ctx, inputs, request)
         inputs.str(
             "planner",
             label="Planner",
             description="A model behind an API that reads what is not understood, from the words alone; empty: none",
         )
         inputs.bool("plan_now", label="Let the planner read it now, to see the plan", default=False)
-        _plan(ctx, inputs, request)
         _faces_input(ctx, inputs)
         _grounding_input(ctx, inputs, model_inputs(ctx, inputs))
         inputs.str("prefix", label="Field prefix", description="Empty: the model's short name")
