@@ -11,6 +11,7 @@ from typing import Any
 
 from facevlm import api, grammar
 from facevlm import attributes as registry_module
+from facevlm import planner as planner_module
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, Briefing, Hosted, Options, Remote, Secrets, open_backend
 from facevlm.backends.cards import find
@@ -82,6 +83,7 @@ class Asking:
         faces: str = FIELD,
         prefix: str | None = None,
         grounding: str | Grounding | None = None,
+        planner: str | None = None,
         batch_size: int | None = None,
         options: Options | None = None,
         registry: Registry | None = None,
@@ -94,15 +96,32 @@ class Asking:
         predictions.field_name(self.prefix, "x")
         self._offered = list(self._card.questions) or list(self._registry.attributes)
         stored = asked.predicted(target, self.prefix, self._registry.attributes) if _is_view(target) else []
-        self.plan = grammar.read(request, Vocabulary(self._registry, self._offered, stored))
+        self._options, self._secrets = options or Options(), secrets
+        self.plan = self._read(request, Vocabulary(self._registry, self._offered, stored), planner)
         self._faces = subjects(target, Selection(faces)).faces
         self._grounding = self._looker(grounding)
-        self._options, self._secrets = options or Options(), secrets
         self._batch_size = batch_size
         self.undecided: dict[str, str] = {}
         self.picked: list[str] = []
         self._last: api.Application | None = None
         self.proposal = self._proposed()
+
+    def _read(self, request: str, vocabulary: Vocabulary, name: str | None) -> Plan:
+        """By the grammar; where that cannot, by the chat model if one is named."""
+        try:
+            return grammar.read(request, vocabulary)
+        except grammar.IdentityRefused:
+            raise
+        except InputError:
+            if name is None or not isinstance(request, str) or not request.strip():
+                raise
+        opened = open_backend(name, self._options, (), self._secrets)
+        if not (isinstance(opened, Hosted) and isinstance(opened, planner_module.Talking)):
+            raise InputError(f"Got planner='{name}', expected a model behind an API such as gpt-4o or openai:MODEL.")
+        try:
+            return planner_module.read(request, vocabulary, opened, name)
+        finally:
+            opened.close()
 
     def _looker(self, grounding: str | Grounding | None) -> str | Grounding | None:
         """Who decides whom the phrase fits."""
@@ -309,10 +328,14 @@ def plan(
     faces: str = FIELD,
     prefix: str | None = None,
     grounding: str | Grounding | None = None,
+    planner: str | None = None,
+    base_url: str | None = None,
     registry: Registry | None = None,
 ) -> Proposal:
-    """What :func:`ask` would do, in sentences; nothing is asked, sent or written. Arguments as there."""
-    return Asking(target, request, model, faces=faces, prefix=prefix, grounding=grounding, registry=registry).proposal
+    """What :func:`ask` would do, in sentences; no picture is sent and nothing is written. Arguments as there."""
+    options = Options(remote=Remote(base_url=base_url))
+    given = {"faces": faces, "prefix": prefix, "grounding": grounding, "planner": planner, "registry": registry}
+    return Asking(target, request, model, options=options, **given).proposal  # type: ignore[arg-type]
 
 
 def ask(
@@ -323,6 +346,7 @@ def ask(
     faces: str = FIELD,
     prefix: str | None = None,
     grounding: str | Grounding | None = None,
+    planner: str | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     base_url: str | None = None,
@@ -348,6 +372,8 @@ def ask(
         grounding: says whom a phrase fits: a model behind an API, which sees numbers on the faces, a model that answers
             with places (``paligemma``, ``florence-2``), or a :class:`~facevlm.looking.Grounding`; by default ``model``
             if that is behind an API.
+        planner: a model behind an API that reads what the grammar cannot: it sees the words, no picture, and names
+            only attributes and labels that there are, which is checked.
         batch_size, device, base_url, budget, remote, registry, progress: as in :func:`facevlm.apply`. The budget is
             that of each of the steps.
         confirm: called with the plan before anything is done; if it returns False nothing is. By default the log
@@ -366,6 +392,7 @@ def ask(
         faces=faces,
         prefix=prefix,
         grounding=grounding,
+        planner=planner,
         batch_size=batch_size,
         options=Options(device=device, remote=chosen),
         registry=registry,

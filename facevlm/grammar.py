@@ -28,6 +28,10 @@ REFUSED = (
 )
 
 
+class IdentityRefused(InputError):
+    """Somebody asks who a person is. No planner is asked then."""
+
+
 def read(request: str, vocabulary: Vocabulary) -> Plan:
     """The plan that a request in English words means.
 
@@ -82,10 +86,10 @@ class _Reader:
         if pointing or alone or set(t) & set(words()["identity"]):
             raise self._refused()
 
-    def _refused(self) -> InputError:
+    def _refused(self) -> IdentityRefused:
         offered = self.vocabulary.offered
         some = ", ".join(offered[:6]) + (" and more" if len(offered) > 6 else "")
-        return InputError(REFUSED.format(known=some, example=words()["examples"][0]))
+        return IdentityRefused(REFUSED.format(known=some, example=words()["examples"][0]))
 
     def _scan(self) -> list[Item]:
         items: list[Item] = []

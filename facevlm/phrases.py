@@ -107,7 +107,7 @@ class Vocabulary:
         self.offered = list(registry.attributes) if offered is None else list(offered)
         usual = [name for name in words()["usual"].values() if name in self.offered]
         known = [*predicted, *usual, *self.offered]
-        self._deciding = [registry.attributes[name] for name in dict.fromkeys(known) if name in registry.attributes]
+        self.deciding = [registry.attributes[name] for name in dict.fromkeys(known) if name in registry.attributes]
         self.table: dict[tuple[str, ...], Item] = {}
         self._add_closed_words()
         self._add_labels()
@@ -158,7 +158,7 @@ class Vocabulary:
                     self._add(text, "label", self.labelled(family, text))
 
     def _add_hair(self, attribute: Attribute) -> None:
-        offered = attribute in self._deciding
+        offered = attribute in self.deciding
         for label in attribute.labels:
             for text in attribute.spellings(label):
                 for ending in ("hair", "haired"):
@@ -174,7 +174,7 @@ class Vocabulary:
 
     def labelled(self, family: str, spelling: str) -> Condition | None:
         """The condition that a label's spelling means; None where no label set that is there can decide it."""
-        sets = [a for a in self._deciding if a.family == family]
+        sets = [a for a in self.deciding if a.family == family]
         for attribute in sets:
             if label := canonical(attribute, spelling):
                 return Condition(attribute.name, (label,))
@@ -187,12 +187,12 @@ class Vocabulary:
 
     def _aged(self, group: str) -> Condition | None:
         groups = words()["ages"][group]
-        found = next((a for a in self._deciding if a.name in groups), None)
+        found = next((a for a in self.deciding if a.name in groups), None)
         return Condition(found.name, tuple(groups[found.name])) if found else None
 
     def years(self, low: float, high: float, said: str) -> Condition:
         """Faces of apparent ages from ``low`` to below ``high``, where groups begin and end there."""
-        tried = [a for a in self._deciding if a.name in self.registry.years and a.kind == "ordinal"]
+        tried = [a for a in self.deciding if a.name in self.registry.years and a.kind == "ordinal"]
         for attribute in tried:
             edges = [*self.registry.years[attribute.name], float("inf")][: len(attribute.labels) + 1]
             pairs = zip(attribute.labels, edges, edges[1:], strict=False)
@@ -218,7 +218,7 @@ class Vocabulary:
 
     def kind(self, concept: str, name: str | None) -> list[Attribute]:
         """The label sets that may decide a condition on a concept."""
-        return [a for a in self._deciding if name == a.name or (name is None and concept in (a.family, a.name))]
+        return [a for a in self.deciding if name == a.name or (name is None and concept in (a.family, a.name))]
 
 
 def plain(text: str) -> list[str]:

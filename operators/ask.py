@@ -41,6 +41,12 @@ class AskAboutFaces(foo.Operator):
         examples = "; ".join(words()["examples"])
         request = inputs.str("request", label="Request", description=f"In English, such as: {examples}", required=True)
         _plan(ctx, inputs, request)
+        inputs.str(
+            "planner",
+            label="Planner",
+            description="A model behind an API that reads what is not understood, from the words alone; empty: none",
+        )
+        inputs.bool("plan_now", label="Let the planner read it now, to see the plan", default=False)
         _faces_input(ctx, inputs)
         _grounding_input(ctx, inputs, model_inputs(ctx, inputs))
         inputs.str("prefix", label="Field prefix", description="Empty: the model's short name")
@@ -49,7 +55,7 @@ class AskAboutFaces(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Reading the request")
-        request = _asking(ctx)
+        request = _asking(ctx, _planner(ctx))
         with closing(request.works()) as works:
             for work in works:
                 work.begin(lambda said: _remote.confirmed(ctx, said))
@@ -69,7 +75,12 @@ def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> None:
     unnamed = model_name(ctx) in (HUB, services.PREFIX)
     if unnamed or not (ctx.params.get("request") or "").strip():
         return
-    proposal = _forms.attempt(request, lambda: _asking(ctx).proposal)
+    # Not at every letter that is typed: a planner is asked when the user says so, or when the run begins.
+    planner = _planner(ctx) if ctx.params.get("plan_now") else None
+    proposal = _forms.attempt(request, lambda: _asking(ctx, planner).proposal)
+    if proposal is None and _planner(ctx) and not planner:
+        request.invalid, request.error_message = False, None
+        inputs.md("The planner will be asked when this is executed.", name="later")
     if proposal is not None:
         inputs.md("**Plan**\n" + "".join(f"\n- {line}" for line in proposal.sentences), name="plan")
 
@@ -102,7 +113,11 @@ def _field(ctx: foo.ExecutionContext) -> str:
     return str(chosen or usual)
 
 
-def _asking(ctx: foo.ExecutionContext) -> asking.Asking:
+def _planner(ctx: foo.ExecutionContext) -> str | None:
+    return (ctx.params.get("planner") or "").strip() or None
+
+
+def _asking(ctx: foo.ExecutionContext, planner: str | None) -> asking.Asking:
     grounding = ctx.params.get("grounding") or ITSELF
     return asking.Asking(
         ctx.target_view(),
@@ -111,6 +126,7 @@ def _asking(ctx: foo.ExecutionContext) -> asking.Asking:
         faces=_field(ctx),
         prefix=ctx.params.get("prefix") or None,
         grounding=None if grounding == ITSELF else grounding,
+        planner=planner,
         options=Options(remote=_remote.options(ctx), trust_remote_code=bool(ctx.params.get("trust_remote_code"))),
         secrets=ctx.secrets.get,
     )

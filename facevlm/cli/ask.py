@@ -34,6 +34,9 @@ def add(commands: Any) -> None:
         metavar="MODEL",
         help="says whom a phrase fits: openai:MODEL, paligemma, florence-2 (default: the model, if behind an API)",
     )
+    command.add_argument(
+        "--planner", metavar="MODEL", help="reads what the grammar cannot, from the words alone: openai:MODEL"
+    )
     command.add_argument("--save-view", metavar="NAME", help="save the picked faces as a view")
     command.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
     command.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
@@ -51,6 +54,7 @@ def _ask(args: argparse.Namespace) -> None:
         faces=args.faces,
         prefix=args.prefix,
         grounding=args.grounding,
+        planner=args.planner,
         batch_size=args.batch_size,
         device=args.device,
         remote=_remote.options(args),

@@ -45,11 +45,28 @@ REMOTE = {
 ASKING = {"--prefix", "--batch-size", "--overwrite", "--decode"}
 OPTIONS = {
     "demo": {"--images"},
-    "predict": QUESTION | LOADING | REMOTE | ASKING | {"--threads", "--separate", "--dry-run", "--yes"},
+    "predict": QUESTION
+    | LOADING
+    | REMOTE
+    | ASKING
+    | {"--threads", "--separate", "--dry-run", "--yes", "--faces", "--detect", "--face-labels", "--min-confidence"}
+    | {"--min-face-px", "--margin", "--align"},
+    "detect": {"--images", "--view", "--field", "--detector", "--weights", "--min-confidence", "--min-face-px"}
+    | {"--max-faces", "--tiles", "--quality", "--overwrite", "--faces"},
     "describe": (QUESTION | REMOTE) - {"--prompt"}
     | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--dry-run", "--yes"},
     "ask": REMOTE
-    | {"--images", "--view", "--model", "--attributes-file", "--faces", "--prefix", "--grounding", "--save-view"}
+    | {
+        "--images",
+        "--view",
+        "--model",
+        "--attributes-file",
+        "--faces",
+        "--prefix",
+        "--grounding",
+        "--planner",
+        "--save-view",
+    }
     | {"--batch-size", "--device", "--dry-run", "--yes"},
     "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {

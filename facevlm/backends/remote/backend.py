@@ -24,7 +24,7 @@ from facevlm.backends.remote.client import BudgetReached, Client, Stopped, waiti
 from facevlm.backends.remote.flow import Given, LoopThread, Result, flow
 from facevlm.backends.remote.options import MAX_SIDE, Remote
 from facevlm.backends.remote.probe import Abilities
-from facevlm.errors import InputError
+from facevlm.errors import InputError, ModelError
 from facevlm.parsing import answer_table
 from facevlm.types import Question, Reply, digest
 
@@ -226,6 +226,20 @@ class RemoteBackend:
             for options in (self.options, replace(self.options, attempts=1))
         )
         return batches.BatchService(self.endpoint, secret, client, once)
+
+    def tell(self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that answers a chat without pictures.
+
+        Raises :class:`~facevlm.errors.ModelError` where there is none.
+        """
+        abilities = self._open(self._estimated(messages, len(schema["properties"]), 1, 0).usage)
+        thread, client = self._opened()
+        completion, _ = thread.call(client.complete(self._skeleton(messages, schema, abilities)))
+        found = replies.opened(completion, alone=False)
+        if isinstance(found, Reply):
+            said = found.error or found.text or "nothing"
+            raise ModelError(f"{self.endpoint.host} gave no JSON to read, but: {said[:200]}")
+        return found
 
     def _flow(
         self,
