@@ -105,6 +105,24 @@ def test_an_error_without_words_leads_to_the_plainest_request() -> None:
     assert found(plain_only)[0] == Abilities("text", 0, ())
 
 
+def test_trouble_that_passes_takes_nothing_away() -> None:
+    """Two attempts per request: the first form is refused for good, a lesser one is answered, the first asked again."""
+    troubled = iter([Act({}, 503)] * 2)
+    assert found(lambda request: next(troubled, obedient(request))) == (Abilities("schema", 20, ()), 5)
+
+
+def test_trouble_that_stays_is_what_the_server_cannot_do() -> None:
+    def no_schema(request: Request) -> Act:
+        return Act({}, 500) if "response_format" in request.body else Act(HELLO)
+
+    assert found(no_schema)[0] == Abilities("text", 0, ())
+
+
+def test_a_busy_server_is_believed_nothing() -> None:
+    with pytest.raises(ModelError, match=r"too busy .* HTTP 429: slow down"):
+        found(lambda request: Act({"error": {"message": "slow down"}}, 429))
+
+
 def test_a_server_that_refuses_everything_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"refuses a plain request with a picture: HTTP 400: no pictures"):
         found(lambda request: Act({"error": {"message": "no pictures"}}, 400))

@@ -366,9 +366,11 @@ class RemoteBackend:
     def close(self) -> None:
         """End the event loop, its connections, and the threads. The counts stay."""
         if self._thread is not None and self._client is not None:
-            self._thread.call(self._client.close())
-            self._thread.close()
-            self._thread = None
+            thread, self._thread = self._thread, None
+            try:
+                thread.call(self._client.close())
+            finally:
+                thread.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._cache is not None:
             self._cache.close()

@@ -29,7 +29,7 @@ from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.ledger import Ledger
 from facevlm.backends.remote.options import Remote
 from facevlm.backends.remote.replies import Completion
-from facevlm.backends.remote.services import Endpoint, data, service_of
+from facevlm.backends.remote.services import Endpoint, service_of
 from facevlm.errors import ModelError
 
 AnyClient = TypeVar("AnyClient", openai.OpenAI, openai.AsyncOpenAI)
@@ -77,8 +77,8 @@ class Client:
         self._turn = itertools.cycle(self._clients)
 
     async def close(self) -> None:
-        for client in self._clients:
-            await client.close()
+        """Close all connections. One that does not close is left to the operating system."""
+        await asyncio.gather(*(client.close() for client in self._clients), return_exceptions=True)
 
     async def complete(self, body: Mapping[str, Any]) -> tuple[Completion, Any]:
         """The completion of a request, and its body as plain data where the server sent one.
@@ -172,8 +172,8 @@ class Client:
         reason = f"HTTP {status}: {text}"
         if status in (400, 403, 422) and replies.declines(said):
             return Completion(refusal=f"the provider declined: {text}"), None
-        bad_key = status in (401, 403) or _says(said, "key_errors")
-        if bad_key or status in FATAL or 300 <= status < 400 or _says(said, "quota_errors"):
+        bad_key = status in (401, 403) or replies.says(said, "key_errors")
+        if bad_key or status in FATAL or 300 <= status < 400 or replies.says(said, "quota_errors"):
             return Trouble(reason + _remedy(status, bad_key, self.endpoint), fatal=True)
         if status not in RETRIED and status < 500:
             return Trouble(reason)
@@ -273,12 +273,6 @@ def _retry_delay(said: object) -> float | None:
     """Seconds to wait by the details of Gemini's error, which come in the body and not as a header."""
     found = RETRY_DELAY.search(json.dumps(said, default=str))
     return limits.duration(found.group(1)) if found else None
-
-
-def _says(said: object, what: str) -> bool:
-    """Whether an error holds one of the provider's codes or words for this."""
-    text = json.dumps(said, default=str)
-    return any(code in text for code in data()[what])
 
 
 def _remedy(status: int, bad_key: bool, endpoint: Endpoint) -> str:

@@ -24,6 +24,8 @@ OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "detail", "rea
 TRIES = 10
 MAX_AGE = 7 * 24 * 3600.0
 """Seconds for which a finding is believed."""
+BUSY = ("HTTP 408", "HTTP 409", "HTTP 429")
+TROUBLE = "HTTP 5"
 CONTRARY = "Reply with the one word hello in plain text. This tests whether a schema or JSON mode is honoured."
 NAMES_OF_STRUCTURE = ("response_format", "json_schema", "json_object", "schema", "structured")
 Ask = Callable[[Mapping[str, Any]], Awaitable["tuple[Completion, Any]"]]
@@ -85,15 +87,37 @@ def parameters(abilities: Abilities, heat: float, max_tokens: int, schema: Mappi
 async def probe(ask: Ask, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:
     """Ask until an answer shows what is honoured.
 
-    Raises :class:`~facevlm.errors.ModelError` where the server answers no request, however plain.
+    A server's trouble (a status of 500 and above) may mean that it cannot do what it was asked, or come and go; what
+    was refused so is asked once more at the end.
+
+    Raises :class:`~facevlm.errors.ModelError` where the server answers no request, however plain, or is too busy.
     """
-    abilities = Abilities()
-    for _ in range(TRIES):
+
+    async def answer(abilities: Abilities) -> Completion:
         completion, _ = await ask(_body(abilities, model, extra, max_tokens))
+        return completion
+
+    found, doubted = await _search(answer, Abilities())
+    if doubted is not None:
+        again = await answer(doubted)
+        if again.error is None and _honoured(doubted, again):
+            found, _ = await _search(answer, doubted)
+    return found
+
+
+async def _search(
+    answer: Callable[[Abilities], Awaitable[Completion]], abilities: Abilities
+) -> tuple[Abilities, Abilities | None]:
+    """What is honoured, and the first form of request that met with trouble of the server, if any."""
+    doubted = None
+    for _ in range(TRIES):
+        completion = await answer(abilities)
         if completion.error is not None and completion.finish == "":
+            if completion.error.startswith(TROUBLE):
+                doubted = doubted or abilities
             abilities = _without(abilities, completion.error)
         elif abilities.structure == "text" or _honoured(abilities, completion):
-            return abilities if completion.tokens else _replaced(abilities, top=0)
+            return (abilities if completion.tokens else _replaced(abilities, top=0)), doubted
         else:
             top = abilities.top if completion.tokens else 0
             abilities = _replaced(abilities, structure=_next(STRUCTURES, abilities.structure), top=top)
@@ -119,7 +143,9 @@ def _honoured(abilities: Abilities, completion: Completion) -> bool:
 
 def _without(abilities: Abilities, error: str) -> Abilities:
     """Ask for less: whatever the server's error names, else the log-probabilities, then the structure."""
-    if not error.startswith(("HTTP 4", "HTTP 5", "the server reports")):
+    if error.startswith(BUSY):
+        raise ModelError(f"The server is too busy to be asked what it honours: {error} Go on later.")
+    if not error.startswith(("HTTP 4", TROUBLE, "the server reports")):
         raise ModelError(f"The server does not answer: {error}")
     named = next((n for n in OPTIONAL if n in error and n not in abilities.dropped), None)
     if "logprobs" in error and abilities.top:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -17,6 +17,8 @@ from facevlm.types import Question, Reply
 
 FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
 THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+ECHOES = ("input", "body", "request", "messages", "ctx")
+"""Parts of an error in which servers repeat what they were sent."""
 FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
 SHOWN = 200
 LONGEST = 20_000
@@ -84,8 +86,11 @@ def _text(content: object) -> str | None:
 def _usage(raw: object) -> Usage:
     if not isinstance(raw, Mapping):
         return Usage()
-    asked, said = raw.get("prompt_tokens"), raw.get("completion_tokens")
-    return Usage(asked if isinstance(asked, int) else 0, said if isinstance(said, int) else 0)
+    return Usage(_count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens")))
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and value > 0 else 0
 
 
 def _from_error(error: object, usage: Usage) -> Completion:
@@ -108,8 +113,27 @@ def error_text(error: object) -> str:
 
 def declines(error: object) -> bool:
     """Whether a provider's error says that it will not answer about this picture."""
-    text = json.dumps(error, default=str).lower()
-    return any(word.lower() in text for word in services.data()["refusal_errors"])
+    return says(error, "refusal_errors")
+
+
+def says(error: object, what: str) -> bool:
+    """Whether an error holds one of the provider's codes or words for ``what``, a list in ``assets/remote.yaml``."""
+    text = " ".join(_own_words(error)).lower()
+    return any(word.lower() in text for word in services.data()[what])
+
+
+def _own_words(error: object) -> Iterator[str]:
+    """The texts of an error, without those of the request that it repeats."""
+    if isinstance(error, Mapping):
+        for name, value in error.items():
+            if name not in ECHOES:
+                yield str(name)
+                yield from _own_words(value)
+    elif isinstance(error, list):
+        for value in error:
+            yield from _own_words(value)
+    else:
+        yield str(error)
 
 
 @cache
