@@ -9,11 +9,12 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from facevlm import api, grammar
+from facevlm import api, grammar, looking
 from facevlm import attributes as registry_module
 from facevlm import planner as planner_module
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, Briefing, Hosted, Options, Remote, Secrets, open_backend
+from facevlm.backends import briefings as briefings_module
 from facevlm.backends.cards import find
 from facevlm.backends.remote.options import SCENE
 from facevlm.detection import FIELD
@@ -29,6 +30,22 @@ log = logging.getLogger("facevlm")
 GROUNDING = ("paligemma", "florence-2")
 """Presets that answer with places."""
 MORE = "No face is guessed: where a condition has no answer, the face is left out and counted."
+
+
+class NotRead(InputError):
+    """A request that the grammar cannot read, while no planner is named that may."""
+
+
+class NobodyLooks(InputError):
+    """No label decides whom the phrase ``who`` fits, and no model is named that does."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        super().__init__(
+            f"Whom '{who}' fits, no label decides; that takes a model that sees the whole picture. Give "
+            "grounding='openai:MODEL' or another model behind an API, or one that answers with places, such as "
+            "'paligemma'."
+        )
 
 
 @dataclass(frozen=True)
@@ -108,16 +125,20 @@ class Asking:
 
     def _read(self, request: str, vocabulary: Vocabulary, name: str | None) -> Plan:
         """By the grammar; where that cannot, by the chat model if one is named."""
+        if name is not None:
+            check_planner(name)
         try:
             return grammar.read(request, vocabulary)
         except grammar.IdentityRefused:
             raise
-        except InputError:
-            if name is None or not isinstance(request, str) or not request.strip():
+        except InputError as error:
+            if not isinstance(request, str) or not request.strip():
                 raise
+            if name is None:
+                raise NotRead(str(error)) from None
         opened = open_backend(name, self._options, (), self._secrets)
         if not (isinstance(opened, Hosted) and isinstance(opened, planner_module.Talking)):
-            raise InputError(f"Got planner='{name}', expected a model behind an API such as gpt-4o or openai:MODEL.")
+            raise _no_planner(name)
         try:
             return planner_module.read(request, vocabulary, opened, name)
         finally:
@@ -130,11 +151,7 @@ class Asking:
         if grounding is None and isinstance(self._model, str) and self._card.hosted:
             return self._model
         if grounding is None:
-            raise InputError(
-                f"Whom '{self.plan.who}' fits, no label decides; that takes a model that sees the whole picture. Give "
-                "grounding='openai:MODEL' or another model behind an API, or one that answers with places, such as "
-                "'paligemma'."
-            )
+            raise NobodyLooks(self.plan.who)
         if isinstance(grounding, str):
             find(grounding)
         elif not isinstance(grounding, Grounding):
@@ -199,8 +216,38 @@ class Asking:
         """The fields in which the answers are best looked at."""
         return self._last.shown if self._last else []
 
+    def briefings(self) -> list[Briefing]:
+        """Where pictures would go and at what cost at most, one for each step that sends any. Nothing is sent."""
+        ids, names = self._lacking()
+        said = [self._brief(names, len(ids))] if names else []
+        if self.plan.who is not None and self._by_number():
+            said.append(self._brief_looker())
+        if self.plan.attributes:
+            said.append(self._brief(self.plan.attributes, len(self._faces)))
+        return [one for one in said if one is not None]
+
+    def _brief(self, names: Sequence[str], faces: int) -> Briefing | None:
+        attributes = api.resolve_attributes(names, self._card, self._registry)
+        name = self._model if isinstance(self._model, str) else self._card.name
+        return briefings_module.brief(name, attributes, faces, self._options) if self._card.hosted else None
+
+    def _brief_looker(self) -> Briefing:
+        unkept = replace(_closely(self._options.remote), cache="off")
+        backend = open_backend(str(self._grounding), Options(remote=unkept))
+        try:
+            counts = Counter(face.sample_id for face in self._faces)
+            return looking.brief(list(counts.values()), str(self.plan.who), backend)
+        finally:
+            if isinstance(backend, Hosted):
+                backend.close()
+
     def _conditions_first(self) -> api.Application | None:
         """A run over the faces of which a condition is not known, where the model can tell."""
+        ids, names = self._lacking()
+        return self._application(ids, names) if names else None
+
+    def _lacking(self) -> tuple[list[str], list[str]]:
+        """Faces of which a condition is not known, and the attributes that are to be asked about them."""
         ids: dict[str, None] = {}
         names = []
         for condition in self.plan.conditions:
@@ -209,7 +256,7 @@ class Asking:
             if lacking and condition.attribute in self._offered:
                 names.append(condition.attribute)
                 ids.update(dict.fromkeys(lacking))
-        return self._application(list(ids), names) if names else None
+        return list(ids), names
 
     def _application(self, ids: Sequence[str], attributes: Sequence[str]) -> api.Application:
         return api.Application(
@@ -288,6 +335,16 @@ class Asking:
             dict(Counter(self.undecided.values())),
             agreed,
         )
+
+
+def check_planner(name: str) -> None:
+    """Raise :class:`~facevlm.errors.InputError` for a model that cannot read requests."""
+    if not find(name).hosted:
+        raise _no_planner(name)
+
+
+def _no_planner(name: str) -> InputError:
+    return InputError(f"Got planner='{name}', expected a model behind an API such as gpt-4o or openai:MODEL.")
 
 
 def _is_view(target: object) -> bool:

@@ -87,9 +87,12 @@ class _Reader:
             raise self._refused()
 
     def _refused(self) -> IdentityRefused:
-        offered = self.vocabulary.offered
-        some = ", ".join(offered[:6]) + (" and more" if len(offered) > 6 else "")
-        return IdentityRefused(REFUSED.format(known=some, example=words()["examples"][0]))
+        return IdentityRefused(REFUSED.format(known=self._offered(), example=words()["examples"][0]))
+
+    def _offered(self) -> str:
+        """The first attributes that can be asked."""
+        names = self.vocabulary.offered
+        return ", ".join(names[:6]) + (" and more" if len(names) > 6 else "")
 
     def _scan(self) -> list[Item]:
         items: list[Item] = []
@@ -167,8 +170,8 @@ class _Reader:
         if unknown:
             known = ", ".join(self.vocabulary.offered)
             raise InputError(
-                f"'{' '.join(unknown)}' is nothing that a closed attribute answers.{self._close(unknown)} "
-                f"What can be asked: {known}. {_examples()}"
+                f"'{' '.join(unknown)}' is none of the attributes that can be asked: {known}."
+                f"{self._close(unknown)} {_examples()}"
             )
 
     def _walk(self, items: Sequence[Item]) -> None:
@@ -189,7 +192,7 @@ class _Reader:
                 continue
             if item.kind == "attr":
                 self._attribute(items, at, seen)
-            elif item.kind == "label" and asking and seen and not self.attributes and item.value:
+            elif item.kind == "label" and asking and seen and item.value and self._is_asked(item.value.attribute):
                 self.attributes.append(self._asked_of(item.value.attribute))
             elif item.kind in ("group", "label"):
                 self._who(items, at)
@@ -197,6 +200,10 @@ class _Reader:
             else:
                 self._position(item)
             at += 1
+
+    def _is_asked(self, name: str) -> bool:
+        """Whether a label ends a question of yes or no, such as 'are the men happy or sad'."""
+        return not self.attributes or self._asked_of(name) in self.attributes
 
     def _asked_of(self, name: str) -> str:
         family = self.vocabulary.registry.get(name).family
@@ -370,9 +377,8 @@ class _Reader:
         got = [*self.attributes, *(f"{name} {' or '.join(labels)}" for name, labels in self.groups.items())]
         got += [f"the {self.place}"] if self.place else []
         why = why if why.endswith("?") else why.rstrip(".") + "."
-        return InputError(
-            f"Cannot read '{self.request}': {why} Understood: {', '.join(got) or 'nothing else'}. {_examples()}"
-        )
+        understood = f"Understood: {', '.join(got)}." if got else f"What can be asked: {self._offered()}."
+        return InputError(f"Cannot read '{self.request}': {why} {understood} {_examples()}")
 
 
 def _apart(a: Item, b: Item) -> bool:

@@ -68,6 +68,15 @@ class _Look:
         self.found.fit.update(fit)
 
 
+def brief(counts: Sequence[int], who: str, backend: Backend) -> Briefing:
+    """Where pictures with so many faces each go, and at what cost, for a model to say whom a phrase fits."""
+    return describing.describing(backend).briefing_of(counts, _inquiry(who))
+
+
+def _inquiry(who: str) -> Inquiry:
+    return Inquiry((), EVIDENCE, who, "numbers")
+
+
 class ByNumber(_Look):
     """A model behind an API says which of the numbered faces a phrase fits."""
 
@@ -75,8 +84,8 @@ class ByNumber(_Look):
         super().__init__(pictures, who)
         self.backend = backend
         self._describing: Describing = describing.describing(backend)
-        self._inquiry = Inquiry((), EVIDENCE, who, "numbers")
-        self.briefing = self._describing.briefing_of([len(p.faces or ()) for p in pictures], self._inquiry)
+        self._inquiry = _inquiry(who)
+        self.briefing = brief([len(p.faces or ()) for p in pictures], who, backend)
 
     def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
         """Say where the pictures go; nothing is sent where ``confirm`` says no."""

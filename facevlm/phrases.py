@@ -122,6 +122,8 @@ class Vocabulary:
     def _add_closed_words(self) -> None:
         for text, (by, which) in words()["places"].items():
             self._add(text, "place", Place(by, which))
+        for text in words()["counting"]:
+            self._add(text, "fill")
         for text, number in words()["ordinals"].items():
             self._add(text, "ordinal", number)
         for text, side in words()["sides"].items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,10 +68,16 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = 
 def cost(ctx: foo.ExecutionContext, inputs: Any, briefing: Callable[[], Briefing | None]) -> None:
     """Where the pictures go and at what cost, with a box to tick where it is more than a little."""
     said = _forms.attempt(_box(inputs), briefing)
-    if said is None:
-        return
-    _forms.notice(inputs, "briefing", said.text, types.Notice if said.is_local else types.Warning)
-    if _is_dear(ctx, said):
+    if said is not None:
+        costs(ctx, inputs, [said])
+
+
+def costs(ctx: foo.ExecutionContext, inputs: Any, steps: Sequence[Briefing]) -> None:
+    """As :func:`cost`, of a run with several steps that send pictures."""
+    for k, said in enumerate(steps):
+        kind = types.Notice if said.is_local else types.Warning
+        _forms.notice(inputs, f"briefing_{k}" if k else "briefing", said.text, kind)
+    if any(_is_dear(ctx, said) for said in steps):
         label = f"Go on although it may cost more than ${CONFIRM_ABOVE:g}"
         agreed = inputs.bool("agreed", label=label, default=False, required=True)
         if not ctx.params.get("agreed"):

@@ -11,9 +11,10 @@ from fiftyone.operators import types
 
 from facevlm import asking
 from facevlm.backends import Options
-from facevlm.backends.cards import HUB, Card
+from facevlm.backends.cards import HUB, Card, find
 from facevlm.backends.remote import services
 from facevlm.detection import FIELD
+from facevlm.errors import FacevlmError, InputError
 from facevlm.phrases import words
 from facevlm.store import targets
 from facevlm.store.rows import detections_fields
@@ -23,7 +24,8 @@ from .apply import applied_summary, model_inputs, model_name
 
 NAME = "ask_about_faces"
 LABEL = "Ask about faces"
-ITSELF = "model"
+OTHER_WORDS = "Who picks people by other words"
+ITSELF, LOOKER = "model", "grounding_model"
 
 
 class AskAboutFaces(foo.Operator):
@@ -39,17 +41,20 @@ class AskAboutFaces(foo.Operator):
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
         examples = "; ".join(words()["examples"])
-        request = inputs.str("request", label="Request", description=f"In English, such as: {examples}", required=True)
-        _plan(ctx, inputs, request)
-        inputs.str(
-            "planner",
-            label="Planner",
-            description="A model behind an API that reads what is not understood, from the words alone; empty: none",
-        )
-        inputs.bool("plan_now", label="Let the planner read it now, to see the plan", default=False)
+        said = f"What to ask, and of whom, in English. Examples: {examples}"
+        request = inputs.str("request", label="Request", description=said, required=True)
+        read = _plan(ctx, inputs, request)
+        _planner_input(ctx, inputs)
         _faces_input(ctx, inputs)
-        _grounding_input(ctx, inputs, model_inputs(ctx, inputs))
-        inputs.str("prefix", label="Field prefix", description="Empty: the model's short name")
+        card = model_inputs(ctx, inputs)
+        _looker_input(ctx, inputs, card)
+        _service_inputs(ctx, inputs, card)
+        inputs.str(
+            "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE; empty: the model's name"
+        )
+        if read is not None and (steps := _forms.attempt(request, read.briefings)):
+            inputs.view("cost", types.Header(label="Cost", description="At most, step by step", divider=True))
+            _remote.costs(ctx, inputs, steps)
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
         return types.Property(inputs, view=types.View(label=LABEL))
 
@@ -70,19 +75,32 @@ class AskAboutFaces(foo.Operator):
         yield _forms.output(ctx, "Faces are picked", _summary(result))
 
 
-def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> None:
+def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> asking.Asking | None:
     """What the request would do, or what is wrong with it, as it is being written."""
-    unnamed = model_name(ctx) in (HUB, services.PREFIX)
+    unnamed = {model_name(ctx), _looker(ctx)} & {HUB, services.PREFIX}
     if unnamed or not (ctx.params.get("request") or "").strip():
-        return
+        return None
+    read = _forms.attempt(request, lambda: _read(ctx, inputs))
+    if read is not None:
+        inputs.md("**Plan**\n" + "".join(f"\n- {line}" for line in read.proposal.sentences), name="plan")
+    return read
+
+
+def _read(ctx: foo.ExecutionContext, inputs: Any) -> asking.Asking | None:
+    """None where only the planner can tell."""
+    planner = _planner(ctx)
+    known = planner if planner and _is_hosted(planner) else None
     # Not at every letter that is typed: a planner is asked when the user says so, or when the run begins.
-    planner = _planner(ctx) if ctx.params.get("plan_now") else None
-    proposal = _forms.attempt(request, lambda: _asking(ctx, planner).proposal)
-    if proposal is None and _planner(ctx) and not planner:
-        request.invalid, request.error_message = False, None
-        inputs.md("The planner will be asked when this is executed.", name="later")
-    if proposal is not None:
-        inputs.md("**Plan**\n" + "".join(f"\n- {line}" for line in proposal.sentences), name="plan")
+    try:
+        return _asking(ctx, known if ctx.params.get("plan_now") else None)
+    except asking.NobodyLooks as error:
+        raise InputError(f"No label says whom '{error.who}' fits: choose a model under '{OTHER_WORDS}'.") from None
+    except asking.NotRead:
+        if known is None:
+            raise
+    said = f"Only the planner, {known}, can read this. It does when this is executed, or now if you tick the box below."
+    _forms.notice(inputs, "later", said)
+    return None
 
 
 def _faces_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
@@ -96,11 +114,54 @@ def _faces_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
         _forms.notice(inputs, "no_faces", "No face is known: run 'Detect faces' first.", types.Warning)
 
 
-def _grounding_input(ctx: foo.ExecutionContext, inputs: Any, card: Card | None) -> None:
+def _looker_input(ctx: foo.ExecutionContext, inputs: Any, card: Card | None) -> None:
     """Who says whom words fit that no label decides."""
-    own = {ITSELF: "The model itself"} if card is not None and card.hosted else {ITSELF: "Nobody: labels alone"}
-    options = own | {name: f"{name}: answers with boxes" for name in asking.GROUNDING}
-    _forms.dropdown(inputs, "grounding", options, label="Whom other words fit, says", default=ITSELF)
+    own = "The model itself" if card is not None and card.hosted else "Nobody: labels and places only"
+    options = {ITSELF: own} | {name: f"{name}: answers with boxes, on this machine" for name in asking.GROUNDING}
+    _forms.dropdown(
+        inputs,
+        "grounding",
+        options | _remote.choices(),
+        label=OTHER_WORDS,
+        description="Such as 'wearing glasses', which no label decides: a model that sees the whole picture",
+        default=ITSELF,
+    )
+    if ctx.params.get("grounding") == _remote.API:
+        inputs.str(LOOKER, label="Model that picks", description="As the server names it", required=True)
+
+
+def _planner_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    planner = inputs.str(
+        "planner",
+        label="Planner",
+        description="A model behind an API, such as gpt-4o or openai:MODEL, that reads requests which are not "
+        "understood here. It sees the words, no picture. Empty: none",
+    )
+    if name := _planner(ctx):
+        _forms.attempt(planner, lambda: asking.check_planner(name))
+        inputs.bool("plan_now", label="Ask the planner now, to see its plan before the run", default=False)
+
+
+def _service_inputs(ctx: foo.ExecutionContext, inputs: Any, card: Card | None) -> None:
+    """Server and limits of planner and picking model, where the model itself has none."""
+    names = [name for name in (_looker(ctx), _planner(ctx)) if name and name != services.PREFIX and _is_hosted(name)]
+    if names and not (card is not None and card.hosted):
+        _remote.inputs(ctx, inputs, names[0], votes=False)
+
+
+def _is_hosted(name: str) -> bool:
+    try:
+        return find(name).hosted
+    except FacevlmError:
+        return False
+
+
+def _looker(ctx: foo.ExecutionContext) -> str | None:
+    """The model that picks people by a phrase; None for the one that answers."""
+    chosen = ctx.params.get("grounding") or ITSELF
+    if chosen == _remote.API:
+        return f"{services.PREFIX}{ctx.params.get(LOOKER) or ''}"
+    return None if chosen == ITSELF else str(chosen)
 
 
 def _field(ctx: foo.ExecutionContext) -> str:
@@ -118,14 +179,13 @@ def _planner(ctx: foo.ExecutionContext) -> str | None:
 
 
 def _asking(ctx: foo.ExecutionContext, planner: str | None) -> asking.Asking:
-    grounding = ctx.params.get("grounding") or ITSELF
     return asking.Asking(
         ctx.target_view(),
         ctx.params.get("request") or "",
         model_name(ctx),
         faces=_field(ctx),
         prefix=ctx.params.get("prefix") or None,
-        grounding=None if grounding == ITSELF else grounding,
+        grounding=_looker(ctx),
         planner=planner,
         options=Options(remote=_remote.options(ctx), trust_remote_code=bool(ctx.params.get("trust_remote_code"))),
         secrets=ctx.secrets.get,

@@ -37,7 +37,7 @@ def test_the_plan_stands_under_the_text_box(groups: fo.Dataset) -> None:
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"request": "nationality of the man"}, "nothing that a closed attribute answers"),
+        ({"request": "nationality of the man"}, "none of the attributes that can be asked"),
         ({"request": "who is this"}, "never answered"),
         ({"request": "everyone wearing glasses"}, "a model that sees the whole picture"),
         ({"request": "gender", "faces": "nope"}, "expected a field of Detections"),

@@ -228,13 +228,18 @@ class RemoteBackend:
         return batches.BatchService(self.endpoint, secret, client, once)
 
     def tell(self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that answers a chat without pictures.
+        """The JSON object that answers a chat without pictures; one that was given before is given again.
 
         Raises :class:`~facevlm.errors.ModelError` where there is none.
         """
         abilities = self._open(self._estimated(messages, len(schema["properties"]), 1, 0).usage)
-        thread, client = self._opened()
-        completion, _ = thread.call(client.complete(self._skeleton(messages, schema, abilities)))
+        thread, _ = self._opened()
+
+        def is_whole(completion: replies.Completion) -> bool:
+            return not isinstance(replies.opened(completion, alone=False), Reply)
+
+        skeleton = self._skeleton(messages, schema, abilities)
+        completion = thread.call(self._exchange(skeleton, (), 0, is_whole))
         found = replies.opened(completion, alone=False)
         if isinstance(found, Reply):
             said = found.error or found.text or "nothing"
