@@ -38,7 +38,11 @@ def test_ask_says_its_plan_then_does_it(groups: fo.Dataset, run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("request_", "said"),
-    [("who is this", "never answered"), ("weight of all", "none of the attributes that can be asked"), ("", "in words")],
+    [
+        ("who is this", "never answered"),
+        ("weight of all", "none of the attributes that can be asked"),
+        ("", "in words"),
+    ],
 )
 def test_what_cannot_be_read_is_one_sentence(groups: fo.Dataset, run: Run, request_: str, said: str) -> None:
     done = run("ask", NAME, request_)
