@@ -21,6 +21,7 @@ from facevlm.published import Difference, Paper, Table
 from facevlm.store import database, rows, targets
 from facevlm.store.targets import Collection
 
+
 @dataclass(frozen=True)
 class Row:
     """Figures of one model on one table's faces, as shares of 1. An unanswered face is wrong.

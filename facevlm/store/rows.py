@@ -229,7 +229,9 @@ def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = No
     """The rows that fields of predictions are about: pictures, or faces where they are Detections.
 
     ``faces`` is as in :func:`faces_field`.
-    Raises :class:`~facevlm.errors.FieldError` where that is not known, or where predictions are on pictures and on faces.
+
+    Raises :class:`~facevlm.errors.FieldError` where that is not known, or where predictions are on pictures and on
+    faces.
     """
     kinds = {name: document_of(target.get_field(name)) for name in predicted}
     on_faces = [n for n, kind in kinds.items() if kind is not None and issubclass(kind, fo.Detections)]

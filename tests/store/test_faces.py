@@ -265,7 +265,9 @@ def test_errors_are_grouped_by_what_a_detector_measured(groups: fo.Dataset) -> N
     assert "m_gender.detections.coverage" not in evaluations.group_fields(rows)
     assert rows.values("found.detections.sharpness") == expected
     field = "found.detections.sharpness"
-    result = facevlm.evaluate(groups, prefix="m", ground_truth=TRUTH, groups=[field], bins={field: [150.0]}, faces="faces")
+    result = facevlm.evaluate(
+        groups, prefix="m", ground_truth=TRUTH, groups=[field], bins={field: [150.0]}, faces="faces"
+    )
     [table] = result.evaluations[0].groups
     below = [v < 150 for v in expected if v is not None]
     assert [(r.values[0], r.cell.n) for r in table.rows] == [
