@@ -228,8 +228,10 @@ def _attribute(target: Collection, path: str) -> Any:
 def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = None) -> Pictures:
     """The rows that fields of predictions are about: pictures, or faces where they are Detections.
 
-    ``faces`` is the Detections field with ground truth; by default the only one that holds no predictions.
-    Raises :class:`~facevlm.errors.FieldError` where it is not known, or where predictions are on pictures and on faces.
+    ``faces`` is as in :func:`faces_field`.
+
+    Raises :class:`~facevlm.errors.FieldError` where that is not known, or where predictions are on pictures and on
+    faces.
     """
     kinds = {name: document_of(target.get_field(name)) for name in predicted}
     on_faces = [n for n, kind in kinds.items() if kind is not None and issubclass(kind, fo.Detections)]
@@ -238,12 +240,20 @@ def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = No
     if len(on_faces) < len(kinds):
         rest = ", ".join(n for n in kinds if n not in on_faces)
         raise FieldError(f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.")
+    return Faces(target, faces_field(target, faces))
+
+
+def faces_field(target: Collection, faces: str | None = None) -> str:
+    """The Detections field with ground truth, by default the only one that holds no predictions.
+
+    Raises :class:`~facevlm.errors.FieldError` where it is not known.
+    """
     known = detections_fields(target)
     chosen = faces or (known[0] if len(known) == 1 else None)
-    if chosen not in known:
+    if chosen is None or chosen not in known:
         got = f"'{faces}', which is no field of Detections with ground truth" if faces else "no field of faces"
         raise FieldError(f"Got {got}, expected faces= one of: {', '.join(known) or 'none is there'}.")
-    return Faces(target, str(chosen))
+    return chosen
 
 
 def detections_fields(target: Collection) -> list[str]:
