@@ -54,6 +54,13 @@ def finish(page: Page) -> None:
     page.get_by_role("button", name="Done").click()
 
 
+def open_resolved(page: Page, label: str, **defaults: Any) -> Locator:
+    """As :func:`open_operator`, after the form is resolved with these defaults."""
+    with resolved(page, **defaults):
+        form = open_operator(page, label)
+    return form
+
+
 @contextmanager
 def resolved(page: Page, **params: Any) -> Iterator[None]:
     """Wait until the form is resolved for these values, of fields that are filled in and of defaults that follow.

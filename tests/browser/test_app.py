@@ -2,116 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
-
 import fiftyone as fo
-import pytest
-from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from facevlm import sources
 from tests import chromium
-from tests.chromium import CHROMIUM, SHOTS
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 90_000
+from tests.browser.driving import PATIENCE, finish, open_dataset, open_operator, shoot, tick
 
 pytestmark = chromium.needed
-
-SERVE = """
-import sys
-import fiftyone as fo
-session = fo.launch_app(remote=True, port=int(sys.argv[1]), address="127.0.0.1")
-session.wait(-1)
-"""
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[str]:
-    """A FiftyOne server of its own; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], stdout=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended"
-                time.sleep(0.2)
-        yield address
-    finally:
-        server.kill()
-        server.wait()
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as driver, tempfile.TemporaryDirectory() as profile:
-        context = driver.chromium.launch_persistent_context(
-            profile, executable_path=CHROMIUM, headless=True, args=FLAGS, viewport={"width": 1500, "height": 950}
-        )
-        context.set_default_timeout(PATIENCE)
-        context.route("**/fonts.g*", lambda route: route.abort())
-        yield context.pages[0]
-        context.close()
-
-
-@pytest.fixture
-def faces(dataset_name: str) -> fo.Dataset:
-    return sources.sample_faces(dataset_name)
-
-
-def shoot(page: Page, name: str) -> None:
-    if SHOTS:
-        Path(SHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{SHOTS}/{name}.png")
-
-
-def open_dataset(page: Page, app: str, dataset: fo.Dataset) -> None:
-    for patience in (20_000, 40_000, PATIENCE):
-        page.goto(f"{app}/datasets/{dataset.name}")
-        try:
-            page.wait_for_selector("[data-cy=looker]", timeout=patience)
-            break
-        except TimeoutError:
-            assert patience < PATIENCE, "the grid did not appear"
-    page.keyboard.press("Escape")
-
-
-def open_operator(page: Page, label: str) -> Locator:
-    """Through the operator browser; returns the form."""
-    page.keyboard.press("Backquote")
-    page.fill("[data-cy=operators-browser-search]", label)
-    page.keyboard.press("Enter")
-    form = page.locator("[data-cy=operators-prompt-modal]")
-    form.wait_for()
-    return form
-
-
-def tick(form: Locator, title: str) -> None:
-    form.get_by_label(title, exact=False).first.check(force=True)
-
-
-def finish(page: Page) -> None:
-    page.get_by_role("button", name="Done").click()
 
 
 def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.Dataset) -> None:

@@ -14,7 +14,6 @@ from tests.remote.onlooker import Onlooker, Person
 from tests.remote.server import Act, Request, Server, completion, obedient, running
 
 pytestmark = chromium.needed
-LABEL = "Ask about faces"
 ODD = "kindly say which sex folks with specs have"
 PLAN = {"attributes": ["gender"], "conditions": [], "place": "none", "who": "person wearing glasses", "readable": True}
 
@@ -25,11 +24,8 @@ def write(page: Page, form: Locator, request: str) -> None:
 
 
 def opened(page: Page, app: str, groups: fo.Dataset) -> Locator:
-    """The form, resolved with its defaults."""
     driving.open_dataset(page, app, groups)
-    with driving.resolved(page, grounding="model"):
-        form = driving.open_operator(page, LABEL)
-    return form
+    return driving.open_resolved(page, "Ask about faces", grounding="model")
 
 
 def run(page: Page, form: Locator, said: str) -> None:

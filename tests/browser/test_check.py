@@ -12,9 +12,10 @@ from playwright.sync_api import Page, expect
 
 import facevlm
 from facevlm.datasets import samples
-from tests.browser import test_app as shared
+from tests import chromium
+from tests.browser import driving
 
-app, page, pytestmark = shared.app, shared.page, shared.pytestmark
+pytestmark = chromium.needed
 
 FACES = [record.filepath for record in samples.read("single")]
 
@@ -42,12 +43,12 @@ def test_copies_stand_side_by_side(page: Page, app: str, checked: fo.Dataset) ->
     expected = [Path(path).name for path in checked.load_saved_view("check_duplicate").values("filepath")]
     assert expected == ["00.jpg", "12.jpg", "01.jpg", "13.jpg", "02.jpg", "14.jpg"]
     page.goto(f"{app}/datasets/{checked.name}?view=check-duplicate")
-    expect(page.locator("[data-cy=looker]")).to_have_count(6, timeout=shared.PATIENCE)
-    expect(page.locator("[data-cy=entry-counts]").first).to_contain_text("6 samples", timeout=shared.PATIENCE)
+    expect(page.locator("[data-cy=looker]")).to_have_count(6, timeout=driving.PATIENCE)
+    expect(page.locator("[data-cy=entry-counts]").first).to_contain_text("6 samples", timeout=driving.PATIENCE)
     page.keyboard.press("Escape")
-    expect(page.get_by_text("Male", exact=True)).to_be_visible(timeout=shared.PATIENCE)
-    shared.shoot(page, "check-duplicate")
+    expect(page.get_by_text("Male", exact=True)).to_be_visible(timeout=driving.PATIENCE)
+    driving.shoot(page, "check-duplicate")
     page.goto(f"{app}/datasets/{checked.name}?view=check-label-conflict")
-    expect(page.locator("[data-cy=looker]")).to_have_count(2, timeout=shared.PATIENCE)
-    expect(page.get_by_text("Male", exact=True)).to_be_visible(timeout=shared.PATIENCE)
-    shared.shoot(page, "check-label-conflict")
+    expect(page.locator("[data-cy=looker]")).to_have_count(2, timeout=driving.PATIENCE)
+    expect(page.get_by_text("Male", exact=True)).to_be_visible(timeout=driving.PATIENCE)
+    driving.shoot(page, "check-label-conflict")

@@ -2,72 +2,45 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import fiftyone as fo
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from facevlm import sources
-from tests.browser import test_app as shared
-from tests.browser.test_remote import CALM, TRIES
+from tests import chromium
+from tests.browser import driving
 from tests.remote.onlooker import Onlooker
 from tests.remote.server import Server, running
 
-app, page, pytestmark = shared.app, shared.page, shared.pytestmark
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEVLM_CACHE", str(tmp_path))
-
-
-@pytest.fixture
-def groups(dataset_name: str) -> fo.Dataset:
-    return sources.sample_groups(dataset_name)
+pytestmark = chromium.needed
 
 
 def fill_in(page: Page, server: Server) -> Locator:
     """The form with a model of the server, one attribute and one question in words."""
-    form = shared.open_operator(page, "Describe people in pictures")
-    form.get_by_role("combobox").first.click()
-    page.get_by_role("option", name="Another model behind an API").click()
-    expect(form).to_contain_text("As the server names it", timeout=20_000)
-    page.wait_for_timeout(CALM)
-    form.get_by_role("textbox").first.fill("m")
-    expect(form).to_contain_text("Server", timeout=20_000)
-    page.wait_for_timeout(CALM)
-    form.get_by_role("textbox").nth(1).fill(server.base_url)
-    page.wait_for_timeout(CALM)
-    expect(form).not_to_contain_text("No key for", timeout=20_000)
-    shared.tick(form, "Perceived gender")
-    page.wait_for_timeout(CALM)
-    shared.tick(form, "Clothing")
-    expect(form).to_contain_text(f"8 pictures go to 127.0.0.1:{server.port}", timeout=20_000)
+    form = driving.open_resolved(page, "Describe people in pictures", model="gpt-4o")
+    driving.name_server(page, form, server)
+    with driving.resolved(page, ask_gender=True):
+        driving.tick(form, "Perceived gender")
+    with driving.resolved(page, free_clothing=True):
+        driving.tick(form, "Clothing")
+    expect(form).to_contain_text(f"8 pictures go to 127.0.0.1:{server.port}")
     return form
 
 
 def test_people_are_described_from_the_form(page: Page, app: str, groups: fo.Dataset) -> None:
     with running(Onlooker.of(groups, ["gender"])) as server:
-        for left in reversed(range(TRIES)):
-            shared.open_dataset(page, app, groups)
-            try:
-                form = fill_in(page, server)
-                break
-            except AssertionError:
-                assert left, "the form was not resolved"
+        driving.open_dataset(page, app, groups)
+        form = fill_in(page, server)
         for k, text in enumerate(("Service", "Whom to ask about", "Answered in a few words", "8 pictures go to")):
             form.get_by_text(text).first.scroll_into_view_if_needed()
-            shared.shoot(page, f"describe-form-{k}")
+            driving.shoot(page, f"describe-form-{k}")
         assert server.served == 0
         form.get_by_role("button", name="Execute").click()
         page.get_by_text("8 pictures asked").wait_for()
-        shared.shoot(page, "describe-result")
-        shared.finish(page)
+        driving.shoot(page, "describe-result")
+        driving.finish(page)
         assert len(server.asked) == 8
     groups.reload()
     assert groups.count_values("m_people.outcome") == {"ok": 8}
     assert groups.count("m_people.detections.clothing") == 28
+    expect(page.get_by_text("m_people", exact=True).first).to_be_visible()
     page.wait_for_selector("[data-cy=looker]")
-    page.wait_for_timeout(CALM)
-    shared.shoot(page, "describe-grid")
+    driving.shoot(page, "describe-grid")

@@ -6,23 +6,21 @@ import fiftyone as fo
 import pytest
 from playwright.sync_api import Page, expect
 
-from facevlm import sources
 from tests import chromium
-from tests.browser.test_app import PATIENCE, app, finish, open_dataset, open_operator, page, shoot, tick
+from tests.browser.driving import PATIENCE, finish, open_dataset, open_operator, shoot, tick
 
-__all__ = ["app", "page"]
 pytestmark = chromium.needed
 
 
 @pytest.fixture
-def groups(dataset_name: str) -> fo.Dataset:
-    dataset = sources.sample_groups(dataset_name)
-    dataset.delete_sample_field("faces")
-    return dataset
+def unboxed(groups: fo.Dataset) -> fo.Dataset:
+    """The groups before anybody looked for faces."""
+    groups.delete_sample_field("faces")
+    return groups
 
 
-def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: str, groups: fo.Dataset) -> None:
-    open_dataset(page, app, groups)
+def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: str, unboxed: fo.Dataset) -> None:
+    open_dataset(page, app, unboxed)
     form = open_operator(page, "Detect faces")
     expect(form).to_contain_text("nobody is recognised")
     form.get_by_role("button", name="Execute").click()
@@ -40,13 +38,13 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
     form.get_by_role("button", name="Execute").click()
     page.get_by_text("28 faces asked").wait_for()
     finish(page)
-    groups.reload()
-    assert groups.count_values("demo_gender.detections.outcome") == {"ok": 28}
+    unboxed.reload()
+    assert unboxed.count_values("demo_gender.detections.outcome") == {"ok": 28}
 
     page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
     canvas = page.locator("[data-cy=modal-looker-container]").first
     canvas.wait_for()
-    sample = groups.first()
+    sample = unboxed.first()
     face = sample.demo_faces.detections[0]
     gender = next(d for d in sample.demo_gender.detections if d.face == face.face)
     assert face.label.startswith(f"{gender.label}, ")

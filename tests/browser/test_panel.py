@@ -10,13 +10,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 import facevlm
-from facevlm import sources
 from facevlm.store import inspection, workspace
 from facevlm.store import results as results_store
-from tests.browser import test_app as shared
+from tests import chromium
+from tests.browser import driving
 from tests.store import on_faces
 
-app, page, faces, pytestmark = shared.app, shared.page, shared.faces, shared.pytestmark
+pytestmark = chromium.needed
 
 CELL = """
 ([column, row]) => {
@@ -64,56 +64,50 @@ def click_at(page: Page, script: str, args: list[Any]) -> None:
     page.mouse.click(x, y)
 
 
-def shows(page: Page, n: int) -> None:
-    """Wait until the grid holds just so many samples."""
-    entries = page.locator("[data-cy=entry-counts]").first
-    expect(entries).to_have_text(re.compile(rf"^{n} samples?\s*$"), timeout=shared.PATIENCE)
-
-
 def test_a_click_shows_just_the_faces_behind_a_figure(page: Page, app: str, evaluated: fo.Dataset) -> None:
     results = results_store.load(evaluated, "demo_eval")
     figures = inspection.figures_of(results, "race5")
     labels, counts = figures["labels"], figures["confusion"]
-    shared.open_dataset(page, app, evaluated)
+    driving.open_dataset(page, app, evaluated)
     open_panel(page)
     page.wait_for_function(SHOWN, arg="confusion")
     page.wait_for_timeout(1500)
-    shared.shoot(page, "panel-grid")
+    driving.shoot(page, "panel-grid")
     row, column = next((i, j) for i, line in enumerate(counts) for j, n in enumerate(line[:-1]) if i != j and n > 1)
     click_at(page, CELL, [labels[column], labels[row]])
-    shows(page, counts[row][column])
+    driving.shows(page, counts[row][column])
     page.wait_for_selector("[data-cy=looker]")
     page.wait_for_timeout(1500)
-    shared.shoot(page, "panel-cell")
+    driving.shoot(page, "panel-cell")
     said = inspection.cell(inspection.inspect(evaluated, results, "race5"), labels[row], labels[column])
     assert len(said) == counts[row][column]
 
     bins = figures["confidence"]["bins"]
     click_at(page, POINT, ["reliability", len(bins) - 1])
-    shows(page, bins[-1]["n"])
-    shared.shoot(page, "panel-bin")
+    driving.shows(page, bins[-1]["n"])
+    driving.shoot(page, "panel-bin")
     rows = figures["groups"][0]["rows"]
     most = max(range(len(rows)), key=lambda k: rows[k]["cell"]["n"])
     click_at(page, POINT, ["accuracy", most])
-    shows(page, rows[most]["cell"]["n"])
-    shared.shoot(page, "panel-groups")
+    driving.shows(page, rows[most]["cell"]["n"])
+    driving.shoot(page, "panel-groups")
     page.get_by_role("button", name="Show all").click()
-    shows(page, 96)
+    driving.shows(page, 96)
     choose(page, "race5", "gender")
     page.get_by_text("accuracy 100.0 %").wait_for()
     click_at(page, CELL, ["Male", "Male"])
     males = evaluated.count_values("gender.label")["Male"]
-    shows(page, males)
+    driving.shows(page, males)
 
 
 def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dataset) -> None:
-    shared.open_dataset(page, app, evaluated)
+    driving.open_dataset(page, app, evaluated)
     open_panel(page)
     page.get_by_role("button", name="Confident errors").click()
-    shows(page, 14)
+    driving.shows(page, 14)
     page.get_by_role("button", name="Ambiguous").click()
     page.get_by_text("Tag all 14 faces of this view").wait_for()
-    shared.shoot(page, "panel-confirm")
+    driving.shoot(page, "panel-confirm")
     page.get_by_role("button", name="Tag 14").click()
     page.get_by_text("14 tagged 'ambiguous'").wait_for()
     evaluated.reload()
@@ -128,7 +122,7 @@ def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dat
     page.get_by_role("button", name="Relabel").click()
     page.get_by_text("1 labelled 'Indian' in 'race_corrected'").wait_for()
     page.get_by_text("With 1 corrected labels").wait_for()
-    shared.shoot(page, "panel-corrected")
+    driving.shoot(page, "panel-corrected")
     evaluated.reload()
     before, after = evaluated.values(["race_as_race5.label", "race_corrected.label"])
     assert [b for a, b in zip(before, after, strict=True) if a != b] == ["Indian"]
@@ -136,22 +130,22 @@ def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dat
 
 def test_the_modal_shows_all_answers_about_a_face(page: Page, app: str, evaluated: fo.Dataset) -> None:
     facevlm.apply(evaluated, "demo", ["gender"], prefix="again", progress=False)
-    shared.open_dataset(page, app, evaluated)
+    driving.open_dataset(page, app, evaluated)
     page.locator("[data-cy=looker]").first.click()
     page.locator("[data-cy=modal]").wait_for()
     page.locator("[data-cy=modal] [data-cy=panel-tab-face_attribute_errors]").click()
     page.get_by_text("outcome ok").first.wait_for()
     page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
     page.wait_for_timeout(1500)
-    shared.shoot(page, "panel-modal")
+    driving.shoot(page, "panel-modal")
     expect(page.get_by_text("again:")).to_have_count(1)
 
 
 def test_without_an_evaluation_the_panel_says_what_to_run(page: Page, app: str, faces: fo.Dataset) -> None:
-    shared.open_dataset(page, app, faces)
+    driving.open_dataset(page, app, faces)
     open_panel(page)
     page.get_by_text("This dataset keeps no evaluation yet").wait_for()
-    shared.shoot(page, "panel-nothing")
+    driving.shoot(page, "panel-nothing")
 
 
 def test_the_workspace_opens_by_its_address(page: Page, app: str, evaluated: fo.Dataset) -> None:
@@ -161,14 +155,14 @@ def test_the_workspace_opens_by_its_address(page: Page, app: str, evaluated: fo.
     page.wait_for_function(SHOWN, arg="confusion")
     page.wait_for_timeout(1500)
     page.keyboard.press("Escape")
-    shared.shoot(page, "workspace")
+    driving.shoot(page, "workspace")
     choose(page, "race5", "gender")
     page.get_by_text("accuracy 100.0 %").wait_for()
 
 
 def test_the_slider_keeps_the_surest_answers(page: Page, app: str, evaluated: fo.Dataset) -> None:
     there = inspection.inspect(evaluated, results_store.load(evaluated, "demo_eval"), "race5")
-    shared.open_dataset(page, app, evaluated)
+    driving.open_dataset(page, app, evaluated)
     open_panel(page)
     page.get_by_text("96 of 96 faces kept").wait_for()
     slider = page.locator("input[type=range]").last
@@ -182,11 +176,11 @@ def test_the_slider_keeps_the_surest_answers(page: Page, app: str, evaluated: fo
     kept, right = inspection.kept(there, threshold)
     page.get_by_text(f"{kept} of 96 faces kept").wait_for()
     expect(page.get_by_text(f"{100 * right / kept:.1f} % of them right")).to_be_visible()
-    shared.shoot(page, "panel-slider")
+    driving.shoot(page, "panel-slider")
     page.get_by_role("button", name="Show set aside").click()
-    shows(page, 96 - kept)
+    driving.shows(page, 96 - kept)
     page.get_by_role("button", name="Show kept").click()
-    shows(page, kept)
+    driving.shows(page, kept)
 
 
 def test_disagreements_between_two_runs(page: Page, app: str, evaluated: fo.Dataset) -> None:
@@ -195,27 +189,25 @@ def test_disagreements_between_two_runs(page: Page, app: str, evaluated: fo.Data
     there = inspection.inspect(evaluated, results_store.load(evaluated, "demo_eval"), "race5")
     n = len(inspection.disagreements(there, "again"))
     assert n
-    shared.open_dataset(page, app, evaluated)
+    driving.open_dataset(page, app, evaluated)
     open_panel(page)
     page.get_by_role("button", name="Disagreements with again").click()
-    shows(page, n)
+    driving.shows(page, n)
 
 
-def test_a_click_on_figures_of_faces_shows_their_boxes(page: Page, app: str, dataset_name: str) -> None:
-    groups = sources.sample_groups(dataset_name)
+def test_a_click_on_figures_of_faces_shows_their_boxes(page: Page, app: str, groups: fo.Dataset) -> None:
     on_faces.store(groups, "demo", on_faces.answers(groups, ("gender",)))
     facevlm.evaluate(groups, prefix="demo")
     figures = inspection.figures_of(results_store.load(groups, "demo_eval"), "gender")
-    shared.open_dataset(page, app, groups)
+    driving.open_dataset(page, app, groups)
     open_panel(page)
     page.wait_for_function(SHOWN, arg="confusion")
     page.wait_for_timeout(1500)
     click_at(page, CELL, ["Female", "Female"])
     n = figures["confusion"][1][1]
-    entries = page.locator("[data-cy=entry-counts]").first
-    expect(entries).to_have_text(re.compile(rf"^{n} patches"), timeout=shared.PATIENCE)
+    driving.shows(page, n, "patche")
     page.wait_for_timeout(2500)
-    shared.shoot(page, "panel-faces")
+    driving.shoot(page, "panel-faces")
     page.get_by_role("button", name="Ambiguous").click()
     page.get_by_role("button", name=f"Tag {n}").click()
     page.get_by_text(f"{n} tagged 'ambiguous'").wait_for()
