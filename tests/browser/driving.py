@@ -17,6 +17,7 @@ from tests.remote.server import Server
 
 PATIENCE = 90_000
 """Milliseconds."""
+HOVERS = 15
 
 
 def shoot(page: Page, name: str) -> None:
@@ -104,3 +105,25 @@ def shows(page: Page, n: int, what: str = "sample") -> None:
     """Wait until the grid holds just so many."""
     entries = page.locator("[data-cy=entry-counts]").first
     expect(entries).to_have_text(re.compile(rf"^{n} {what}s?\s*$"), timeout=PATIENCE)
+
+
+def hover(page: Page, sample: fo.Sample, box: list[float], said: str) -> None:
+    """Keep moving the pointer onto a box until its label is shown: the picture may not be painted yet.
+
+    The modal shows the picture in the middle and as large as there is room.
+    """
+    sample.compute_metadata()
+    canvas = page.locator("[data-cy=modal-looker-container] canvas").first
+    for left in reversed(range(HOVERS)):
+        room = canvas.bounding_box()
+        assert room is not None
+        scale = min(room["width"] / sample.metadata.width, room["height"] / sample.metadata.height)
+        size = (sample.metadata.width * scale, sample.metadata.height * scale)
+        x, y = room["x"] + (room["width"] - size[0]) / 2, room["y"] + (room["height"] - size[1]) / 2
+        page.mouse.move(x, y)
+        page.mouse.move(x + size[0] * (box[0] + box[2] / 2), y + size[1] * (box[1] + box[3] / 2), steps=4)
+        try:
+            page.get_by_text(said, exact=True).first.wait_for(timeout=PATIENCE / HOVERS)
+            break
+        except TimeoutError:
+            assert left, f"'{said}' was not shown"

@@ -117,7 +117,7 @@ def test_a_planner_and_a_model_that_picks_by_numbers(page: Page, app: str, group
     groups.reload()
     first = [min(s.faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2).id for s in groups]
     assert sorted(groups.values("m_gender.detections.face", unwind=True)) == sorted(first)
-    expect(page.get_by_text("FilterLabels").first).to_be_visible()
+    page.locator("a[href$='stages.FilterLabels']").first.wait_for()
     expect(page.get_by_text("m_faces", exact=True).first).to_be_visible()
     driving.shows(page, 8)
     page.wait_for_selector("[data-cy=looker]")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import chromium
-from tests.browser.driving import PATIENCE, finish, open_dataset, open_operator, shoot, tick
+from tests.browser.driving import PATIENCE, finish, hover, open_dataset, open_operator, shoot, tick
 
 pytestmark = chromium.needed
 
@@ -48,18 +48,6 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
     face = sample.demo_faces.detections[0]
     gender = next(d for d in sample.demo_gender.detections if d.face == face.face)
     assert face.label.startswith(f"{gender.label}, ")
-    _hover(page, sample, face.bounding_box)
-    page.get_by_text(face.label, exact=True).first.wait_for()
+    hover(page, sample, face.bounding_box, face.label)
     page.get_by_text(f"{gender.confidence:.3f}").first.wait_for()
     shoot(page, "faces-answers")
-
-
-def _hover(page: Page, sample: fo.Sample, box: list[float]) -> None:
-    """Move the pointer onto a box of the picture, which the modal shows in the middle and as large as there is room."""
-    sample.compute_metadata()
-    room = page.locator("[data-cy=modal-looker-container] canvas").first.bounding_box()
-    assert room is not None
-    scale = min(room["width"] / sample.metadata.width, room["height"] / sample.metadata.height)
-    size = (sample.metadata.width * scale, sample.metadata.height * scale)
-    left, top = room["x"] + (room["width"] - size[0]) / 2, room["y"] + (room["height"] - size[1]) / 2
-    page.mouse.move(left + size[0] * (box[0] + box[2] / 2), top + size[1] * (box[1] + box[3] / 2), steps=4)
