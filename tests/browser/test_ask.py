@@ -118,7 +118,7 @@ def test_a_planner_and_a_model_that_picks_by_numbers(page: Page, app: str, group
     first = [min(s.faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2).id for s in groups]
     assert sorted(groups.values("m_gender.detections.face", unwind=True)) == sorted(first)
     page.locator("a[href$='stages.FilterLabels']").first.wait_for()
-    expect(page.get_by_text("m_faces", exact=True).first).to_be_visible()
+    page.get_by_text("m_faces", exact=True).locator("visible=true").first.wait_for()
     driving.shows(page, 8)
     page.wait_for_selector("[data-cy=looker]")
     driving.shoot(page, "ask-picked-view")

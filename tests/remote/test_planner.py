@@ -71,6 +71,8 @@ def test_a_request_that_the_grammar_cannot_read_is_read_and_done(groups: fo.Data
     properties = asked.body["response_format"]["json_schema"]["schema"]["properties"]
     assert properties["attributes"]["items"]["enum"] == ["gender", "race5", "age5", "emotion7"]
     result = facevlm.ask(groups, ODD, planner="openai:m", base_url=server.base_url, device="cpu", progress=False)
+    # What was planned is what is done: the plan is kept, and not asked for again.
+    assert (result.plan, server.asked) == (proposal.plan, [asked])
     women = {d.face for s in groups for d in s.demo_gender.detections if d.label == "Female"}
     assert set(result.faces) == women
     assert result.applied is not None
