@@ -42,9 +42,9 @@ class NobodyLooks(InputError):
     def __init__(self, who: str) -> None:
         self.who = who
         super().__init__(
-            f"Whom '{who}' fits, no label decides; that takes a model that sees the whole picture. Give "
-            "grounding='openai:MODEL' or another model behind an API, or one that answers with places, such as "
-            "'paligemma'."
+            f"Whom '{who}' fits, no label decides; that takes a model that sees the whole picture. Name one "
+            "as grounding: openai:MODEL or another model behind an API, or one that answers with places, such as "
+            "paligemma."
         )
 
 

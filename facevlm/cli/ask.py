@@ -64,8 +64,15 @@ def _ask(args: argparse.Namespace) -> None:
     )
     if result.agreed:
         _print(result)
-        if args.save_view and result.faces:
-            result.view._dataset.save_view(args.save_view, result.view, description=args.request, overwrite=True)
+        if args.save_view:
+            _save_view(result, args.save_view)
+
+
+def _save_view(result: AskResult, name: str) -> None:
+    if result.faces:
+        result.view._dataset.save_view(name, result.view, description=result.plan.request, overwrite=True)
+    else:
+        print(f"No view '{name}' is saved, since nobody is picked.")
 
 
 def _confirmed(args: argparse.Namespace, proposal: Proposal) -> bool:

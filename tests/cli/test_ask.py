@@ -34,6 +34,8 @@ def test_ask_says_its_plan_then_does_it(groups: fo.Dataset, run: Run) -> None:
     assert done.out.endswith("8 faces picked.\n")
     groups.reload()
     assert groups.load_saved_view("left").count("faces.detections") == 8
+    nobody = run("ask", NAME, "the sad child", "--yes", "--save-view", "sad")
+    assert nobody.out.splitlines() == ["0 faces picked.", "No view 'sad' is saved, since nobody is picked."]
 
 
 @pytest.mark.parametrize(
