@@ -109,9 +109,9 @@ def wanted(
     return found
 
 
-def document(kind: type[fo.Label], description: str) -> fo.Field:
-    """A field of labels, to be added by :func:`add`."""
-    return fo.EmbeddedDocumentField(kind, description=description, null=True)
+def document(kind: type[fo.DynamicEmbeddedDocument], said: str, info: Mapping[str, Any] | None = None) -> fo.Field:
+    """A field of labels or other documents, to be added by :func:`add`."""
+    return fo.EmbeddedDocumentField(kind, description=said, info=info, null=True)
 
 
 def parts_of(root: str, parts: Mapping[str, type[fo.Field]]) -> dict[str, fo.Field]:
