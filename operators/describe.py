@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import fiftyone.operators as foo
@@ -10,7 +10,7 @@ from fiftyone.operators import types
 
 from facevlm import api, describing
 from facevlm.backends import Briefing, Options, cards
-from facevlm.backends.remote.describe import words
+from facevlm.backends.remote import words
 from facevlm.backends.remote.options import SCENE
 from facevlm.errors import InputError
 from facevlm.store import people, predictions, targets
@@ -107,7 +107,7 @@ def _people_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
 
 def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
     inputs.view("words", types.Header(label="In words", description="Answered in a few words", divider=True))
-    for name, question in words().free.items():
+    for name, question in _offered(ctx).items():
         inputs.bool(FREE + name, label=name.capitalize(), description=question, default=False)
     own = inputs.list(
         "own_free",
@@ -120,9 +120,17 @@ def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
     _forms.attempt(own, lambda: people.check_free(_free(ctx), _asking.ticked(ctx)))
 
 
+def _offered(ctx: foo.ExecutionContext) -> Mapping[str, str]:
+    """Free questions to tick: those of the wording; the shipped ones while it cannot be read, which its field says."""
+    try:
+        return words.load(ctx.params.get("template") or "").free
+    except InputError:
+        return words.shipped().free
+
+
 def _free(ctx: foo.ExecutionContext) -> dict[str, str]:
     """Questions in words by name, those of the user's own last."""
-    ticked = {name: "" for name in words().free if ctx.params.get(FREE + name)}
+    ticked = {name: "" for name in _offered(ctx) if ctx.params.get(FREE + name)}
     return ticked | dict(_named(text) for text in ctx.params.get("own_free") or ())
 
 
@@ -152,7 +160,7 @@ def _about(ctx: foo.ExecutionContext) -> dict[str, Any]:
 
 
 def _asks(ctx: foo.ExecutionContext) -> bool:
-    free = any(ctx.params.get(FREE + name) for name in words().free)
+    free = any(ctx.params.get(FREE + name) for name in _offered(ctx))
     return bool(_asking.ticked(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
 
 

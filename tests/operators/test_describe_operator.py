@@ -99,6 +99,20 @@ def test_the_form_validates(groups: fo.Dataset, params: dict[str, Any], where: s
     assert said in errors(form(groups, **LOCAL | params))[where]
 
 
+def test_questions_of_a_wording_of_ones_own_can_be_ticked(groups: fo.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("describing: {free: {mood: 'what is the mood?'}}")
+    shown = form(groups, **LOCAL, template=str(path), free_mood=True)
+    assert shown["free_mood"]["view"]["description"] == "what is the mood?"
+    assert "briefing" in shown
+    assert errors(shown) == {}
+    path.write_text("describing: {boxes: all}")
+    shown = form(groups, **LOCAL, template=str(path))
+    assert "'boxes' under 'describing': got 'all'" in errors(shown)["template"]
+    assert "free_mood" not in shown
+    assert "free_hair" in shown
+
+
 @pytest.fixture
 def server(groups: fo.Dataset) -> Iterator[Server]:
     with running(Onlooker.of(groups, ["gender"])) as started:

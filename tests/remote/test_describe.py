@@ -20,6 +20,8 @@ import pytest
 import facevlm
 from facevlm import images, reports, sources
 from facevlm.backends import Describing, Options, Remote, open_backend
+from facevlm.backends.remote import words
+from facevlm.backends.remote.options import SCENE
 from facevlm.describing import DescribeResult, Description
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.evaluating import EvaluationResult
@@ -338,6 +340,34 @@ def test_words_alone_may_be_asked_for(groups: fo.Dataset, server: Server) -> Non
     assert first.clothing is not None
     assert (first.label, first.hair) == ("person", None)
     assert not groups.has_sample_field("d_gender")
+
+
+def test_own_words_are_asked_and_not_mixed_with_others(groups: fo.Dataset, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("describing: {everybody: all of them, free: {clothing: 'which coat?'}}")
+    remote = replace(SCENE, template=str(path))
+    describe(groups, server, free=["clothing"], remote=remote)
+    assert "Describe all of them." in text_of(server.asked[0])
+    assert '- "clothing": which coat?' in text_of(server.asked[0])
+    assert runs.read(groups, "facevlm_d")["describe"]["words"] == words.load(str(path)).version
+    assert describe(groups, server, free=["clothing"], remote=remote).asked == 0
+    path.write_text("describing: {everybody: every one, free: {clothing: 'which coat?'}}")
+    with pytest.raises(FieldError, match="predictions of another model or prompt"):
+        describe(groups, server, free=["clothing"], remote=remote)
+    path.write_text("describing: {everybody: 'all but {who}'}")
+    with pytest.raises(InputError, match="'everybody' under 'describing': got"):
+        describe(groups, server, remote=remote)
+    assert len(server.asked) == len(groups)
+
+
+def test_an_opened_backend_asks_in_its_own_words(groups: fo.Dataset, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("describing: {everybody: all of them, free: {clothing: 'which coat?'}}")
+    remote = replace(SCENE, base_url=server.base_url, template=str(tmp_path / "own.yaml"))
+    backend = open_backend("openai:m", Options(remote=remote))
+    facevlm.describe(groups.limit(1), backend, free=["clothing"], prefix="d", progress=False)
+    assert "Describe all of them." in text_of(server.asked[0])
+    assert "which coat?" in text_of(server.asked[0])
+    backend.close()  # type: ignore[attr-defined]
 
 
 def test_what_is_sent(groups: fo.Dataset, server: Server) -> None:
