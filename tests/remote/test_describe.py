@@ -422,6 +422,31 @@ def test_token_probabilities_become_the_confidence_of_each_person(
     assert result["gender"].confidence is not None
 
 
+@pytest.mark.parametrize("mark", ["numbers", "crops"])
+def test_samples_vote_about_each_numbered_face(groups: fo.Dataset, model: Onlooker, server: Server, mark: Any) -> None:
+    """Of three answers about a picture one leaves the first out, and two turn the gender of the last around."""
+    times: Counter[str] = Counter()
+
+    def vary(people: list[Person]) -> list[Person]:
+        times[json.dumps(people)] += 1
+        turned = [*people[:-1], people[-1] | {"gender": {"Male": "Female", "Female": "Male"}[people[-1]["gender"]]}]
+        return [people, turned[FIRST:], shuffled(turned)][times[json.dumps(people)] - 1]
+
+    model.spoil = vary
+    result = describe(groups, server, mark=mark, free=["clothing"], remote=replace(SCENE, samples=3))
+    assert (result.pictures, len(server.asked)) == ({"ok": len(groups)}, 3 * len(groups))
+    assert {request.body["temperature"] for request in server.asked} == {1.0}
+    for sample in groups:
+        said = sample.d_gender.detections
+        assert [d.confidence for d in said] == pytest.approx([2 / 3, *[1.0] * (len(said) - 2), 2 / 3])
+        right = [model.labels["gender"][d.face] for d in said]
+        assert [d.label == r for d, r in zip(said, right, strict=True)] == [*[True] * (len(said) - 1), False]
+        assert None not in [d.clothing for d in sample.d_people.detections]
+    told: list[str] = []
+    describe(groups, server, mark=mark, overwrite=True, remote=replace(SCENE, samples=3), confirm=told.append)
+    assert f"{3 * len(groups)} requests" in told[0].text  # type: ignore[attr-defined]
+
+
 def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server: Server) -> None:
     options = Options(remote=Remote(base_url=server.base_url, concurrency=1))
     started = Description(groups, "openai:m", ["gender"], faces="faces", prefix="d", options=options)
@@ -517,7 +542,10 @@ def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: S
         ({"attributes": [Attribute("box", ("a", "b"), "which box?")]}, "Got the attribute box, expected other names"),
         ({"attributes": []}, "Got no attribute"),
         ({"prefix": "m"}, "was not written by facevlm"),
-        ({"remote": Remote(samples=3)}, "people of two answers cannot be told apart"),
+        (
+            {"remote": Remote(samples=3)},
+            "cannot be told apart by boxes. Known faces can be numbered",
+        ),
     ],
 )
 def test_bad_input_is_said_before_anything_is_sent(

@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from facevlm.backends import Briefing, Shot
 from facevlm.backends.cards import Card
-from facevlm.backends.remote import ledger, replies, templates, words
+from facevlm.backends.remote import ledger, polls, replies, templates, words
 from facevlm.backends.remote.backend import RemoteBackend
 from facevlm.backends.remote.keys import Secrets
 from facevlm.backends.remote.options import Remote
@@ -75,8 +75,9 @@ class DescribingBackend(RemoteBackend):
             except ImageError as error:
                 return Scene(problem=Reply(error=str(error)))
             whole = functools.partial(_is_whole, inquiry=inquiry, count=shot.count)
-            completion = await self._exchange(skeleton(None if boxes else shot.count), jpegs, 0, whole)
-            return read(completion, inquiry, shot.count)
+            request, samples = skeleton(None if boxes else shot.count), range(self.options.samples)
+            said = [await self._exchange(request, jpegs, n, whole) for n in samples]
+            return polls.vote([read(completion, inquiry, shot.count) for completion in said], inquiry)
 
         return self._flow(work, shots, lambda scene: [scene.problem or Reply(text="")])
 
@@ -88,23 +89,29 @@ class DescribingBackend(RemoteBackend):
         self._ready(inquiry)
 
     def _ready(self, inquiry: Inquiry) -> Abilities:
-        if self.options.samples != 1:
-            raise InputError(
-                f"Got samples={self.options.samples}, expected 1: people of two answers cannot be told apart."
-            )
+        self._check_samples(inquiry)
         for question in inquiry.questions:
             answer_table(question)
         return self._open(self._estimate_scenes([USUAL_PEOPLE], inquiry).usage)
 
+    def _check_samples(self, inquiry: Inquiry) -> None:
+        if self.options.samples != 1 and inquiry.shown == "boxes":
+            raise InputError(
+                f"Got samples={self.options.samples} without numbered faces, expected 1: people of two answers cannot "
+                "be told apart by boxes. Known faces can be numbered, by faces= with mark='numbers' or mark='crops'."
+            )
+
     def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
         """Where the pictures go, and at what cost; ``counts`` has the known faces of each, 0 where they are unknown."""
+        self._check_samples(inquiry)
         return self._briefed(f"{len(counts):,} pictures", self._estimate_scenes(counts, inquiry))
 
     def _estimate_scenes(self, counts: Sequence[int], inquiry: Inquiry) -> ledger.Estimate:
         people = math.ceil(sum(count or USUAL_PEOPLE for count in counts) / max(1, len(counts)))
         answers = people * (len(inquiry.questions) + WORDS * (len(inquiry.free) + 1))
         chat = _messages(self.template, self.words, inquiry, people, self.options.detail)
-        return self._estimated(chat, answers, len(counts), people if inquiry.shown == "crops" else 1)
+        requests = len(counts) * self.options.samples
+        return self._estimated(chat, answers, requests, people if inquiry.shown == "crops" else 1)
 
 
 def _one(image: Image) -> list[Image]:
