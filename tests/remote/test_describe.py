@@ -27,6 +27,7 @@ from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.evaluating import EvaluationResult
 from facevlm.store import reporting, runs
 from facevlm.types import Attribute
+from tests.remote.killing import distinct_pictures, killed_and_run_again
 from tests.remote.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
 from tests.remote.server import Act, Server, after_probe, completion, running, token
 from tests.store import on_faces
@@ -459,6 +460,42 @@ def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server
     assert runs.read(groups, "facevlm_d")["status"] == "stopped"
     rest = describe(groups, server, attributes=["gender"], remote=Remote())
     assert (rest.asked, rest.skipped) == (len(groups) - len(done), len(done))
+
+
+KILLED = """
+import sys
+import fiftyone as fo
+import facevlm
+facevlm.describe(
+    fo.load_dataset(sys.argv[1]), "openai:m", ["gender"], free=["hair"], faces="faces", mark="numbers", prefix="k",
+    progress=False, base_url=sys.argv[2], concurrency=8,
+)
+"""
+
+
+def test_a_killed_run_loses_nothing_and_asks_only_what_was_in_flight(dataset_name: str, tmp_path: Path) -> None:
+    total = 200
+    at = random.uniform(0.1, 0.95)
+    made = fo.Dataset(dataset_name, persistent=True)
+    face = {"label": "face", "bounding_box": [0.2, 0.2, 0.5, 0.5]}
+    samples = [
+        fo.Sample(filepath=path, faces=fo.Detections(detections=[fo.Detection(**face)]))
+        for path in distinct_pictures(tmp_path, total, side=48)
+    ]
+    made.add_samples(samples, progress=False)
+    answer = completion(json.dumps({"people": [{"number": 1, "gender": "Female", "hair": "dark"}]}))
+    with running(after_probe(lambda request: Act(answer, delay=0.02))) as server:
+        before = killed_and_run_again(KILLED, dataset_name, server, int(at * total))
+        asked = Counter(request.jpeg for request in server.asked)
+    made.reload()
+    assert made.count_values("k_people.outcome") == {"ok": total}, at
+    for field in ("k_people", "k_gender"):
+        assert made.values(f"{field}.detections.outcome") == [["ok"]] * total, at
+        assert made.values(f"{field}.detections.face") == made.values("faces.detections.id"), at
+    assert (len(asked), before < total) == (total, True), at
+    assert max(asked.values()) <= 2, at
+    assert len(server.asked) - total <= 2 * 8, at
+    assert runs.read(made, "facevlm_k")["status"] == "done"
 
 
 def test_a_budget_stops_and_the_next_run_goes_on(
