@@ -12,6 +12,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PINS := --constraint constraints.txt
 DATASET ?= facevlm-demo
 LOWEST := $(VENV)/lowest
+# A process per core and a MongoDB for each; files stay whole, since their tests share what is costly to make.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 export FIFTYONE_DATABASE_VALIDATION := false
 export FIFTYONE_DO_NOT_TRACK := true
@@ -40,7 +42,7 @@ app: install
 	FIFTYONE_PLUGINS_DIR="$${FIFTYONE_PLUGINS_DIR:-$(CURDIR)}" $(BIN)/fiftyone app launch $(DATASET)
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-lowest: install-dev
 	$(PIP) --no-deps --target $(LOWEST) transformers==5.20.2

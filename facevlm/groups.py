@@ -75,7 +75,7 @@ def crossings(groups: Mapping[str, Sequence[str | None]]) -> list[Grouping]:
 
 
 def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | None = None) -> list[str | None]:
-    """Numbers as the names of bins from one edge to below the next; by default quarters of the faces.
+    """Numbers as the names of bins from one edge to below the next; by default about quarters of the faces.
 
     Names begin with a number, so that they sort as the bins do. Raises :class:`~facevlm.errors.InputError` for edges
     that do not rise.
@@ -84,7 +84,7 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
     there = np.isfinite(numbers)
     if edges is None:
         quarters = np.linspace(0, 1, BINS + 1)[1:-1]
-        inner = np.unique(np.quantile(numbers[there], quarters)) if there.any() else np.array([])
+        inner = _legible(np.unique(np.quantile(numbers[there], quarters))) if there.any() else np.array([])
     else:
         inner = np.asarray(edges, dtype=float)
         if inner.ndim != 1 or not np.isfinite(inner).all() or (np.diff(inner) <= 0).any():
@@ -94,6 +94,12 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
     names = bin_names(inner.tolist())
     at = np.searchsorted(inner, numbers, side="right")
     return [names[k] if known else None for k, known in zip(at.tolist(), there.tolist(), strict=True)]
+
+
+def _legible(edges: Floats) -> Floats:
+    """Edges with three significant digits where that leaves them apart."""
+    rounded = np.array([float(f"{edge:.3g}") for edge in edges])
+    return rounded if len(np.unique(rounded)) == len(edges) else edges
 
 
 def bin_names(inner: Sequence[float]) -> list[str]:

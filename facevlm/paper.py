@@ -18,10 +18,8 @@ from facevlm.backends.cards import Card, shipped
 from facevlm.errors import FacevlmError, InputError, lookup
 from facevlm.evaluation import AttributeEvaluation, ClassRow, to_plain
 from facevlm.published import Difference, Paper, Table
-from facevlm.store import database, targets
+from facevlm.store import database, rows, targets
 from facevlm.store.targets import Collection
-
-NO_BOXES = "not supported yet: its faces are boxes, and models are asked about whole pictures"
 
 
 @dataclass(frozen=True)
@@ -168,15 +166,14 @@ def _unrun(plan: Plan, table: Table) -> Result:
     if table.dataset not in plan.targets:
         return Result(table, missing=(f"no dataset is named for {table.dataset}",))
     dataset, view = plan.targets[table.dataset]._dataset.name, plan.views.get(table.dataset)
-    why = NO_BOXES if table.boxes else "no model is here" if not plan.models else ""
-    return Result(table, dataset, view, missing=(why,) if why else ())
+    return Result(table, dataset, view, missing=() if plan.models else ("no model is here",))
 
 
 def _parts(plan: Plan, tables: Sequence[Table]) -> Iterator[list[Result]]:
     """Tables of the same data set and split share their answers: a model is asked once for all of them."""
     parts: dict[tuple[str, tuple[str, ...]], list[Table]] = defaultdict(list)
     for table in tables:
-        if table.dataset in plan.targets and not table.boxes and plan.models:
+        if table.dataset in plan.targets and plan.models:
             parts[table.dataset, table.split].append(table)
     for (name, split), members in parts.items():
         yield _part(plan, name, split, members)
@@ -189,22 +186,26 @@ def _part(plan: Plan, name: str, split: Sequence[str], tables: Sequence[Table]) 
     if split and tag is None:
         why = f"no sample has the tag {' or '.join(split)}, which marks the published test split"
         return [Result(table, dataset, view, missing=(why,)) for table in tables]
-    faces = target if tag is None else target.match_tags(tag)
-    rows: dict[str, list[Row]] = defaultdict(list)
+    shown = target if tag is None else target.match_tags(tag)
+    try:
+        boxes = rows.faces_field(shown) if tables[0].boxes else None
+    except FacevlmError as error:
+        return [Result(table, dataset, view, tag, missing=(str(error),)) for table in tables]
+    found: dict[str, list[Row]] = defaultdict(list)
     missing: dict[str, list[str]] = defaultdict(list)
     for model in plan.models:
-        for table, found in _one_model(plan, model, faces, tables):
-            if isinstance(found, Row):
-                rows[table.name].append(found)
+        for table, row in _one_model(plan, model, shown, tables, boxes):
+            if isinstance(row, Row):
+                found[table.name].append(row)
             else:
-                missing[table.name].append(f"{api.card_of(model).name}: {found}")
-    return [Result(t, dataset, view, tag, tuple(rows[t.name]), tuple(missing[t.name])) for t in tables]
+                missing[table.name].append(f"{api.card_of(model).name}: {row}")
+    return [Result(t, dataset, view, tag, tuple(found[t.name]), tuple(missing[t.name])) for t in tables]
 
 
 def _one_model(
-    plan: Plan, model: str | Backend, faces: Collection, tables: Sequence[Table]
+    plan: Plan, model: str | Backend, shown: Collection, tables: Sequence[Table], boxes: str | None
 ) -> Iterator[tuple[Table, Row | str]]:
-    """A row for each table, or the reason why there is none."""
+    """A row for each table, or the reason why there is none; ``boxes`` is the field of faces, if they are counted."""
     card = api.card_of(model)
     asked = {table.name: _asked(card, table.attribute, plan.registry) for table in tables}
     names = list(dict.fromkeys(name for name in asked.values() if name is not None))
@@ -214,10 +215,11 @@ def _one_model(
     if names and not why:
         try:
             applied = api.apply(
-                faces,
+                shown,
                 model,
                 names,
                 prefix=prefix,
+                faces=boxes,
                 batch_size=plan.batch_size,
                 progress=plan.progress,
                 registry=plan.registry,
@@ -231,7 +233,7 @@ def _one_model(
         if why or name is None:
             yield table, why or f"it answers {', '.join(card.questions)}, none of which maps onto {table.attribute}"
         else:
-            found = _evaluated(plan, card, faces, table, name, prefix)
+            found = _evaluated(plan, card, shown, table, name, prefix, boxes)
             yield table, replace(found, warnings=warnings) if isinstance(found, Row) else found
 
 
@@ -251,15 +253,18 @@ def _trained(plan: Plan, card: Card, dataset: str) -> str:
     return "" if dataset in plan.views else warning
 
 
-def _evaluated(plan: Plan, card: Card, faces: Collection, table: Table, asked: str, prefix: str) -> Row | str:
+def _evaluated(
+    plan: Plan, card: Card, shown: Collection, table: Table, asked: str, prefix: str, boxes: str | None
+) -> Row | str:
     field_of = {asked: plan.ground_truth[table.attribute]} if table.attribute in plan.ground_truth else None
     key = f"paper_{prefix}_{table.name.replace('-', '_')}"
     onto = {asked: table.attribute}
     try:
         found = evaluating.evaluate(
-            faces,
+            shown,
             [asked],
             prefix=prefix,
+            faces=boxes,
             ground_truth=field_of,
             onto=onto,
             groups=[],

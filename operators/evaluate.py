@@ -149,7 +149,7 @@ def _fitting(rows: Pictures, attribute: Attribute) -> dict[str, str]:
 
 
 def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, truths: dict[str, str]) -> None:
-    names = dict.fromkeys([*truths.values(), *evaluations.truth_fields(rows)])
+    names = dict.fromkeys([*truths.values(), *evaluations.group_fields(rows)])
     groups = inputs.list(
         "groups",
         types.String(),

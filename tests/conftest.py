@@ -71,6 +71,9 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 os.environ.pop("FIFTYONE_CONFIG_PATH", None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There is a worker on every core: more threads than one would only take turns.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 (HOME / "plugins").mkdir()
 (HOME / "plugins" / "face-attributes").symlink_to(ROOT)
 

@@ -97,7 +97,7 @@ def test_no_grouping_field_makes_no_table() -> None:
 def test_quarters() -> None:
     names = binned("age", list(range(100)))
     assert [names.count(name) for name in sorted(set(map(str, names)))] == [25, 25, 25, 25]
-    assert names[0] == "1: below 24.75"
+    assert names[0] == "1: below 24.8"
     assert names[30] == "2: from 24.75 below 49.5"
     assert names[99] == "4: from 74.25"
 

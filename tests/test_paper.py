@@ -170,7 +170,7 @@ def test_what_cannot_be_run_says_why_and_stops_nothing(fairface: fo.Dataset) -> 
     fairface.delete_sample_field("age_group")
     found = run({"fairface": fairface, "diversefaces": fairface}, "facescan", "demo", backend())
     assert found["utkface-gender"].missing == ("no dataset is named for utkface",)
-    assert "not supported yet" in found["diversefaces-gender"].missing[0]
+    assert "Got no field of faces" in found["diversefaces-gender"].missing[0]
     assert found["diversefaces-gender"].rows == ()
     reasons = found["fairface-race7"].missing
     assert "facescan: Cannot load model 'facescan'" in reasons[0]

@@ -86,7 +86,13 @@ class Reading:
 
 def truth_fields(rows: Pictures) -> list[str]:
     """Fields that may hold ground truth: labels, strings, numbers that facevlm did not write."""
-    return [n for n in rows.candidates(TRUTH_KINDS) if not _written_here(rows.target, n)]
+    counts = {f"{key}_{what}" for key in rows.target._dataset.list_evaluations() for what in ("tp", "fp", "fn")}
+    return [n for n in rows.candidates(TRUTH_KINDS) if n not in counts and not _written_here(rows.target, n)]
+
+
+def group_fields(rows: Pictures) -> list[str]:
+    """Fields to group by: those that may hold ground truth, and what other fields know about the faces."""
+    return [*truth_fields(rows), *rows.elsewhere(GROUP_KINDS)]
 
 
 def _written_here(target: Collection, name: str) -> bool:
@@ -145,7 +151,10 @@ def raw_values(rows: Pictures, field: str) -> list[Any]:
 def group_values(rows: Pictures, field: str, edges: Sequence[float] | None = None) -> list[str | None]:
     """One value per row to group by: a label, a string, a number, or with ``tag:NAME`` whether the sample has the tag.
 
-    Numbers are put into bins between ``edges``; without, into quarters where there are more than ``FEW`` of them.
+    What another field of Detections knows about faces is that of the face which overlaps the row's most, or of the
+    picture's only face. Numbers are put into bins between ``edges``; without, into quarters where there are more than
+    ``FEW`` of them.
+
     Raises :class:`~facevlm.errors.FieldError` for a field that is missing or has too many values to be groups.
     """
     if field.startswith(TAG) and edges is None:
@@ -153,7 +162,7 @@ def group_values(rows: Pictures, field: str, edges: Sequence[float] | None = Non
         return [name if name in tags else f"not {name}" for tags in rows.tags()]
     if field.startswith(TAG):
         raise FieldError(f"Got bins for '{field}', which holds no numbers.")
-    known = rows.candidates(GROUP_KINDS)
+    known = [*rows.candidates(GROUP_KINDS), *rows.elsewhere(GROUP_KINDS)]
     if field not in known:
         raise FieldError(
             f"Group field '{field}' is not there or no label. There is: {', '.join(known) or 'none'}; {TAG}NAME groups "

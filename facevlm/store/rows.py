@@ -21,6 +21,7 @@ from facevlm.store.targets import Collection, document_of
 
 SKIPPED = {"id", "filepath", "media_type", "sample_id"}
 ON_FACES = {"id", "tags", "label", "bounding_box", "mask", "mask_path", "confidence", "index", "instance", "rotation"}
+IN_FACES = ".detections."
 FACE = "face"
 """Attribute of a prediction on a face: the id of the Detection that was asked about."""
 MIN_IOU = 0.5
@@ -29,6 +30,9 @@ MIN_IOU = 0.5
 
 class Pictures:
     """One row per sample."""
+
+    _own: tuple[str, ...] = ()
+    """Path of the Detections that are the rows, if they are."""
 
     def __init__(self, target: Collection) -> None:
         self.target = target
@@ -45,7 +49,9 @@ class Pictures:
         return self.values("id")
 
     def values(self, path: str) -> list[Any]:
-        """One value per row."""
+        """One value per row; of what is known about faces, that of the picture's only face."""
+        if IN_FACES in path:
+            return [found[0] if found and len(found) == 1 else None for found in self.target.values(path)]
         self.load([path])
         return self._columns[path]
 
@@ -60,6 +66,11 @@ class Pictures:
         """Fields of these kinds, and Classifications."""
         schema = self.target.get_field_schema()
         return [n for n, f in schema.items() if n not in SKIPPED and _holds(f, kinds)]
+
+    def elsewhere(self, kinds: tuple[type, ...]) -> list[str]:
+        """What other fields of Detections than that of the rows know about faces, such as their sharpness."""
+        roots = tuple(f"{name}{IN_FACES}" for name in detections_fields(self.target))
+        return [n for n in _face_attributes(self.target, roots, kinds) if not n.startswith(self._own)]
 
     def answers(self, name: str, *parts: str) -> list[list[Any]]:
         """Parts of the predictions in a field, one list per part; all None in a row that was not asked about."""
@@ -86,7 +97,8 @@ class Faces(Pictures):
 
     def __init__(self, target: Collection, field: str) -> None:
         super().__init__(target)
-        self.field, self._root = field, f"{field}.detections."
+        self.field, self._root = field, f"{field}{IN_FACES}"
+        self._own = (self._root,)
         face_ids = target.values(f"{self._root}id")
         self._sizes = [len(found or ()) for found in face_ids]
         self.face_ids: list[str] = flat(face_ids)
@@ -98,6 +110,10 @@ class Faces(Pictures):
     def values(self, path: str) -> list[Any]:
         if path.startswith(self._root):
             return flat(self.target.values(path))
+        name, in_faces, _ = path.partition(IN_FACES)
+        if in_faces:
+            [values] = self._met(name, [flat(self.target.values(path))])
+            return values
         return self._spread(super().values(path))
 
     def _spread(self, values: Sequence[Any]) -> list[Any]:
@@ -109,23 +125,16 @@ class Faces(Pictures):
         return [list(faces[a:b]) for a, b in itertools.pairwise(ends)]
 
     def candidates(self, kinds: tuple[type, ...]) -> list[str]:
-        schema = self.target.get_field_schema(flat=True)
-        there = [
-            n
-            for n, f in schema.items()
-            if n.startswith(self._root) and n.removeprefix(self._root) not in ON_FACES and _holds(f, kinds)
-        ]
-        own = [n for n in there if "." not in n.removeprefix(self._root)]
+        own = _face_attributes(self.target, self._own, kinds)
         return [*own, f"{self._root}label", *super().candidates(kinds)]
 
     def answers(self, name: str, *parts: str) -> list[list[Any]]:
-        at = self._matched(name).tolist()
         found = [flat(v) for v in self.target.values([f"{name}.detections.{part}" for part in parts])]
-        rows = [[values[k] if k >= 0 else None for k in at] for values in found]
+        rows = self._met(name, found)
         if "outcome" in parts:
             asked = self._spread([v is not None for v in self.target.values(f"{name}.detections.id")])
             outcomes = rows[parts.index("outcome")]
-            for row, (k, here) in enumerate(zip(at, asked, strict=True)):
+            for row, (k, here) in enumerate(zip(self._matched(name).tolist(), asked, strict=True)):
                 if k < 0 and here:
                     outcomes[row] = "no_face"
         return rows
@@ -138,8 +147,13 @@ class Faces(Pictures):
     def extra(self, name: str) -> int:
         return len(flat(self.target.values(f"{name}.detections.id"))) - int((self._matched(name) >= 0).sum())
 
+    def _met(self, name: str, found: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Of values about all Detections of a field those that belong to the rows, None where none does."""
+        at = self._matched(name).tolist()
+        return [[values[k] if k >= 0 else None for k in at] for values in found]
+
     def _matched(self, name: str) -> Codes:
-        """For every row the place of its prediction among all predictions of the field, or -1."""
+        """For every row the place of its Detection among all of another field, such as its prediction, or -1."""
         if name not in self._at:
             root = f"{name}.detections."
             boxes, faces = self.target.values([f"{root}bounding_box", _attribute(self.target, f"{root}{FACE}")])
@@ -187,6 +201,16 @@ def flat(values: Iterable[Sequence[Any] | None]) -> list[Any]:
     return [value for found in values for value in found or ()]
 
 
+def _face_attributes(target: Collection, roots: tuple[str, ...], kinds: tuple[type, ...]) -> list[str]:
+    """Attributes of Detections, by their full paths, that hold these kinds or Classifications."""
+    found = []
+    for path, field in target.get_field_schema(flat=True).items():
+        _, _, part = path.partition(IN_FACES)
+        if path.startswith(roots) and "." not in part and part not in ON_FACES and _holds(field, kinds):
+            found.append(path)
+    return found
+
+
 def _holds(field: fo.Field, kinds: tuple[type, ...]) -> bool:
     document = document_of(field)
     return isinstance(field, kinds) or (document is not None and issubclass(document, fo.Classification))
@@ -204,8 +228,10 @@ def _attribute(target: Collection, path: str) -> Any:
 def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = None) -> Pictures:
     """The rows that fields of predictions are about: pictures, or faces where they are Detections.
 
-    ``faces`` is the Detections field with ground truth; by default the only one that holds no predictions.
-    Raises :class:`~facevlm.errors.FieldError` where it is not known, or where predictions are on pictures and on faces.
+    ``faces`` is as in :func:`faces_field`.
+
+    Raises :class:`~facevlm.errors.FieldError` where that is not known, or where predictions are on pictures and on
+    faces.
     """
     kinds = {name: document_of(target.get_field(name)) for name in predicted}
     on_faces = [n for n, kind in kinds.items() if kind is not None and issubclass(kind, fo.Detections)]
@@ -214,12 +240,20 @@ def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = No
     if len(on_faces) < len(kinds):
         rest = ", ".join(n for n in kinds if n not in on_faces)
         raise FieldError(f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.")
+    return Faces(target, faces_field(target, faces))
+
+
+def faces_field(target: Collection, faces: str | None = None) -> str:
+    """The Detections field with ground truth, by default the only one that holds no predictions.
+
+    Raises :class:`~facevlm.errors.FieldError` where it is not known.
+    """
     known = detections_fields(target)
     chosen = faces or (known[0] if len(known) == 1 else None)
-    if chosen not in known:
+    if chosen is None or chosen not in known:
         got = f"'{faces}', which is no field of Detections with ground truth" if faces else "no field of faces"
         raise FieldError(f"Got {got}, expected faces= one of: {', '.join(known) or 'none is there'}.")
-    return Faces(target, str(chosen))
+    return chosen
 
 
 def detections_fields(target: Collection) -> list[str]:

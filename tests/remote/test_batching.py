@@ -21,6 +21,7 @@ import facevlm
 from facevlm import batching, cli, sources
 from facevlm.backends import Briefing, Options, Remote
 from facevlm.backends.remote import batches
+from facevlm.batching import handing_in
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.store import runs
 from tests.operators.test_operators import APPLY, execute, form
@@ -52,7 +53,7 @@ def submit(target: Any, provider: Provider, **options: Any) -> batching.Submitte
 
 
 def small_files(monkeypatch: pytest.MonkeyPatch, requests: int = 4, size: int = 10**9) -> None:
-    monkeypatch.setattr(batching, "limits", lambda: batches.Limits(requests, size, 0.5, "24h"))
+    monkeypatch.setattr(handing_in, "limits", lambda: batches.Limits(requests, size, 0.5, "24h"))
 
 
 def test_answers_of_a_batch_are_those_of_asking(dataset: fo.Dataset, provider: Provider) -> None:

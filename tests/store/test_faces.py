@@ -243,3 +243,46 @@ def test_overlap_by_hand() -> None:
     a = np.array([[0.0, 0.0, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0], [np.nan, 0.0, 0.1, 0.1]])
     b = np.array([[0.1, 0.0, 0.2, 0.2], [0.0, 0.0, 0.2, 0.2]])
     assert iou(a, b).tolist() == [pytest.approx([1 / 3, 1.0]), [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_errors_are_grouped_by_what_a_detector_measured(groups: fo.Dataset) -> None:
+    """Quality is on boxes of another field, in another order and a little off; a face that was not found has none."""
+    expected = []
+    for sample in groups:
+        found = []
+        for k, face in enumerate(sample.faces.detections):
+            x, y, w, h = face.bounding_box
+            sharpness = None if k == 2 else float(10 * len(expected) + k)
+            expected.append(sharpness)
+            if sharpness is not None:
+                box = [x + 0.1 * w, y, w, h]
+                found.insert(0, fo.Detection(label="face", bounding_box=box, confidence=0.9, sharpness=sharpness))
+        sample["found"] = fo.Detections(detections=found)
+        sample.save()
+    groups.add_dynamic_sample_fields()
+    rows = Faces(groups, "faces")
+    assert "found.detections.sharpness" in evaluations.group_fields(rows)
+    assert "m_gender.detections.coverage" not in evaluations.group_fields(rows)
+    assert rows.values("found.detections.sharpness") == expected
+    field = "found.detections.sharpness"
+    result = facevlm.evaluate(
+        groups, prefix="m", ground_truth=TRUTH, groups=[field], bins={field: [150.0]}, faces="faces"
+    )
+    [table] = result.evaluations[0].groups
+    below = [v < 150 for v in expected if v is not None]
+    assert [(r.values[0], r.cell.n) for r in table.rows] == [
+        ("1: below 150", sum(below)),
+        ("2: from 150", len(below) - sum(below)),
+    ]
+
+
+def test_a_picture_is_grouped_by_its_only_face(dataset_name: str) -> None:
+    dataset = fo.Dataset(dataset_name)
+    faces = [fo.Detection(bounding_box=[0, 0, 1, 1], sharpness=float(k)) for k in range(3)]
+    shown = [faces[:1], [], faces[1:], None]
+    found = [None if some is None else fo.Detections(detections=some) for some in shown]
+    dataset.add_samples([fo.Sample(filepath=f"/x/{k}.png", found=f) for k, f in enumerate(found)], progress=False)
+    dataset.add_dynamic_sample_fields()
+    assert Pictures(dataset).elsewhere((fo.FloatField,)) == ["found.detections.sharpness"]
+    groups = evaluations.group_values(Pictures(dataset), "found.detections.sharpness", [0.5])
+    assert groups == ["1: below 0.5", None, None, None]

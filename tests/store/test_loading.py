@@ -188,7 +188,7 @@ def test_memory_stays_flat_while_writing(dataset_name: str) -> None:
         return most
 
     peak(100)
-    assert peak(6000) < 1.6 * peak(2000)
+    assert peak(4500) < 1.4 * peak(1500)
 
 
 def test_what_is_loaded_can_be_evaluated(tmp_path: Path, dataset_name: str) -> None:
