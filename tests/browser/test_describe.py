@@ -8,8 +8,10 @@ import fiftyone as fo
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+import facevlm
 from facevlm import sources
 from tests.browser import test_app as shared
+from tests.browser.test_faces import hover
 from tests.browser.test_remote import CALM, TRIES
 from tests.remote.onlooker import Onlooker
 from tests.remote.server import Server, running
@@ -71,3 +73,23 @@ def test_people_are_described_from_the_form(page: Page, app: str, groups: fo.Dat
     page.wait_for_selector("[data-cy=looker]")
     page.wait_for_timeout(CALM)
     shared.shoot(page, "describe-grid")
+
+
+def test_who_is_nowhere_has_no_frame_but_a_label_in_the_corner(page: Page, app: str, groups: fo.Dataset) -> None:
+    onlooker = Onlooker.of(groups, ["gender"])
+    lost = {"number": None, "clothing": "an old hat"}
+    onlooker.spoil = lambda people: [*people, lost]
+    with running(onlooker) as server:
+        asked = {"free": ["clothing"], "faces": "faces", "mark": "numbers", "base_url": server.base_url}
+        facevlm.describe(groups.limit(1), "openai:m", prefix="m", progress=False, **asked)
+    shared.open_dataset(page, app, groups)
+    page.wait_for_timeout(CALM)
+    page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
+    page.locator("[data-cy=modal-looker-container]").first.wait_for()
+    page.wait_for_timeout(CALM)
+    sample = groups.first()
+    assert sample.m_people.detections[-1].bounding_box == [0, 0, 0, 0]
+    hover(page, sample, sample.m_people.detections[-1].bounding_box)
+    page.get_by_text("an old hat", exact=True).first.wait_for()
+    page.get_by_text("meets none of the").first.wait_for()
+    shared.shoot(page, "describe-nowhere")

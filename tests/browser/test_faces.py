@@ -50,13 +50,13 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
     face = sample.demo_faces.detections[0]
     gender = next(d for d in sample.demo_gender.detections if d.face == face.face)
     assert face.label.startswith(f"{gender.label}, ")
-    _hover(page, sample, face.bounding_box)
+    hover(page, sample, face.bounding_box)
     page.get_by_text(face.label, exact=True).first.wait_for()
     page.get_by_text(f"{gender.confidence:.3f}").first.wait_for()
     shoot(page, "faces-answers")
 
 
-def _hover(page: Page, sample: fo.Sample, box: list[float]) -> None:
+def hover(page: Page, sample: fo.Sample, box: list[float]) -> None:
     """Move the pointer onto a box of the picture, which the modal shows in the middle and as large as there is room."""
     sample.compute_metadata()
     room = page.locator("[data-cy=modal-looker-container] canvas").first.bounding_box()
