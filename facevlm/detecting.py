@@ -183,7 +183,8 @@ def detect(
         min_confidence: faces of at least this confidence; by default the detector's own line (0.8 of YuNet).
         min_face_px: faces whose shorter side has at least so many pixels.
         max_faces: at most so many faces of a picture, the most confident ones.
-        tiles: look at large pictures piece by piece, too: ``on``, ``off``, or ``auto`` where there is a crowd.
+        tiles: look at large pictures piece by piece, too: ``on``, ``off``, or ``auto`` where there is a crowd,
+            or nobody in a very large picture.
         weights: the file with YuNet's weights, by default that of ``FACEVLM_YUNET``, or fetched once; or the
             vision-language model, as ``hf:ID-or-folder``.
         quality: measure every face: size, sharpness, brightness, contrast, and the pose where there are landmarks.

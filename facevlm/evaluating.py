@@ -21,7 +21,7 @@ from facevlm.uncertainty import DRAWS
 MOST_FIELDS = 6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluationResult:
     """Figures per attribute, and what was left in the dataset: evaluation keys, saved views of errors, the name of
     the workspace that shows them beside the grid, and fields.
@@ -44,6 +44,10 @@ class EvaluationResult:
     faces: str | None = None
     fields: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     becomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        found = [f"{e.attribute} {e.overall.accuracy:.1%} of {e.overall.n:,}" for e in self.evaluations]
+        return f"<{type(self).__name__} {self.eval_key}: accuracy {', '.join(found)}>"
 
     def __getitem__(self, attribute: str) -> AttributeEvaluation:
         for evaluation in self.evaluations:

@@ -93,7 +93,7 @@ def _is_batch(ctx: foo.ExecutionContext) -> bool:
 
 def _handed_in(done: batching.Submitted) -> str:
     return (
-        f"{done.faces:,} faces are handed in, in {len(done.batches):,} batches; {done.skipped:,} had their answers, "
+        f"Faces handed in: {done.faces:,}, batches: {len(done.batches):,}; {done.skipped:,} had their answers, "
         f"{done.answered:,} from the reply cache, {done.unread:,} cannot be read, {done.left:,} are left.\n\n"
         "Within a day, 'Collect face attribute batches' stores the answers."
     )
@@ -155,15 +155,20 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
         "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default
     )
     _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
+    if not card.hosted:
+        _batch_size(ctx, inputs)
+    _forms.existing(inputs, "face")
+    if card.hosted:
+        times = {NOW: "Now", BATCH: "As a batch: about half the price, answered within a day, collected by you"}
+        inputs.enum("when", list(times), view=_forms.choices(types.RadioGroup(), times), label="When", default=NOW)
+
+
+def _batch_size(ctx: foo.ExecutionContext, inputs: Any) -> None:
     size = inputs.int(
         "batch_size", label="Batch size", description="Pictures per forward pass; by default what fits", min=1
     )
     if isinstance(ctx.params.get("batch_size"), int) and ctx.params["batch_size"] < 1:
         size.invalid, size.error_message = True, "Expected a whole number from 1 on."
-    _forms.existing(inputs, "face")
-    if card.hosted:
-        times = {NOW: "Now", BATCH: "As a batch: about half the price, answered within a day, collected by you"}
-        inputs.enum("when", list(times), view=_forms.choices(types.RadioGroup(), times), label="When", default=NOW)
 
 
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:

@@ -64,7 +64,7 @@ def _summary(result: batching.Collected) -> str:
     rows = [[name, *(str(counts.get(o, 0)) for o in OUTCOMES)] for name, counts in result.outcomes.items()]
     cost = "" if result.dollars is None else f", ${result.dollars:,.4f}"
     lines = [
-        f"{result.collected:,} batches collected, {result.waiting:,} still waiting, "
+        f"Batches collected: {result.collected:,}, still waiting: {result.waiting:,}; "
         f"{result.input_tokens:,} + {result.output_tokens:,} tokens{cost}.",
         *([_forms.markdown_table(["attribute", *OUTCOMES], rows)] if rows else []),
         *(f"- {count} x {reason}" for reason, count in list(result.reasons.items())[:5]),

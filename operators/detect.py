@@ -50,7 +50,11 @@ class DetectFaces(foo.Operator):
         inputs.float("min_confidence", label="Least confidence", description="Empty: 0.8 for YuNet", min=0, max=1)
         inputs.int("min_face_px", label="Least size in pixels", description="Of the shorter side of a face", min=1)
         inputs.int("max_faces", label="Most faces of a picture", description="The most confident ones", min=1)
-        tiles = {"auto": "Where a picture shows a crowd", "on": "Always", "off": "Never"}
+        tiles = {
+            "auto": "Where a picture shows a crowd, or is very large and shows nobody",
+            "on": "Always",
+            "off": "Never",
+        }
         _forms.dropdown(inputs, "tiles", tiles, label="Look at large pictures piece by piece", default=TILES[0])
         inputs.bool(
             "quality",

@@ -43,3 +43,10 @@ def test_the_demos_evaluation_is_as_it_was(result: EvaluationResult, request: py
 def test_the_demos_report_is_as_it_was(result: EvaluationResult, request: pytest.FixtureRequest) -> None:
     text = markdown.render(reports.build(reporting.read(fo.load_dataset(NAME))))
     check("report.md", PASSING.sub("", text), request)
+
+
+def test_in_a_session_a_result_is_one_line(result: EvaluationResult) -> None:
+    said = repr(result)
+    assert said.startswith("<EvaluationResult demo_eval: accuracy gender ")
+    assert f"{result['emotion7'].overall.accuracy:.1%} of 96>" in said
+    assert "\n" not in said

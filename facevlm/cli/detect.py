@@ -41,7 +41,10 @@ def add_search(command: Any) -> None:
     command.add_argument("--min-face-px", type=int, help="faces whose shorter side has at least so many pixels")
     command.add_argument("--max-faces", type=int, help="at most so many faces of a picture, the most confident ones")
     command.add_argument(
-        "--tiles", choices=TILES, default=TILES[0], help="look at large pictures piece by piece (auto: in crowds)"
+        "--tiles",
+        choices=TILES,
+        default=TILES[0],
+        help="look at large pictures piece by piece (auto: in crowds, and before nobody is found)",
     )
 
 

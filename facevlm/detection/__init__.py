@@ -61,8 +61,8 @@ class Search:
     ``min_confidence`` keeps faces of at least this confidence, by default the detector's own line. ``min_face_px``
     keeps faces whose shorter side has so many pixels, ``max_faces`` the most confident ones. ``tiles`` looks at large
     pictures piece by piece, too, for small faces in a crowd: ``on``, ``off``, or ``auto`` where the picture as a whole
-    shows many or small faces. ``weights`` is a file with the detector's weights, or for a vision-language model its
-    name, as ``hf:ID-or-folder``.
+    shows many or small faces, or is very large and shows none. ``weights`` is a file with the detector's weights, or
+    for a vision-language model its name, as ``hf:ID-or-folder``.
     """
 
     min_confidence: float | None = None

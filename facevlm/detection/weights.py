@@ -70,8 +70,9 @@ def _fetch(urls: list[str], expected: str, kept: Path) -> None:
             tried.append(f"{url}: SHA-256 {got[:12]}..., expected {expected[:12]}...")
             continue
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as handle:
-            handle.write(data)
-        os.replace(handle.name, kept)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            written = Path(folder) / kept.name
+            written.write_bytes(data)
+            os.replace(written, kept)
         return
     raise ModelError(f"YuNet's weights could not be fetched ({'; '.join(tried)}). {how}")

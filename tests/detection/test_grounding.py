@@ -219,6 +219,14 @@ def test_a_checkpoint_is_asked_as_transformers_asks_it(family: str, name: str, t
     assert (whole, ended, also) == (GOLDEN[family], True, False)
 
 
+def test_an_answer_without_end_stops_where_the_decoder_has_no_positions(tmp_path: Path) -> None:
+    """The tiny decoder has 256 of them, and 512 tokens are allowed."""
+    grounder = Grounder(f"hf:{tiny.florence2(tmp_path, places=True)}", options=Options(dtype="float32"))
+    [seen] = grounder.look([Image.new("RGB", (64, 64), (200, 90, 30))])
+    assert seen.outcome == "unparsed"
+    assert "of the answer's parts left out" in (seen.reason or "")
+
+
 def generated(folder: Path, family: str, picture: Image.Image, prompt: str) -> str:
     """What transformers' own processor and model make of a prompt, special tokens kept, up to the end token."""
     processor = processor_of(folder)

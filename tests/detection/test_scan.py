@@ -80,6 +80,21 @@ def test_tiles_are_worth_their_time_where_faces_are_small_or_many() -> None:
     assert len(scan(crowd, red_squares, 200, Search())) == 13
 
 
+def test_a_very_large_picture_that_shows_nobody_is_searched_in_tiles() -> None:
+    """At 200 pixels the face has 5, of which nothing is found; less than twice 200 is searched once."""
+    large = picture((1000, 700), [(700, 600, 25)])
+    assert scan(large, red_squares, 200, Search(tiles="off")) == []
+    assert len(scan(large, red_squares, 200, Search())) == 1
+    searched: list[tuple[int, ...]] = []
+
+    def nothing(pixels: Pixels) -> Found:
+        searched.append(pixels.shape[:2])
+        return Found(np.zeros((0, 4)), np.zeros(0))
+
+    scan(picture((390, 300), []), nothing, 200, Search())
+    assert searched == [(154, 200)]
+
+
 def test_a_face_across_tiles_is_one_face() -> None:
     size = (900, 300)
     found = scan(picture(size, [(110, 60, 150)]), red_squares, 200, Search(tiles="on"))

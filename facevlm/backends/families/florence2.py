@@ -80,8 +80,8 @@ class Florence2(Family):
 
     def generate_ids(self, inputs: dict[str, Any], prompts: Sequence[Ids], max_new_tokens: int) -> Tensor:
         ids, real = self.padded(prompts)
-        out = self.model.generate(
-            input_ids=ids, attention_mask=real.long(), **inputs, **greedy(max_new_tokens + len(self._forced()), self)
-        )
+        # The decoder has learned so many positions and knows none beyond; its start takes one.
+        most = min(max_new_tokens + len(self._forced()), self.model.config.text_config.max_position_embeddings - 1)
+        out = self.model.generate(input_ids=ids, attention_mask=real.long(), **inputs, **greedy(most, self))
         new: Tensor = out[:, 1 + len(self._forced()) :]
         return new
