@@ -28,7 +28,7 @@ def assign(picture: Picture, scene: Scene, inquiry: Inquiry) -> Described:
         if whole is not None:
             people = tuple(_without(face, inquiry, whole.outcome, whole.reason or "") for face in asked)
             return Described(picture, people, whole.outcome, whole.reason, whole.text, expected)
-    people = _people(picture, scene.people, inquiry)
+    people = _people(picture, scene, inquiry)
     outcome, reason = _judged(people, len(scene.people), expected, inquiry)
     return Described(picture, people, outcome, reason, None, expected, len(scene.people))
 
@@ -38,14 +38,15 @@ def nobody(picture: Picture) -> Described:
     return Described(picture, (), "no_face", "no face is given", None, 0, 0)
 
 
-def _people(picture: Picture, said: Sequence[Person], inquiry: Inquiry) -> tuple[Found, ...]:
+def _people(picture: Picture, scene: Scene, inquiry: Inquiry) -> tuple[Found, ...]:
+    said = scene.people
     if picture.faces is None:
         return tuple(
             _found(_as_said(picture, p), p, inquiry, None if p.box_xywh_rel else "no usable box") for p in said
         )
     known = len(picture.faces)
     count = f"; got {len(said)} people, expected {known}" if inquiry.who is None and known != len(said) else ""
-    matches = _by_box(picture.faces, said, inquiry) if inquiry.shown == "boxes" else _by_number(known, said)
+    matches = _by_box(picture.faces, said, inquiry) if inquiry.shown == "boxes" else _by_number(known, scene)
     people = []
     for face, match in zip(picture.faces, matches, strict=True):
         if match.person is not None:
@@ -78,18 +79,19 @@ def _by_box(faces: Sequence[Face], said: Sequence[Person], inquiry: Inquiry) -> 
     return [Match(placed[k]) if k >= 0 else Match(None, "nobody has a box that meets this face") for k in at]
 
 
-def _by_number(count: int, said: Sequence[Person]) -> list[Match]:
+def _by_number(count: int, scene: Scene) -> list[Match]:
     """A number that was given twice is nobody's."""
     places: dict[int | None, list[int]] = defaultdict(list)
-    for k, person in enumerate(said):
+    for k, person in enumerate(scene.people):
         places[person.number].append(k)
-    return [_numbered(number, places[number]) for number in range(1, count + 1)]
+    voted = f" in more than half of {scene.samples} answers" if scene.samples > 1 else ""
+    return [_numbered(number, places[number], voted) for number in range(1, count + 1)]
 
 
-def _numbered(number: int, found: Sequence[int]) -> Match:
+def _numbered(number: int, found: Sequence[int], voted: str) -> Match:
     if len(found) > 1:
         return Match(None, f"{len(found)} people have the number {number}", "unparsed")
-    return Match(found[0]) if found else Match(None, f"nobody has the number {number}")
+    return Match(found[0]) if found else Match(None, f"nobody has the number {number}{voted}")
 
 
 def _without(face: Face, inquiry: Inquiry, outcome: Outcome, reason: str) -> Found:

@@ -18,8 +18,10 @@ from facevlm.attributes import Registry
 from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Secrets, Shot, open_backend
 from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import Card, questions_for
-from facevlm.backends.remote.describe import words
+from facevlm.backends.remote import words
+from facevlm.backends.remote.describe import DescribingBackend
 from facevlm.backends.remote.options import MARKS, SCENE, Mark
+from facevlm.backends.remote.words import Words
 from facevlm.crops import Crop
 from facevlm.errors import InputError
 from facevlm.store import people, predictions, runs, targets
@@ -69,7 +71,8 @@ class Description:
         card = api.card_of(model)
         if isinstance(model, str) and not card.hosted:
             raise unable(model)
-        self._inquiry = inquiry_of(card, attributes, free, who, faces, mark, registry)
+        self._words = model.words if isinstance(model, DescribingBackend) else words.load(asked.remote.template)
+        self._inquiry = inquiry_of(card, attributes, worded(free, self._words), who, faces, mark, registry)
         self.questions = {q.attribute.name: q for q in self._inquiry.questions}
         self.prefix = prefix if prefix is not None else api.default_prefix(card.name)
         self._pictures = people.read(target, faces)
@@ -112,7 +115,7 @@ class Description:
         """Eight hex digits of all that decides the answers: model, questions and words, and how people are shown."""
         i, info = self._inquiry, self.backend.info
         asked = [q.fingerprint() for q in i.questions]
-        return digest([info.identity, asked, dict(i.free), i.who, i.shown, self._faces_field, words().version])
+        return digest([info.identity, asked, dict(i.free), i.who, i.shown, self._faces_field, self._words.version])
 
     def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
         """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over."""
@@ -202,6 +205,7 @@ class Description:
                     "free": dict(i.free),
                     "who": i.who,
                     "shown": i.shown,
+                    "words": self._words.version,
                     "faces": self._faces_field,
                     "pictures": people.picture_outcomes(self._target, self.people_field),
                 },
@@ -218,21 +222,20 @@ class Description:
 def inquiry_of(
     card: Card,
     attributes: Sequence[str | Attribute],
-    free: Sequence[str] | Mapping[str, str],
+    free: Mapping[str, str],
     who: str | None,
     faces: str | None,
     mark: str | None,
     registry: Registry | None = None,
 ) -> Inquiry:
-    """What is asked about the people of a picture; the arguments are those of :func:`describe`.
+    """What is asked about the people of a picture; arguments as of :func:`describe`, ``free`` as of :func:`worded`.
 
     Raises :class:`~facevlm.errors.FacevlmError` for what cannot be asked.
     """
-    in_words = worded(free)
-    chosen = [] if in_words and not attributes else api.resolve_attributes(attributes, card, registry)
+    chosen = [] if free and not attributes else api.resolve_attributes(attributes, card, registry)
     questions = tuple(questions_for(card, chosen))
-    people.check_free(in_words, [q.attribute.name for q in questions])
-    return Inquiry(questions, in_words, checked_who(who), _shown(mark, faces))
+    people.check_free(free, [q.attribute.name for q in questions])
+    return Inquiry(questions, free, checked_who(who), _shown(mark, faces))
 
 
 def brief(
@@ -253,7 +256,7 @@ def brief(
     card = api.card_of(model)
     if not card.hosted:
         raise unable(model)
-    inquiry = inquiry_of(card, attributes, free, who, faces, mark)
+    inquiry = inquiry_of(card, attributes, worded(free, words.load(remote.template)), who, faces, mark)
     counts = people.counts(target, faces)
     backend = describing(open_backend(model, Options(remote=replace(remote, cache="off"))))
     try:
@@ -281,12 +284,12 @@ def unable(model: str) -> InputError:
     )
 
 
-def worded(free: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Free questions by name; names alone, or with an empty question, are shipped ones or speak for themselves."""
+def worded(free: Sequence[str] | Mapping[str, str], known: Words) -> dict[str, str]:
+    """Free questions by name; names alone, or with an empty question, are ``known`` ones or speak for themselves."""
     if isinstance(free, str):
         raise InputError(f"Got free='{free}', expected a list such as ['{free}'] or questions by name.")
     asked = free if isinstance(free, Mapping) else dict.fromkeys(free, "")
-    plain = {name: words().free.get(name, f"what about the {name.replace('_', ' ')}?") for name in asked}
+    plain = {name: known.free.get(name, f"what about the {name.replace('_', ' ')}?") for name in asked}
     return {name: question.strip() or plain[name] for name, question in asked.items()}
 
 

@@ -145,10 +145,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Scene:
-    """The people of one picture in the order of the answer; or ``problem``, the reply that came instead of people."""
+    """The people of one picture in the order of the answer; or ``problem``, the reply that came instead of people.
+
+    ``samples`` is of how many answers it is the vote.
+    """
 
     people: tuple[Person, ...] = ()
     problem: Reply | None = None
+    samples: int = 1
 
 
 @dataclass(frozen=True)

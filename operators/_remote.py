@@ -12,7 +12,7 @@ from fiftyone.operators import types
 from facevlm.api import ApplyResult
 from facevlm.backends import Briefing, Remote
 from facevlm.backends.briefings import CONFIRM_ABOVE
-from facevlm.backends.remote import keys, services
+from facevlm.backends.remote import keys, services, templates, words
 from facevlm.errors import InputError
 
 from . import _forms
@@ -52,7 +52,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = 
         label="Name of the key",
         description="Name of the secret, environment variable or keyring entry that holds it; never the key itself",
     )
-    inputs.str("template", label="Wording", description="face, main-person, or a YAML file; empty: face")
+    wording = inputs.str("template", label="Wording", description="face, main-person, or a YAML file; empty: face")
     limit = inputs.int("concurrency", label="Requests in flight", default=USUAL.concurrency, min=1)
     if votes:
         inputs.int("samples", label="Samples", description="Ask so often and take the vote", default=1, min=1)
@@ -60,6 +60,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = 
     chosen = _forms.attempt(limit, lambda: options(ctx))
     if chosen is None:
         return
+    _forms.attempt(wording, lambda: (templates.load(chosen), words.load(chosen.template)))
     endpoint = _forms.attempt(server, lambda: services.endpoint(model, chosen.base_url, chosen.key_name))
     if endpoint is not None:
         _forms.attempt(server, lambda: keys.find(endpoint, ctx.secrets.get))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm import api, describing
-from facevlm.backends import Briefing, Options, cards
-from facevlm.backends.remote.describe import words
+from facevlm.backends import Briefing, Options, Remote, cards
+from facevlm.backends.remote import words
 from facevlm.backends.remote.options import SCENE
 from facevlm.errors import InputError
 from facevlm.store import people, predictions, targets
@@ -66,7 +67,7 @@ class DescribePeople(foo.Operator):
             **_about(ctx),
             prefix=ctx.params.get("prefix") or None,
             overwrite=_forms.overwrites(ctx),
-            options=Options(remote=_remote.options(ctx, SCENE)),
+            options=Options(remote=_options(ctx)),
             secrets=ctx.secrets.get,
         )
         description.begin(lambda said: _remote.confirmed(ctx, said))
@@ -89,7 +90,7 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
             return None
     card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
     if card is not None:
-        _remote.inputs(ctx, inputs, card.name, votes=False)
+        _remote.inputs(ctx, inputs, card.name, votes=_mark(ctx) is not None)
     return card
 
 
@@ -107,7 +108,7 @@ def _people_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
 
 def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
     inputs.view("words", types.Header(label="In words", description="Answered in a few words", divider=True))
-    for name, question in words().free.items():
+    for name, question in _offered(ctx).items():
         inputs.bool(FREE + name, label=name.capitalize(), description=question, default=False)
     own = inputs.list(
         "own_free",
@@ -120,9 +121,17 @@ def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
     _forms.attempt(own, lambda: people.check_free(_free(ctx), _asking.ticked(ctx)))
 
 
+def _offered(ctx: foo.ExecutionContext) -> Mapping[str, str]:
+    """Free questions to tick: those of the wording; the shipped ones while it cannot be read, which its field says."""
+    try:
+        return words.load(ctx.params.get("template") or "").free
+    except InputError:
+        return words.shipped().free
+
+
 def _free(ctx: foo.ExecutionContext) -> dict[str, str]:
     """Questions in words by name, those of the user's own last."""
-    ticked = {name: "" for name in words().free if ctx.params.get(FREE + name)}
+    ticked = {name: "" for name in _offered(ctx) if ctx.params.get(FREE + name)}
     return ticked | dict(_named(text) for text in ctx.params.get("own_free") or ())
 
 
@@ -142,23 +151,33 @@ def _faces(ctx: foo.ExecutionContext) -> str | None:
 
 def _about(ctx: foo.ExecutionContext) -> dict[str, Any]:
     """Words, phrase and faces as the form says."""
-    faces, mark = _faces(ctx), ctx.params.get("mark") or "numbers"
     return {
         "free": _free(ctx),
         "who": ctx.params.get("who") or None,
-        "faces": faces,
-        "mark": None if faces is None or mark == BOXES else mark,
+        "faces": _faces(ctx),
+        "mark": _mark(ctx),
     }
 
 
+def _mark(ctx: foo.ExecutionContext) -> str | None:
+    """How known faces are told apart; None by their boxes."""
+    mark = ctx.params.get("mark") or "numbers"
+    return None if _faces(ctx) is None or mark == BOXES else str(mark)
+
+
+def _options(ctx: foo.ExecutionContext) -> Remote:
+    """What the form says about the API; samples only where it offers them."""
+    remote = _remote.options(ctx, SCENE)
+    return remote if _mark(ctx) is not None else replace(remote, samples=1)
+
+
 def _asks(ctx: foo.ExecutionContext) -> bool:
-    free = any(ctx.params.get(FREE + name) for name in words().free)
+    free = any(ctx.params.get(FREE + name) for name in _offered(ctx))
     return bool(_asking.ticked(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing:
-    remote = _remote.options(ctx, SCENE)
-    return describing.brief(ctx.target_view(), model, _asking.asked(ctx), remote=remote, **_about(ctx))
+    return describing.brief(ctx.target_view(), model, _asking.asked(ctx), remote=_options(ctx), **_about(ctx))
 
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:

@@ -67,16 +67,14 @@ class Writer:
 
     def __init__(self, dataset: fo.Dataset, field: str, stamp: str, *, quality: bool) -> None:
         self._dataset, self._field, self._stamp = dataset, field, stamp
-        if dataset.get_field(field) is None:
-            dataset.add_sample_field(
-                field,
-                fo.EmbeddedDocumentField,
-                embedded_doc_type=fo.Detections,
-                description=f"Faces that a detector found; run {stamp}",
-            )
+        said = f"Faces that a detector found; run {stamp}"
         on_face: Mapping[str, type[fo.Field]] = {LANDMARKS: fo.ListField} | (ON_QUALITY if quality else {})
-        predictions.declare_parts(dataset, f"{field}.detections", on_face)
-        predictions.declare_parts(dataset, field, ON_PICTURE)
+        predictions.add(
+            dataset,
+            {field: predictions.document(fo.Detections, said)}
+            | predictions.parts_of(f"{field}.detections", on_face)
+            | predictions.parts_of(field, ON_PICTURE),
+        )
 
     def __call__(self, searched: Sequence[Searched]) -> None:
         values = {s.picture.sample_id: self._made(s) for s in searched}

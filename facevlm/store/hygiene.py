@@ -18,7 +18,7 @@ from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
 from facevlm.hygiene import DUPLICATE, KINDS, LABEL_CONFLICT, MEANING, NEAR_DUPLICATE, SPLIT_LEAK
-from facevlm.store import evaluations, results
+from facevlm.store import evaluations, predictions, results
 from facevlm.store.rows import Pictures
 from facevlm.store.targets import Collection, document_of, field_names
 
@@ -150,19 +150,12 @@ def _document(entry: Entry, tags: Sequence[str]) -> fo.DynamicEmbeddedDocument:
 
 
 def _declare(dataset: fo.Dataset) -> None:
-    if dataset.get_field(FIELD) is None:
-        dataset.add_sample_field(
-            FIELD,
-            fo.EmbeddedDocumentField,
-            embedded_doc_type=fo.DynamicEmbeddedDocument,
-            description="Findings of facevlm check; nothing was deleted",
-        )
-    for name, kind in PARTS.items():
-        if dataset.get_field(f"{FIELD}.{name}") is None:
-            dataset.add_sample_field(f"{FIELD}.{name}", fo.ListField, subfield=kind)
-    for name, kind in SINGLE.items():
-        if dataset.get_field(f"{FIELD}.{name}") is None:
-            dataset.add_sample_field(f"{FIELD}.{name}", kind)
+    said = "Findings of facevlm check; nothing was deleted"
+    lists = {f"{FIELD}.{name}": fo.ListField(kind()) for name, kind in PARTS.items()}
+    predictions.add(
+        dataset,
+        {FIELD: predictions.document(fo.DynamicEmbeddedDocument, said)} | lists | predictions.parts_of(FIELD, SINGLE),
+    )
 
 
 def _clear(target: Collection) -> None:

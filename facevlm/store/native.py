@@ -9,7 +9,7 @@ a field ``<key>_<attribute>_faces``: the ground truth's boxes with the true labe
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from fiftyone.utils.eval import base as eval_base
 from fiftyone.utils.eval.classification import ClassificationResults, SimpleEvaluationConfig
 
 from facevlm.evaluation import AttributeEvaluation
-from facevlm.store import columns
+from facevlm.store import columns, predictions
 from facevlm.store.evaluations import MAPPED, Reading
 from facevlm.store.rows import FACE, Faces, Pictures
 from facevlm.store.targets import Collection, document_of
@@ -103,8 +103,7 @@ def _on_pictures(
         for k in reading.judged:
             right[k] = reading.labels[k] == reading.said[k]
         written[f"{eval_key}_{attribute.name}"] = right
-    for attribute, _, _ in judged:
-        dataset.add_sample_field(f"{eval_key}_{attribute.name}", fo.BooleanField)
+    predictions.add(dataset, {f"{eval_key}_{a.name}": fo.BooleanField(null=True) for a, _, _ in judged})
     columns.write(dataset, rows.ids(), written)
     for attribute, reading, result in judged:
         _register(rows, f"{eval_key}_{attribute.name}", fields[attribute.name], reading, result)
@@ -177,9 +176,10 @@ def _on_faces(
 ) -> dict[str, Fields]:
     dataset, written, fields = rows.target._dataset, {}, {}
     boxes, sample_ids = rows.values(f"{rows.field}.detections.bounding_box"), rows.target.values("id")
+    said = {attribute.name: _said_boxes(rows, reading) for attribute, reading, _ in judged}
+    _declare_faces(dataset, rows.field, eval_key, said)
     for attribute, reading, _ in judged:
         name = f"{eval_key}_{attribute.name}_faces"
-        _declare_faces(dataset, name, f"Faces of {rows.field} with their perceived {attribute.name}, judged")
         more = rows.answers(reading.field, "coverage", "reason")
         documents = [
             _judged_face(reading, k, box, face_id, coverage, reason)
@@ -188,10 +188,10 @@ def _on_faces(
         written[name] = rows.per_picture(documents)
         fields[attribute.name] = Fields(f"{name}.label", f"{name}.said", f"{name}.confidence", name, name)
     columns.write(dataset, sample_ids, {n: [_detections(d) for d in column] for n, column in written.items()})
-    for attribute, reading, result in judged:
+    for attribute, _, result in judged:
         key, faces = f"{eval_key}_{attribute.name}", fields[attribute.name].faces
         native = rows.target.evaluate_detections(
-            _said_boxes(rows, reading, key),
+            said[attribute.name],
             gt_field=faces,
             eval_key=key,
             classwise=False,
@@ -203,13 +203,19 @@ def _on_faces(
     return fields
 
 
-def _declare_faces(dataset: fo.Dataset, name: str, what: str) -> None:
-    if dataset.get_field(name) is None:
-        dataset.add_sample_field(
-            name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections, description=what, info={MAPPED: what}
-        )
-        for extra, kind in ON_FACE.items():
-            dataset.add_sample_field(f"{name}.detections.{extra}", kind)
+def _declare_faces(dataset: fo.Dataset, source: str, eval_key: str, said: Mapping[str, str]) -> None:
+    """Fields of judged faces, and what ``evaluate_detections`` would add one by one; ``said`` has the boxes' fields."""
+    fields: dict[str, fo.Field] = {}
+    for attribute, boxes in said.items():
+        key = f"{eval_key}_{attribute}"
+        name, what = f"{key}_faces", f"Faces of {source} with their perceived {attribute}, judged"
+        fields |= {name: predictions.document(fo.Detections, what, {MAPPED: what})}
+        fields |= predictions.parts_of(f"{name}.detections", ON_FACE)
+        fields |= {f"{key}_{count}": fo.IntField(null=True) for count in ("tp", "fp", "fn")}
+        match = {key: fo.StringField, f"{key}_id": fo.StringField, f"{key}_iou": fo.FloatField}
+        for place in (name, boxes):
+            fields |= predictions.parts_of(f"{place}.detections", match)
+    predictions.add(dataset, fields)
 
 
 def _judged_face(
@@ -234,7 +240,7 @@ def _detections(faces: Sequence[fo.Detection]) -> dict[str, Any]:
     return found
 
 
-def _said_boxes(rows: Faces, reading: Reading, key: str) -> str:
+def _said_boxes(rows: Faces, reading: Reading) -> str:
     """The predictions themselves, or where labels become one a copy with the common labels."""
     mapped = reading.truth.alignment.predicted
     if all(k == v for k, v in mapped.items()):

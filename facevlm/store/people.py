@@ -169,10 +169,13 @@ class Writer:
         free: Sequence[str],
     ) -> None:
         self._dataset, self._fields, self._people, self._stamps = dataset, fields, people, stamps
-        predictions.declare(dataset, fields, stamps, fo.Detections, ON_FACE)
         in_words = ON_PERSON | dict.fromkeys(free, fo.StringField)
-        predictions.declare(dataset, {PEOPLE: people}, stamps, fo.Detections, in_words)
-        predictions.declare_parts(dataset, people, ON_PICTURE)
+        predictions.add(
+            dataset,
+            predictions.wanted(fields, stamps, fo.Detections, ON_FACE)
+            | predictions.wanted({PEOPLE: people}, stamps, fo.Detections, in_words)
+            | predictions.parts_of(people, ON_PICTURE),
+        )
 
     def __call__(self, described: Sequence[Described]) -> None:
         ids = [d.picture.sample_id for d in described]

@@ -95,22 +95,38 @@ def declare(
     ``fields`` maps attributes to field names, ``stamps`` attributes to the run stamp that labels carry; ``extra`` is
     what labels carry beside what FiftyOne's do.
     """
+    add(dataset, wanted(fields, stamps, kind, extra))
+
+
+def wanted(
+    fields: Mapping[str, str], stamps: Mapping[str, str], kind: type[fo.Label], extra: Mapping[str, type[fo.Field]]
+) -> dict[str, fo.Field]:
+    """What :func:`declare` adds, by path."""
+    found: dict[str, fo.Field] = {}
     for attribute, name in fields.items():
-        if dataset.get_field(name) is None:
-            dataset.add_sample_field(
-                name,
-                fo.EmbeddedDocumentField,
-                embedded_doc_type=kind,
-                description=f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}",
-            )
-        declare_parts(dataset, root_of(name, kind), extra)
+        said = f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}"
+        found |= {name: document(kind, said)} | parts_of(root_of(name, kind), extra)
+    return found
 
 
-def declare_parts(dataset: fo.Dataset, root: str, parts: Mapping[str, type[fo.Field]]) -> None:
-    """Add attributes to the documents at a path."""
-    for part, kind in parts.items():
-        if dataset.get_field(f"{root}.{part}") is None:
-            dataset.add_sample_field(f"{root}.{part}", kind)
+def document(kind: type[fo.DynamicEmbeddedDocument], said: str, info: Mapping[str, Any] | None = None) -> fo.Field:
+    """A field of labels or other documents, to be added by :func:`add`."""
+    return fo.EmbeddedDocumentField(kind, description=said, info=info, null=True)
+
+
+def parts_of(root: str, parts: Mapping[str, type[fo.Field]]) -> dict[str, fo.Field]:
+    """Fields by path for attributes of the documents at a path, to be added by :func:`add`."""
+    return {f"{root}.{part}": kind(null=True) for part, kind in parts.items()}
+
+
+def add(dataset: fo.Dataset, fields: Mapping[str, fo.Field]) -> None:
+    """Add those fields that are not there yet, by path.
+
+    All at once: each change of the schema reads and saves the whole of it, for a tenth of a second or more.
+    """
+    missing = {path: field for path, field in fields.items() if dataset.get_field(path) is None}
+    if missing:
+        dataset.add_dynamic_sample_fields(missing)
 
 
 State = tuple[str | None, str | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fiftyone as fo
 from playwright.sync_api import Locator, Page, expect
 
+import facevlm
 from tests import chromium
 from tests.browser import driving
 from tests.remote.onlooker import Onlooker
@@ -44,3 +45,20 @@ def test_people_are_described_from_the_form(page: Page, app: str, groups: fo.Dat
     expect(page.get_by_text("m_people", exact=True).first).to_be_visible()
     page.wait_for_selector("[data-cy=looker]")
     driving.shoot(page, "describe-grid")
+
+
+def test_who_is_nowhere_has_no_frame_but_a_label_in_the_corner(page: Page, app: str, groups: fo.Dataset) -> None:
+    onlooker = Onlooker.of(groups, ["gender"])
+    lost = {"number": None, "clothing": "an old hat"}
+    onlooker.spoil = lambda people: [*people, lost]
+    with running(onlooker) as server:
+        asked = {"free": ["clothing"], "faces": "faces", "mark": "numbers", "base_url": server.base_url}
+        facevlm.describe(groups.limit(1), "openai:m", prefix="m", progress=False, **asked)
+    driving.open_dataset(page, app, groups)
+    page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
+    page.locator("[data-cy=modal-looker-container]").first.wait_for()
+    sample = groups.first()
+    assert sample.m_people.detections[-1].bounding_box == [0, 0, 0, 0]
+    driving.hover(page, sample, sample.m_people.detections[-1].bounding_box, "an old hat")
+    page.get_by_text("meets none of the").first.wait_for()
+    driving.shoot(page, "describe-nowhere")

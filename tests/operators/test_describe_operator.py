@@ -66,10 +66,13 @@ def test_the_form_follows_what_is_chosen(groups: fo.Dataset) -> None:
     shown = form(groups, **LOCAL)
     assert {"mark", "who", "faces", "free_hair", "free_action", "own_free", "ask_gender", "prefix"} <= set(shown)
     assert shown["faces"]["default"] == "faces"
-    assert "samples" not in shown
+    assert "samples" in shown
+    assert "samples" not in form(groups, **LOCAL, mark="boxes")
     assert "none_ticked" in shown
     assert "briefing" not in shown
-    assert "mark" not in form(groups, **LOCAL, faces="found")
+    found = form(groups, **LOCAL, faces="found", ask_gender=True, samples=3)
+    assert not {"mark", "samples"} & set(found)
+    assert errors(found) == {}
     assert "none_ticked" not in form(groups, **LOCAL, free_hair=True)
 
 
@@ -99,6 +102,20 @@ def test_the_form_validates(groups: fo.Dataset, params: dict[str, Any], where: s
     assert said in errors(form(groups, **LOCAL | params))[where]
 
 
+def test_questions_of_a_wording_of_ones_own_can_be_ticked(groups: fo.Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("describing: {free: {mood: 'what is the mood?'}}")
+    shown = form(groups, **LOCAL, template=str(path), free_mood=True)
+    assert shown["free_mood"]["view"]["description"] == "what is the mood?"
+    assert "briefing" in shown
+    assert errors(shown) == {}
+    path.write_text("describing: {boxes: all}")
+    shown = form(groups, **LOCAL, template=str(path))
+    assert "'boxes' under 'describing': got 'all'" in errors(shown)["template"]
+    assert "free_mood" not in shown
+    assert "free_hair" in shown
+
+
 @pytest.fixture
 def server(groups: fo.Dataset) -> Iterator[Server]:
     with running(Onlooker.of(groups, ["gender"])) as started:
@@ -119,7 +136,8 @@ def test_a_run_from_the_form(groups: fo.Dataset, server: Server) -> None:
     foo.execute_operator(DESCRIBE, ctx={"dataset": groups, "params": at(server.base_url, **asked)})
     assert len(server.asked) == before == PICTURES
     foo.execute_operator(
-        DESCRIBE, ctx={"dataset": groups, "params": at(server.base_url, **asked, mode="overwrite", mark="crops")}
+        DESCRIBE,
+        ctx={"dataset": groups, "params": at(server.base_url, **asked, mode="overwrite", mark="crops", samples=2)},
     )
-    assert len(server.asked) == 2 * PICTURES
+    assert len(server.asked) == 3 * PICTURES
     assert "Each picture shows one face" in text_of(server.asked[-1])

@@ -36,24 +36,25 @@ class Onlooker:
     """Answers about the pictures of a dataset. ``spoil`` changes people, or replaces them by prose or a completion.
 
     ``labels`` are attribute -> id of the face -> label; ``seen`` are the numbers of the pictures that were recognised.
+    ``pictures`` are paths with their faces: samples that are held are read anew at every change of a dataset's fields.
     """
 
     labels: Mapping[str, Mapping[str, str]]
     spoil: Spoil = as_it_is
-    pictures: list[fo.Sample] = field(default_factory=list)
+    pictures: list[tuple[str, list[fo.Detection]]] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        wholes = [Image.open(s.filepath).convert("RGB") for s in self.pictures]
+        wholes = [Image.open(path).convert("RGB") for path, _ in self.pictures]
         self._wholes = [small(whole) for whole in wholes]
-        self._known = [(w, d) for w, s in zip(wholes, self.pictures, strict=True) for d in s.faces.detections]
+        self._known = [(w, d) for w, (_, found) in zip(wholes, self.pictures, strict=True) for d in found]
         self._crops = [small(crops.cut(w, d.bounding_box, Crop())) for w, d in self._known]
 
     @classmethod
     def of(cls, dataset: fo.Dataset, names: Sequence[str]) -> Onlooker:
         said = on_faces.answers(dataset, names)
         labels = {name: {i: str(p.label) for i, p in rows.items()} for name, rows in said.items()}
-        return cls(labels, pictures=list(dataset))
+        return cls(labels, pictures=[(s.filepath, s.faces.detections) for s in dataset])
 
     def __call__(self, request: Request) -> Act:
         if request.is_probe:
@@ -83,7 +84,7 @@ class Onlooker:
         """The faces of the picture that this one is, from left to right."""
         nearest = closest(picture, self._wholes)
         self.seen.append(nearest)
-        return sorted(self.pictures[nearest].faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
+        return sorted(self.pictures[nearest][1], key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
 
     def _face(self, crop: Image.Image) -> fo.Detection:
         """The face that a crop shows."""

@@ -5,13 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
-import signal
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,9 +21,9 @@ import facevlm
 from facevlm import api, cli
 from facevlm.backends import Briefing, Remote
 from facevlm.errors import FieldError, InputError, ModelError
+from tests.remote.killing import distinct_pictures, killed_and_run_again
 from tests.remote.server import Act, Request, Server, after_probe, completion, obedient, running
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = "sk-test-9f8e7d6c5b4a39281706"
 
 
@@ -253,24 +248,9 @@ def test_a_killed_run_loses_nothing_and_asks_only_what_was_in_flight(
 ) -> None:
     total = 300
     made = fo.Dataset(dataset_name, persistent=True)
-    for k in range(total):
-        Image.new("RGB", (8, 8), (16 * (k % 16) + 8, 16 * (k // 16) % 256 + 8, 16 * (k // 256) + 8)).save(
-            tmp_path / f"{k}.png"
-        )
-    made.add_samples([fo.Sample(filepath=str(tmp_path / f"{k}.png")) for k in range(total)], progress=False)
+    made.add_samples([fo.Sample(filepath=path) for path in distinct_pictures(tmp_path, total)], progress=False)
     with running(after_probe(lambda r: Act(obedient(r).body, delay=0.02))) as server:
-        command = [sys.executable, "-c", KILLED, dataset_name, server.base_url]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        first = subprocess.Popen(command, cwd=ROOT, env=environment)
-        end = time.monotonic() + 120
-        while len(server.asked) < at * total:
-            assert first.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-        before = len(server.asked)
-        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        before = killed_and_run_again(KILLED, dataset_name, server, int(at * total))
         asked = Counter(r.jpeg for r in server.asked)
     made.reload()
     assert made.count_values("k_gender.outcome") == {"ok": total}

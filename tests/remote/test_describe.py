@@ -6,10 +6,11 @@ import json
 import math
 import random
 import re
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ import pytest
 import facevlm
 from facevlm import images, reports, sources
 from facevlm.backends import Describing, Options, Remote, open_backend
+from facevlm.backends.remote import words
+from facevlm.backends.remote.options import SCENE
 from facevlm.describing import DescribeResult, Description
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.evaluating import EvaluationResult
 from facevlm.store import reporting, runs
 from facevlm.types import Attribute
+from tests.remote.killing import distinct_pictures, killed_and_run_again
 from tests.remote.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
 from tests.remote.server import Act, Server, after_probe, completion, running, token
 from tests.store import on_faces
@@ -36,7 +40,7 @@ FIRST = 1
 
 
 @pytest.fixture(scope="module")
-def groups() -> Iterator[fo.Dataset]:
+def base() -> Iterator[fo.Dataset]:
     """The group pictures with the demo model's answers under ``m``, by which every other run is judged."""
     dataset = sources.sample_groups("test-describe")
     on_faces.store(dataset, "m", on_faces.answers(dataset, NAMES))
@@ -44,15 +48,30 @@ def groups() -> Iterator[fo.Dataset]:
     dataset.delete()
 
 
-@pytest.fixture(scope="module")
-def onlooker(groups: fo.Dataset) -> Onlooker:
-    return Onlooker.of(groups, NAMES)
+@pytest.fixture
+def groups(base: fo.Dataset) -> Iterator[fo.Dataset]:
+    """A copy with the same ids, to write to."""
+    with copied(base) as copy:
+        yield copy
+
+
+@contextmanager
+def copied(base: fo.Dataset) -> Iterator[fo.Dataset]:
+    copy = base.clone(f"test-describe-{time.time_ns()}")
+    yield copy
+    copy.delete()
 
 
 @pytest.fixture(scope="module")
-def right(groups: fo.Dataset) -> EvaluationResult:
+def onlooker(base: fo.Dataset) -> Onlooker:
+    return Onlooker.of(base, NAMES)
+
+
+@pytest.fixture(scope="module")
+def right(base: fo.Dataset) -> EvaluationResult:
     """What the model's own answers are worth, each on its face."""
-    return judged(groups, "m")
+    with copied(base) as copy:
+        return judged(copy, "m")
 
 
 @pytest.fixture
@@ -67,18 +86,6 @@ def model(onlooker: Onlooker) -> Onlooker:
 def server(model: Onlooker) -> Iterator[Server]:
     with running(model) as started:
         yield started
-
-
-@pytest.fixture
-def prefix(groups: fo.Dataset) -> Iterator[str]:
-    """Fields and records under it are gone afterwards."""
-    yield "d"
-    for field in list(groups.get_field_schema()):
-        if field.startswith("d_"):
-            groups.delete_sample_field(field)
-    for key in groups.list_runs():
-        if key == "facevlm_d":
-            groups.delete_run(key)
 
 
 def describe(groups: fo.Dataset, server: Server, **options: Any) -> DescribeResult:
@@ -96,7 +103,7 @@ def shuffled(people: list[Any]) -> list[Any]:
 
 @pytest.mark.parametrize("mark", [None, "numbers", "crops"])
 def test_people_in_any_order_are_judged_as_the_model_itself(
-    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str, mark: Any
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, mark: Any
 ) -> None:
     model.spoil = shuffled
     result = describe(groups, server, mark=mark, free=["clothing"])
@@ -112,131 +119,178 @@ def test_people_in_any_order_are_judged_as_the_model_itself(
     assert None not in [w for words in groups.values("d_people.detections.clothing") for w in words]
 
 
-def test_boxes_that_are_a_tenth_off_still_meet_their_faces(
-    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
-) -> None:
-    model.spoil = lambda people: [moved(p, 0.1) for p in shuffled(people)]
-    assert describe(groups, server).pictures == {"ok": len(groups)}
-    assert judged(groups)["gender"].confusion == right["gender"].confusion
+GHOST = {"box": {"left": 0, "top": 0, "right": 20, "bottom": 20}, "gender": "Male", "age5": "20-39"}
+BY_BOX: dict[str, Callable[[list[Person]], Any]] = {
+    "a tenth off": lambda people: [moved(p, 0.1) for p in shuffled(people)],
+    "missing": lambda people: shuffled(people[FIRST:]),
+    "extra": lambda people: [GHOST, *people],
+    "missing and extra": lambda people: [*people[FIRST:], GHOST],
+    "no boxes": lambda people: [p | {"box": None} for p in people],
+    "no boxes, missing": lambda people: [p | {"box": None} for p in people[FIRST:]],
+    "no label": lambda people: [people[0] | {"gender": "perhaps"}, *people[1:]],
+    "as it is": lambda people: people,
+}
+BY_NUMBER: dict[str, Callable[[list[Person]], Any]] = {
+    "missing": lambda people: shuffled(people[FIRST:]),
+    "twice": lambda people: [people[0], people[1] | {"number": FIRST}, *people[2:]],
+    "refused": lambda people: completion(None, refusal="I can't help with that."),
+    "prose": lambda people: "There are four lovely people: two women and two men.",
+    "another form": lambda people: json.dumps({"people": "four"}),
+    "cut off": lambda people: completion('{"people": [{"gen', finish="length"),
+    "no label": lambda people: [people[0] | {"age5": None}, *people[1:]],
+    "as it is": lambda people: shuffled(people),
+}
 
 
-@pytest.mark.parametrize("mark", [None, "numbers"])
-def test_a_missing_person_is_no_face_and_nobody_takes_the_place(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str, mark: Any
-) -> None:
-    model.spoil = lambda people: shuffled(people[FIRST:])
-    result = describe(groups, server, mark=mark)
-    assert result.wrong_counts == len(groups)
-    overall = judged(groups)["gender"].overall
-    assert overall.outcomes == {"ok": FACES - len(groups), "no_face": len(groups)}
-    assert groups.values("d_people.got") == [n - 1 for n in groups.values("d_people.expected")]
-    for sample in groups:
-        expected = len(sample.faces.detections)
-        count = f"got {expected - 1} people, expected {expected}"
-        assert sample.d_people.reason == count
-        [gone] = [d for d in sample.d_gender.detections if d.outcome == "no_face"]
-        assert gone.reason.endswith(count)
-        leftmost = min(sample.faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
-        assert gone.face == leftmost.id
-        assert all(d.label == model.labels["gender"][d.face] for d in sample.d_gender.detections if d is not gone)
+@dataclass
+class Erring:
+    """A run in which every picture went wrong in another way."""
+
+    dataset: fo.Dataset
+    cases: tuple[str, ...]
+    labels: Mapping[str, Mapping[str, str]]
+    result: DescribeResult
+
+    def sample(self, case: str) -> fo.Sample:
+        return self.dataset[self.dataset.values("id")[self.cases.index(case)]]
+
+    def outcomes(self, case: str, name: str = "gender") -> list[str]:
+        """Of the known faces from left to right, then of those who are none."""
+        return [d.outcome for d in self.sample(case)[f"d_{name}"].detections]
+
+    def check_labels(self, case: str) -> int:
+        """How many known faces of the picture have a label; each is that of this very face."""
+        found = [d for d in self.sample(case).d_gender.detections if d.outcome == "ok" and d.face]
+        assert [d.label for d in found] == [self.labels["gender"][d.face] for d in found]
+        return len(found)
 
 
-def test_one_who_is_not_there_is_extra(
-    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
-) -> None:
-    ghost = {"box": {"left": 0, "top": 0, "right": 20, "bottom": 20}, "gender": "Male", "age5": "20-39"}
-    model.spoil = lambda people: [ghost, *people]
-    assert describe(groups, server).wrong_counts == len(groups)
-    result = judged(groups)["gender"]
-    assert (result.extra, result.overall.outcomes) == (len(groups), {"ok": FACES})
-    assert result.confusion == right["gender"].confusion
-    last = groups.first().d_gender.detections[-1]
-    n = len(groups.first().faces.detections)
-    assert (last.face, last.label) == (None, "Male")
-    assert groups.first().d_people.detections[-1].reason == (
+@contextmanager
+def erring(
+    base: fo.Dataset, onlooker: Onlooker, cases: Mapping[str, Callable[[list[Person]], Any]], mark: str | None
+) -> Iterator[Erring]:
+    ways = list(cases.values())
+    onlooker.spoil = lambda people: ways[onlooker.seen[-1]](people)
+    with copied(base) as copy, running(onlooker) as server:
+        result = describe(copy, server, mark=mark, remote=Remote(cache="off"))
+        yield Erring(copy, tuple(cases), onlooker.labels, result)
+
+
+@pytest.fixture(scope="module")
+def by_box(base: fo.Dataset, onlooker: Onlooker) -> Iterator[Erring]:
+    with erring(base, onlooker, BY_BOX, None) as run:
+        yield run
+
+
+@pytest.fixture(scope="module")
+def by_number(base: fo.Dataset, onlooker: Onlooker) -> Iterator[Erring]:
+    with erring(base, onlooker, BY_NUMBER, "numbers") as run:
+        yield run
+
+
+@pytest.mark.parametrize("case", ["a tenth off", "no boxes", "as it is"])
+def test_everybody_is_met_by_box_though_it_is_off_or_else_in_order(by_box: Erring, case: str) -> None:
+    sample = by_box.sample(case)
+    assert by_box.check_labels(case) == len(sample.faces.detections) == len(sample.d_gender.detections)
+    assert (sample.d_people.outcome, sample.d_people.reason) == ("ok", None)
+    notes = {d.reason for d in sample.d_people.detections}
+    assert notes == {"met from left to right, for want of boxes" if case == "no boxes" else None}
+
+
+@pytest.mark.parametrize("run", ["by_box", "by_number"])
+def test_a_missing_person_is_no_face_and_nobody_takes_the_place(run: str, request: pytest.FixtureRequest) -> None:
+    found: Erring = request.getfixturevalue(run)
+    sample = found.sample("missing")
+    expected = len(sample.faces.detections)
+    count = f"got {expected - 1} people, expected {expected}"
+    assert (sample.d_people.got, sample.d_people.expected) == (expected - 1, expected)
+    assert (sample.d_people.outcome, sample.d_people.reason) == ("unparsed", count)
+    [gone] = [d for d in sample.d_gender.detections if d.outcome == "no_face"]
+    assert gone.reason.endswith(count)
+    leftmost = min(sample.faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
+    assert gone.face == leftmost.id
+    assert found.check_labels("missing") == expected - 1
+
+
+def test_one_who_is_not_there_is_extra(by_box: Erring) -> None:
+    sample = by_box.sample("extra")
+    n = len(sample.faces.detections)
+    assert by_box.check_labels("extra") == n
+    last = sample.d_gender.detections[-1]
+    assert (last.face, last.label, len(sample.d_gender.detections)) == (None, "Male", n + 1)
+    assert sample.d_people.detections[-1].reason == (
         f"meets none of the {n} known faces; got {n + 1} people, expected {n}"
     )
 
 
-def test_one_missing_and_one_too_many_is_not_a_right_count(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
-) -> None:
-    ghost = {"box": {"left": 0, "top": 0, "right": 20, "bottom": 20}, "gender": "Male", "age5": "20-39"}
-    model.spoil = lambda people: [*people[FIRST:], ghost]
-    result = describe(groups, server)
-    assert (result.wrong_counts, set(result.pictures)) == (0, {"no_face"})
-    judgement = judged(groups)["gender"]
-    assert (judgement.extra, judgement.overall.outcomes["no_face"]) == (len(groups), len(groups))
+def test_one_missing_and_one_too_many_is_not_a_right_count(by_box: Erring) -> None:
+    sample = by_box.sample("missing and extra")
+    n = len(sample.faces.detections)
+    assert (sample.d_people.outcome, sample.d_people.got, sample.d_people.expected) == ("no_face", n, n)
+    assert by_box.outcomes("missing and extra") == ["no_face", *["ok"] * n]
+    assert by_box.check_labels("missing and extra") == n - 1
 
 
-def test_without_boxes_order_counts_only_if_everybody_is_there(
-    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
-) -> None:
-    model.spoil = lambda people: [p | {"box": None} for p in people]
-    assert describe(groups, server).pictures == {"ok": len(groups)}
-    assert judged(groups)["gender"].confusion == right["gender"].confusion
-    assert set(groups.distinct("d_people.detections.reason")) == {"met from left to right, for want of boxes"}
-    model.spoil = lambda people: [p | {"box": None} for p in people[FIRST:]]
-    describe(groups, server, overwrite=True)
-    result = judged(groups)["gender"]
-    assert result.overall.outcomes == {"unparsed": FACES}
-    assert result.extra == FACES - len(groups)
-    n = len(groups.first().faces.detections)
-    assert groups.first().d_gender.detections[0].reason == (
+def test_without_boxes_nobody_is_met_if_somebody_is_missing(by_box: Erring) -> None:
+    sample = by_box.sample("no boxes, missing")
+    n = len(sample.faces.detections)
+    assert by_box.outcomes("no boxes, missing") == [*["unparsed"] * n, *["ok"] * (n - 1)]
+    assert sample.d_gender.detections[0].reason == (
         f"no box is usable, so nobody can be told apart; got {n - 1} people, expected {n}"
     )
 
 
-def test_a_number_that_is_given_twice_is_nobodys(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+def test_a_number_that_is_given_twice_is_nobodys(by_number: Erring) -> None:
+    n = len(by_number.sample("twice").faces.detections)
+    assert by_number.outcomes("twice") == ["unparsed", "no_face", *["ok"] * (n - 2), "ok", "ok"]
+    assert by_number.check_labels("twice") == n - 2
+    assert by_number.sample("twice").d_gender.detections[0].reason == "2 people have the number 1"
+
+
+@pytest.mark.parametrize(
+    ("case", "outcome"),
+    [("refused", "refused"), ("prose", "unparsed"), ("another form", "unparsed"), ("cut off", "unparsed")],
+)
+def test_a_refusal_prose_and_another_form_are_outcomes_of_every_face(
+    by_number: Erring, case: str, outcome: str
 ) -> None:
-    model.spoil = lambda people: [people[0], people[1] | {"number": FIRST}, *people[2:]]
-    describe(groups, server, mark="numbers")
-    assert judged(groups)["gender"].overall.outcomes == {
-        "ok": FACES - 2 * len(groups),
-        "unparsed": len(groups),
-        "no_face": len(groups),
-    }
-    reasons = {d.reason for s in groups for d in s.d_gender.detections if d.outcome == "unparsed"}
-    assert reasons == {"2 people have the number 1"}
+    sample = by_number.sample(case)
+    n = len(sample.faces.detections)
+    assert sample.d_people.outcome == outcome
+    assert by_number.outcomes(case) == by_number.outcomes(case, "age5") == [outcome] * n
+    assert [d.label for d in sample.d_age5.detections] == [None] * n
+    if case == "refused":
+        assert sample.d_people.text == "I can't help with that."
 
 
-def test_a_refusal_prose_and_an_error_are_outcomes_of_every_face(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
-) -> None:
-    whole = iter(
-        [
-            completion(None, refusal="I can't help with that."),
-            "There are four lovely people: two women and two men.",
-            json.dumps({"people": "four"}),
-            completion('{"people": [{"gen', finish="length"),
-        ]
-    )
-    model.spoil = lambda people: next(whole, people)
-    result = describe(groups, server, concurrency=1)
-    assert result.pictures == {"refused": 1, "unparsed": 3, "ok": len(groups) - 4}
-    outcomes = Counter(o for outcomes in groups.values("d_gender.detections.outcome") for o in outcomes)
-    assert sum(outcomes.values()) == FACES
-    assert judged(groups)["gender"].overall.outcomes == dict(outcomes)
-    refused = groups.match(fo.ViewField("d_people.outcome") == "refused").first()
-    assert {d.outcome for d in refused.d_age5.detections} == {"refused"}
-    assert refused.d_people.text == "I can't help with that."
-    assert [d.label for d in refused.d_age5.detections] == [None] * len(refused.faces.detections)
-
-
+@pytest.mark.parametrize(("run", "wrong", "other"), [("by_box", "gender", "age5"), ("by_number", "age5", "gender")])
 def test_a_value_that_is_no_label_costs_this_value_alone(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+    run: str, wrong: str, other: str, request: pytest.FixtureRequest
 ) -> None:
-    model.spoil = lambda people: [people[0] | {"gender": "perhaps"}, *people[1:]]
-    describe(groups, server)
-    result = judged(groups)
-    assert result["gender"].overall.outcomes == {"ok": FACES - len(groups), "unparsed": len(groups)}
-    assert result["age5"].overall.outcomes == {"ok": FACES}
+    found: Erring = request.getfixturevalue(run)
+    n = len(found.sample("no label").faces.detections)
+    assert found.outcomes("no label", wrong) == ["unparsed", *["ok"] * (n - 1)]
+    assert found.outcomes("no label", other) == ["ok"] * n
 
 
-def test_a_run_goes_on_with_what_lacks_a_whole_answer(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
-) -> None:
+def test_evaluation_counts_what_went_wrong(by_box: Erring, by_number: Erring) -> None:
+    assert by_box.result.pictures == {"ok": 3, "unparsed": 4, "no_face": 1}
+    assert by_box.result.wrong_counts == 3
+    sizes = {case: len(by_box.sample(case).faces.detections) for case in by_box.cases}
+    lost = {"no_face": 2, "unparsed": sizes["no boxes, missing"] + 1}
+    result = judged(by_box.dataset)["gender"]
+    assert result.overall.outcomes == {"ok": FACES - sum(lost.values())} | lost
+    assert result.extra == 2 + sizes["no boxes, missing"] - 1
+    assert by_number.result.pictures == {"ok": 1, "unparsed": 6, "refused": 1}
+    outcomes = Counter(o for case in by_number.cases for o in by_number.outcomes(case))
+    result = judged(by_number.dataset)["gender"]
+    # The two who share a number are nobody, and extra.
+    assert result.extra == 2
+    assert result.overall.outcomes == dict(outcomes - Counter(ok=2))
+    assert result.overall.n == FACES
+
+
+def test_a_run_goes_on_with_what_lacks_a_whole_answer(groups: fo.Dataset, model: Onlooker, server: Server) -> None:
     model.spoil = lambda people: people[FIRST:] if len(people) == 4 else people
     first = describe(groups, server)
     wrong = first.wrong_counts
@@ -252,7 +306,7 @@ def test_a_run_goes_on_with_what_lacks_a_whole_answer(
         describe(groups, server, who="the person in a hat")
 
 
-def test_whole_answers_come_from_the_cache(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_whole_answers_come_from_the_cache(groups: fo.Dataset, server: Server) -> None:
     describe(groups, server)
     before = len(server.asked)
     groups.delete_sample_field("d_people")
@@ -260,7 +314,7 @@ def test_whole_answers_come_from_the_cache(groups: fo.Dataset, server: Server, p
     assert (again.asked, again.usage["cached"], len(server.asked)) == (len(groups), len(groups), before)
 
 
-def test_a_phrase_names_some(groups: fo.Dataset, model: Onlooker, server: Server, prefix: str) -> None:
+def test_a_phrase_names_some(groups: fo.Dataset, model: Onlooker, server: Server) -> None:
     model.spoil = lambda people: people[:1] if len(people) == 4 else []
     result = describe(groups, server, who='the {person} wearing a "head scarf"', mark="numbers")
     fours = sum(len(s.faces.detections) == 4 for s in groups)
@@ -271,7 +325,7 @@ def test_a_phrase_names_some(groups: fo.Dataset, model: Onlooker, server: Server
 
 
 def test_faces_may_be_unknown_and_are_judged_by_overlap(
-    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server, prefix: str
+    groups: fo.Dataset, right: EvaluationResult, model: Onlooker, server: Server
 ) -> None:
     model.spoil = lambda people: [moved(p, 0.1) for p in shuffled(people)]
     result = describe(groups, server, faces=None)
@@ -280,7 +334,7 @@ def test_faces_may_be_unknown_and_are_judged_by_overlap(
     assert judged(groups)["gender"].confusion == right["gender"].confusion
 
 
-def test_words_alone_may_be_asked_for(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_words_alone_may_be_asked_for(groups: fo.Dataset, server: Server) -> None:
     describe(groups, server, attributes=[], free={"clothing": "which colours are worn?", "hair": "what hair?"})
     assert '- "clothing": which colours are worn?' in text_of(server.asked[0])
     first = groups.first().d_people.detections[0]
@@ -289,7 +343,35 @@ def test_words_alone_may_be_asked_for(groups: fo.Dataset, server: Server, prefix
     assert not groups.has_sample_field("d_gender")
 
 
-def test_what_is_sent(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_own_words_are_asked_and_not_mixed_with_others(groups: fo.Dataset, server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("describing: {everybody: all of them, free: {clothing: 'which coat?'}}")
+    remote = replace(SCENE, template=str(path))
+    describe(groups, server, free=["clothing"], remote=remote)
+    assert "Describe all of them." in text_of(server.asked[0])
+    assert '- "clothing": which coat?' in text_of(server.asked[0])
+    assert runs.read(groups, "facevlm_d")["describe"]["words"] == words.load(str(path)).version
+    assert describe(groups, server, free=["clothing"], remote=remote).asked == 0
+    path.write_text("describing: {everybody: every one, free: {clothing: 'which coat?'}}")
+    with pytest.raises(FieldError, match="predictions of another model or prompt"):
+        describe(groups, server, free=["clothing"], remote=remote)
+    path.write_text("describing: {everybody: 'all but {who}'}")
+    with pytest.raises(InputError, match="'everybody' under 'describing': got"):
+        describe(groups, server, remote=remote)
+    assert len(server.asked) == len(groups)
+
+
+def test_an_opened_backend_asks_in_its_own_words(groups: fo.Dataset, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("describing: {everybody: all of them, free: {clothing: 'which coat?'}}")
+    remote = replace(SCENE, base_url=server.base_url, template=str(tmp_path / "own.yaml"))
+    backend = open_backend("openai:m", Options(remote=remote))
+    facevlm.describe(groups.limit(1), backend, free=["clothing"], prefix="d", progress=False)
+    assert "Describe all of them." in text_of(server.asked[0])
+    assert "which coat?" in text_of(server.asked[0])
+    backend.close()  # type: ignore[attr-defined]
+
+
+def test_what_is_sent(groups: fo.Dataset, server: Server) -> None:
     describe(groups.limit(1), server, mark="crops", free=["hair"])
     [request] = server.asked
     n = len(groups.first().faces.detections)
@@ -303,7 +385,7 @@ def test_what_is_sent(groups: fo.Dataset, server: Server, prefix: str) -> None:
     assert "what does the hair look like" in text_of(request)
 
 
-def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server) -> None:
     told: list[str] = []
     describe(groups, server, mark="numbers", free=["hair"], confirm=lambda b: not told.append(b.text))
     record = runs.read(groups, "facevlm_d")
@@ -316,7 +398,7 @@ def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server, pref
 
 
 def test_token_probabilities_become_the_confidence_of_each_person(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str
+    groups: fo.Dataset, model: Onlooker, server: Server
 ) -> None:
     def sure(people: list[Person]) -> Any:
         """Every letter is a token; the first of each label is so sure as the person stands in the list."""
@@ -341,7 +423,32 @@ def test_token_probabilities_become_the_confidence_of_each_person(
     assert result["gender"].confidence is not None
 
 
-def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server: Server, prefix: str) -> None:
+@pytest.mark.parametrize("mark", ["numbers", "crops"])
+def test_samples_vote_about_each_numbered_face(groups: fo.Dataset, model: Onlooker, server: Server, mark: Any) -> None:
+    """Of three answers about a picture one leaves the first out, and two turn the gender of the last around."""
+    times: Counter[str] = Counter()
+
+    def vary(people: list[Person]) -> list[Person]:
+        times[json.dumps(people)] += 1
+        turned = [*people[:-1], people[-1] | {"gender": {"Male": "Female", "Female": "Male"}[people[-1]["gender"]]}]
+        return [people, turned[FIRST:], shuffled(turned)][times[json.dumps(people)] - 1]
+
+    model.spoil = vary
+    result = describe(groups, server, mark=mark, free=["clothing"], remote=replace(SCENE, samples=3))
+    assert (result.pictures, len(server.asked)) == ({"ok": len(groups)}, 3 * len(groups))
+    assert {request.body["temperature"] for request in server.asked} == {1.0}
+    for sample in groups:
+        said = sample.d_gender.detections
+        assert [d.confidence for d in said] == pytest.approx([2 / 3, *[1.0] * (len(said) - 2), 2 / 3])
+        right = [model.labels["gender"][d.face] for d in said]
+        assert [d.label == r for d, r in zip(said, right, strict=True)] == [*[True] * (len(said) - 1), False]
+        assert None not in [d.clothing for d in sample.d_people.detections]
+    told: list[str] = []
+    describe(groups, server, mark=mark, overwrite=True, remote=replace(SCENE, samples=3), confirm=told.append)
+    assert f"{3 * len(groups)} requests" in told[0].text  # type: ignore[attr-defined]
+
+
+def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server: Server) -> None:
     options = Options(remote=Remote(base_url=server.base_url, concurrency=1))
     started = Description(groups, "openai:m", ["gender"], faces="faces", prefix="d", options=options)
     assert started.begin(lambda briefing: True)
@@ -355,8 +462,44 @@ def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server
     assert (rest.asked, rest.skipped) == (len(groups) - len(done), len(done))
 
 
+KILLED = """
+import sys
+import fiftyone as fo
+import facevlm
+facevlm.describe(
+    fo.load_dataset(sys.argv[1]), "openai:m", ["gender"], free=["hair"], faces="faces", mark="numbers", prefix="k",
+    progress=False, base_url=sys.argv[2], concurrency=8,
+)
+"""
+
+
+def test_a_killed_run_loses_nothing_and_asks_only_what_was_in_flight(dataset_name: str, tmp_path: Path) -> None:
+    total = 200
+    at = random.uniform(0.1, 0.95)
+    made = fo.Dataset(dataset_name, persistent=True)
+    face = {"label": "face", "bounding_box": [0.2, 0.2, 0.5, 0.5]}
+    samples = [
+        fo.Sample(filepath=path, faces=fo.Detections(detections=[fo.Detection(**face)]))
+        for path in distinct_pictures(tmp_path, total, side=48)
+    ]
+    made.add_samples(samples, progress=False)
+    answer = completion(json.dumps({"people": [{"number": 1, "gender": "Female", "hair": "dark"}]}))
+    with running(after_probe(lambda request: Act(answer, delay=0.02))) as server:
+        before = killed_and_run_again(KILLED, dataset_name, server, int(at * total))
+        asked = Counter(request.jpeg for request in server.asked)
+    made.reload()
+    assert made.count_values("k_people.outcome") == {"ok": total}, at
+    for field in ("k_people", "k_gender"):
+        assert made.values(f"{field}.detections.outcome") == [["ok"]] * total, at
+        assert made.values(f"{field}.detections.face") == made.values("faces.detections.id"), at
+    assert (len(asked), before < total) == (total, True), at
+    assert max(asked.values()) <= 2, at
+    assert len(server.asked) - total <= 2 * 8, at
+    assert runs.read(made, "facevlm_k")["status"] == "done"
+
+
 def test_a_budget_stops_and_the_next_run_goes_on(
-    groups: fo.Dataset, model: Onlooker, server: Server, prefix: str, tmp_path: Path
+    groups: fo.Dataset, model: Onlooker, server: Server, tmp_path: Path
 ) -> None:
     prices = tmp_path / "prices.yaml"
     prices.write_text("date: 2031-01-01\nmodels: {m: {input: 150, output: 1}}\n")
@@ -373,7 +516,7 @@ def test_a_budget_stops_and_the_next_run_goes_on(
     assert len(server.asked) == len(groups)
 
 
-def test_a_server_that_cannot_be_asked_leaves_no_trace(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_a_server_that_cannot_be_asked_leaves_no_trace(groups: fo.Dataset, server: Server) -> None:
     server.answer = lambda request: Act({"error": {"message": "bad key"}}, status=401)
     with pytest.raises(ModelError, match="Check the key"):
         describe(groups, server)
@@ -381,7 +524,7 @@ def test_a_server_that_cannot_be_asked_leaves_no_trace(groups: fo.Dataset, serve
     assert not groups.has_run("facevlm_d")
 
 
-def test_a_server_that_always_fails_stops_the_run(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_a_server_that_always_fails_stops_the_run(groups: fo.Dataset, server: Server) -> None:
     server.answer = after_probe(lambda request: Act({"error": {"message": "expired"}}, status=401))
     with pytest.raises(ModelError, match="will not answer"):
         describe(groups, server)
@@ -390,7 +533,7 @@ def test_a_server_that_always_fails_stops_the_run(groups: fo.Dataset, server: Se
 
 
 def test_reports_and_comparisons_read_people(
-    groups: fo.Dataset, right: EvaluationResult, server: Server, prefix: str, tmp_path: Path
+    groups: fo.Dataset, right: EvaluationResult, server: Server, tmp_path: Path
 ) -> None:
     describe(groups, server, mark="numbers")
     judged(groups)
@@ -403,7 +546,7 @@ def test_reports_and_comparisons_read_people(
     assert (compared.pairs[0].n, compared.pairs[0].agreement) == (FACES, 1.0)
 
 
-def test_a_no_asks_nothing(groups: fo.Dataset, server: Server, prefix: str) -> None:
+def test_a_no_asks_nothing(groups: fo.Dataset, server: Server) -> None:
     result = describe(groups, server, confirm=lambda briefing: False)
     assert (result.asked, result.left, server.asked) == (0, len(groups), [])
     assert not groups.has_sample_field("d_people")
@@ -436,14 +579,17 @@ def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: S
         ({"attributes": [Attribute("box", ("a", "b"), "which box?")]}, "Got the attribute box, expected other names"),
         ({"attributes": []}, "Got no attribute"),
         ({"prefix": "m"}, "was not written by facevlm"),
-        ({"remote": Remote(samples=3)}, "people of two answers cannot be told apart"),
+        (
+            {"remote": Remote(samples=3)},
+            "cannot be told apart by boxes. Known faces can be numbered",
+        ),
     ],
 )
 def test_bad_input_is_said_before_anything_is_sent(
-    groups: fo.Dataset, server: Server, options: dict[str, Any], message: str
+    base: fo.Dataset, server: Server, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        describe(groups, server, **options)
+        describe(base, server, **options)
     assert server.requests == []
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facevlm.attributes import get
 from facevlm.backends.cards import find, questions_for
-from facevlm.backends.remote import describe, templates
+from facevlm.backends.remote import describe, templates, words
 from facevlm.backends.remote.cache import joined
 from facevlm.backends.remote.options import Remote
 from facevlm.backends.remote.replies import Completion
@@ -149,7 +149,7 @@ def test_a_text_that_cannot_be_walked_through_costs_only_confidence() -> None:
 def test_the_words_name_who_and_every_key() -> None:
     template = templates.load(Remote())
     inquiry = Inquiry(GENDER, {"hair": "what {hair}?"}, who="anyone with {braces}", shown="numbers")
-    system, user = describe._messages(template, inquiry, 3, "high")
+    system, user = describe._messages(template, words.shipped(), inquiry, 3, "high")
     text = user["content"][0]["text"]
     assert system["content"] == template.system
     assert "numbers from 1 to 3" in text
@@ -157,7 +157,7 @@ def test_the_words_name_who_and_every_key() -> None:
     assert '- "hair": what {hair}?' in text
     assert 'the keys "number", "gender", "hair"' in text
     assert "Male, Female" in text
-    everybody = describe._messages(template, Inquiry(GENDER), None, "")[1]["content"][0]["text"]
+    everybody = describe._messages(template, words.shipped(), Inquiry(GENDER), None, "")[1]["content"][0]["text"]
     assert "every person whose face can be seen" in everybody
     assert "thousandths" in everybody
 

@@ -7,21 +7,24 @@ import json
 import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import yaml
 from PIL.Image import Image
 
 from facevlm.backends import Briefing, Shot
-from facevlm.backends.remote import ledger, replies, templates
+from facevlm.backends.cards import Card
+from facevlm.backends.remote import ledger, polls, replies, templates, words
 from facevlm.backends.remote.backend import RemoteBackend
+from facevlm.backends.remote.keys import Secrets
+from facevlm.backends.remote.options import Remote
 from facevlm.backends.remote.probe import Abilities
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.templates import Template
+from facevlm.backends.remote.words import Words
 from facevlm.errors import ImageError, InputError
 from facevlm.parsing import answer_table
-from facevlm.types import Inquiry, Person, Question, Reply, Scene, digest
+from facevlm.types import Inquiry, Person, Question, Reply, Scene
 
 PEOPLE, BOX, NUMBER = "people", "box", "number"
 EDGES = ("left", "top", "right", "bottom")
@@ -35,7 +38,11 @@ NOT_ASKED = Scene(problem=Reply(error="not asked: the budget is used up"))
 
 
 class DescribingBackend(RemoteBackend):
-    """A :class:`~facevlm.backends.Describing` backend, too."""
+    """A :class:`~facevlm.backends.Describing` backend, too. ``words`` is how it asks about people."""
+
+    def __init__(self, card: Card, options: Remote, secrets: Secrets | None = None) -> None:
+        self.words = words.load(options.template)
+        super().__init__(card, options, secrets)
 
     def describe(self, images: Sequence[Image], questions: Sequence[Question], who: str | None = None) -> list[Scene]:
         """The people of every picture with boxes of their faces, or only those whom the phrase ``who`` fits."""
@@ -59,7 +66,7 @@ class DescribingBackend(RemoteBackend):
 
         @functools.lru_cache(maxsize=64)
         def skeleton(count: int | None) -> Mapping[str, Any]:
-            chat = _messages(self.template, inquiry, count, self._detail)
+            chat = _messages(self.template, self.words, inquiry, count, self._detail)
             return self._skeleton(chat, schema(inquiry, count), abilities)
 
         async def work(shot: Shot) -> Scene:
@@ -68,8 +75,9 @@ class DescribingBackend(RemoteBackend):
             except ImageError as error:
                 return Scene(problem=Reply(error=str(error)))
             whole = functools.partial(_is_whole, inquiry=inquiry, count=shot.count)
-            completion = await self._exchange(skeleton(None if boxes else shot.count), jpegs, 0, whole)
-            return read(completion, inquiry, shot.count)
+            request, samples = skeleton(None if boxes else shot.count), range(self.options.samples)
+            said = [await self._exchange(request, jpegs, n, whole) for n in samples]
+            return polls.vote([read(completion, inquiry, shot.count) for completion in said], inquiry)
 
         return self._flow(work, shots, lambda scene: [scene.problem or Reply(text="")])
 
@@ -81,58 +89,49 @@ class DescribingBackend(RemoteBackend):
         self._ready(inquiry)
 
     def _ready(self, inquiry: Inquiry) -> Abilities:
-        if self.options.samples != 1:
-            raise InputError(
-                f"Got samples={self.options.samples}, expected 1: people of two answers cannot be told apart."
-            )
+        self._check_samples(inquiry)
         for question in inquiry.questions:
             answer_table(question)
         return self._open(self._estimate_scenes([USUAL_PEOPLE], inquiry).usage)
 
+    def _check_samples(self, inquiry: Inquiry) -> None:
+        if self.options.samples != 1 and inquiry.shown == "boxes":
+            raise InputError(
+                f"Got samples={self.options.samples} without numbered faces, expected 1: people of two answers cannot "
+                "be told apart by boxes. Known faces can be numbered, by faces= with mark='numbers' or mark='crops'."
+            )
+
     def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
         """Where the pictures go, and at what cost; ``counts`` has the known faces of each, 0 where they are unknown."""
+        self._check_samples(inquiry)
         return self._briefed(f"{len(counts):,} pictures", self._estimate_scenes(counts, inquiry))
 
     def _estimate_scenes(self, counts: Sequence[int], inquiry: Inquiry) -> ledger.Estimate:
         people = math.ceil(sum(count or USUAL_PEOPLE for count in counts) / max(1, len(counts)))
         answers = people * (len(inquiry.questions) + WORDS * (len(inquiry.free) + 1))
-        chat = _messages(self.template, inquiry, people, self.options.detail)
-        return self._estimated(chat, answers, len(counts), people if inquiry.shown == "crops" else 1)
+        chat = _messages(self.template, self.words, inquiry, people, self.options.detail)
+        requests = len(counts) * self.options.samples
+        return self._estimated(chat, answers, requests, people if inquiry.shown == "crops" else 1)
 
 
 def _one(image: Image) -> list[Image]:
     return [image]
 
 
-@dataclass(frozen=True)
-class Words:
-    """The texts of ``describing`` in ``assets/prompts.yaml``, and the shipped free questions by name."""
-
-    texts: Mapping[str, str]
-    free: Mapping[str, str]
-
-    @property
-    def version(self) -> str:
-        """Eight hex digits that change with any word."""
-        return digest(dict(self.texts))
-
-
-@functools.cache
-def words() -> Words:
-    raw = yaml.safe_load(templates.DATA.read_text(encoding="utf-8"))["describing"]
-    return Words({k: v for k, v in raw.items() if k != "free"}, raw["free"])
-
-
-def _messages(template: Template, inquiry: Inquiry, count: int | None, detail: str) -> list[dict[str, Any]]:
-    """The chat without its pictures: the template's system text, lines and order around our text about people."""
-    texts = words().texts
-    whom = texts["everybody"] if inquiry.who is None else texts["some"].format(who=inquiry.who)
-    free = "\n".join(texts["free_line"].format(name=n, question=q) for n, q in inquiry.free.items())
-    keys = ", ".join(json.dumps(key) for key in _item(inquiry, count)["required"])
-    known = {"whom": whom, "free": free, "count": str(count), "keys": keys}
-    pieces = texts[inquiry.shown].split("{questions}")
-    filled = [_doubled(piece.format(**known)) for piece in pieces]
-    return replace(template, text="{questions}".join(filled), examples=()).messages(inquiry.questions, detail)
+def _messages(
+    template: Template, said: Words, inquiry: Inquiry, count: int | None, detail: str
+) -> list[dict[str, Any]]:
+    """The chat without its pictures: the template's system text, lines and order in the text about people."""
+    texts = said.texts
+    free = [texts["free_line"].format(name=n, question=q) for n, q in inquiry.free.items()]
+    text = texts[inquiry.shown].format(
+        whom=texts["everybody"].format() if inquiry.who is None else texts["some"].format(who=inquiry.who),
+        questions=template.lines(inquiry.questions),
+        free="\n".join(free),
+        keys=", ".join(json.dumps(key) for key in _item(inquiry, count)["required"]),
+        count=str(count),
+    )
+    return replace(template, text=_doubled(text), examples=()).messages(inquiry.questions, detail)
 
 
 def _doubled(text: str) -> str:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import yaml
@@ -19,8 +20,11 @@ from facevlm.errors import ImageError, InputError, UnknownName
 from facevlm.types import Attribute, Question, digest
 
 DATA = Path(__file__).parents[2] / "assets" / "prompts.yaml"
+PARTS = ("templates", "wordings", "describing")
+"""What a file may hold."""
 FIELDS = {"text": ("questions", "keys"), "line": ("name", "question", "labels")}
 NEEDED = {"text": ("questions",), "line": ("question",)}
+USUAL = "face"
 SEED = 0
 
 
@@ -61,9 +65,12 @@ class Template:
         return chat
 
     def _text(self, questions: Sequence[Question]) -> str:
-        lines = [self._line(q) for q in questions]
         keys = ", ".join(f'"{q.attribute.name}"' for q in questions)
-        return self.text.format(questions="\n".join(lines), keys=keys)
+        return self.text.format(questions=self.lines(questions), keys=keys)
+
+    def lines(self, questions: Sequence[Question]) -> str:
+        """A line per attribute."""
+        return "\n".join(self._line(q) for q in questions)
 
     def _line(self, question: Question) -> str:
         attribute = question.attribute
@@ -130,12 +137,12 @@ def load(options: Remote) -> Template:
 
     Raises :class:`~facevlm.errors.InputError` for an unknown name or a file that is no template.
     """
-    shipped = _read(DATA)
+    shipped, own = read(DATA), of_ones_own(options.template)
     path, _, name = options.template.partition("#")
-    own = _read(Path(path)) if path.endswith((".yaml", ".yml")) else None
-    known = {**shipped["templates"], **(own["templates"] if own else {})}
-    wordings = {**shipped["wordings"], **((own.get("wordings") or {}) if own else {})}
-    chosen = (name or next(iter(own["templates"]))) if own else options.template
+    mine = own.get("templates") or {}
+    known = {**shipped["templates"], **mine}
+    wordings = {**shipped["wordings"], **(own.get("wordings") or {})}
+    chosen = (name or next(iter(mine), USUAL)) if own else options.template
     for kind, table, wanted in (("template", known, chosen), ("wording", wordings, options.wording)):
         if wanted not in table:
             raise UnknownName(kind, wanted, table)
@@ -150,31 +157,64 @@ def load(options: Remote) -> Template:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def of_ones_own(template: str) -> dict[str, Any]:
+    """What is in the file that ``template`` names; nothing where it is the name of a shipped one.
+
+    Raises :class:`~facevlm.errors.InputError` for a file of another form.
+    """
+    path = template.partition("#")[0]
+    return read(Path(path)) if path.endswith((".yaml", ".yml")) else {}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file in the form of ``assets/prompts.yaml``.
+
+    Raises :class:`~facevlm.errors.InputError` for one of another form.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"Cannot read the template file {path}: {error}") from error
-    templates = data.get("templates") if isinstance(data, dict) else None
-    if not isinstance(templates, dict) or not templates or not all(isinstance(t, dict) for t in templates.values()):
-        raise InputError(f"{path}: expected a mapping with the key 'templates'; see facevlm/assets/prompts.yaml")
-    return dict(data)
+    parts = {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else {}
+    wanted = " or ".join(f"'{part}'" for part in PARTS)
+    strange = [str(key) for key in parts if key not in PARTS]
+    if strange or not parts or not all(isinstance(part, dict) and part for part in parts.values()):
+        got = f"got the key {', '.join(strange)}, " if strange else ""
+        raise InputError(f"{path}: {got}expected a mapping with the key {wanted}; see facevlm/assets/prompts.yaml")
+    for part in ("templates", "wordings"):
+        if not all(isinstance(named, dict) for named in parts.get(part, {}).values()):
+            raise InputError(
+                f"{path}: expected mappings by name under the key '{part}'; see facevlm/assets/prompts.yaml"
+            )
+    return parts
 
 
 def _checked(raw: Mapping[str, Any], name: str, part: str) -> str:
-    fields = FIELDS[part]
-    text = raw.get(part)
+    return checked_text(raw.get(part), f"Template '{name}', {part}", FIELDS[part], NEEDED[part])
+
+
+def checked_text(text: object, where: str, fields: Sequence[str], needed: Sequence[str]) -> str:
+    """The text, which may have these fields in braces and no others, and has to have those that are needed.
+
+    Raises :class:`~facevlm.errors.InputError` for any other; ``where`` says which text it is.
+    """
+    found = _fields(text) if isinstance(text, str) and text.strip() else None
+    if isinstance(text, str) and found is not None and set(needed) <= found <= set(fields):
+        return text
+    wanted = "the fields " + ", ".join("{" + f + "}" for f in fields) if fields else "no fields"
+    lacking = f" ({', '.join('{' + f + '}' for f in needed)} must be there)" if needed else ""
+    raise InputError(
+        f"{where}: got {text!r}, expected a text with {wanted}{lacking} and no others; write other braces twice."
+    )
+
+
+def _fields(text: str) -> set[str] | None:
+    """The fields of a text; None where its braces are not those of plain fields."""
     try:
-        if not isinstance(text, str) or any("{" + f + "}" not in text for f in NEEDED[part]):
-            raise KeyError(part)
-        text.format(**dict.fromkeys(fields, ""))
-    except (KeyError, IndexError, ValueError) as error:
-        wanted = ", ".join("{" + f + "}" for f in fields)
-        raise InputError(
-            f"Template '{name}', {part}: got {text!r}, expected a text with the fields {wanted} and no others; "
-            "write other braces twice."
-        ) from error
-    return text
+        parsed = [(name, spec, how) for _, name, spec, how in Formatter().parse(text) if name is not None]
+    except ValueError:
+        return None
+    return None if any(spec or how for _, spec, how in parsed) else {name for name, _, _ in parsed}
 
 
 def _example(raw: Any, folder: Path, options: Remote) -> Example:

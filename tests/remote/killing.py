@@ -1,0 +1,45 @@
+"""A run in a process of its own that is killed in its midst and started again, over pictures that all differ."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tests.remote.server import Server
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def distinct_pictures(folder: Path, total: int, side: int = 8) -> list[str]:
+    """Paths of pictures of one colour each."""
+    paths = [str(folder / f"{k}.png") for k in range(total)]
+    for k, path in enumerate(paths):
+        colour = (16 * (k % 16) + 8, 16 * (k // 16) % 256 + 8, 16 * (k // 256) + 8)
+        Image.new("RGB", (side, side), colour).save(path)
+    return paths
+
+
+def killed_and_run_again(code: str, dataset_name: str, server: Server, after: int) -> int:
+    """Kill the code once the server was asked ``after`` times, run it again; how often it was asked until the kill.
+
+    The code gets the dataset's name and the server's address as arguments.
+    """
+    command = [sys.executable, "-c", code, dataset_name, server.base_url]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(command, cwd=ROOT, env=environment)
+    end = time.monotonic() + 120
+    while len(server.asked) < after:
+        assert first.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    before = len(server.asked)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    return before
