@@ -17,7 +17,7 @@ from tests.remote.server import Server
 
 PATIENCE = 90_000
 """Milliseconds."""
-HOVERS = 15
+HOVERS = 9
 
 
 def shoot(page: Page, name: str) -> None:
@@ -120,7 +120,7 @@ def hover(page: Page, sample: fo.Sample, box: list[float], said: str) -> None:
         scale = min(room["width"] / sample.metadata.width, room["height"] / sample.metadata.height)
         size = (sample.metadata.width * scale, sample.metadata.height * scale)
         x, y = room["x"] + (room["width"] - size[0]) / 2, room["y"] + (room["height"] - size[1]) / 2
-        page.mouse.move(0, 0)
+        page.mouse.move(room["x"] + room["width"] / 2, room["y"] + room["height"] / 2)
         page.mouse.move(x + size[0] * (box[0] + box[2] / 2), y + size[1] * (box[1] + box[3] / 2), steps=4)
         try:
             page.get_by_text(said, exact=True).first.wait_for(timeout=PATIENCE / HOVERS)
