@@ -17,6 +17,7 @@ from facevlm.detection.yunet import open_yunet
 from facevlm.errors import ModelError
 from facevlm.store.rows import match
 from tests.detection.yunet import WEIGHTS, needs_yunet
+from tests.ports import free_port
 
 GROUPS = sorted({record.filepath for record in samples.read("group")})
 
@@ -150,14 +151,17 @@ class Shelf:
 
     def __init__(self, server: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.data, self.server = b"weights" * 1000, server
-        asset = tmp_path / "detectors.yaml"
-        sha256 = hashlib.sha256(self.data).hexdigest()
-        urls = [server.url_for("/first"), server.url_for("/second")]
-        asset.write_text(f"yunet:\n  file: w.onnx\n  sha256: {sha256}\n  urls: [{', '.join(urls)}]\n")
-        monkeypatch.setattr(weights, "ASSET", asset)
+        self._asset = tmp_path / "detectors.yaml"
+        self.pin(server.url_for(""))
+        monkeypatch.setattr(weights, "ASSET", self._asset)
         monkeypatch.setenv("FACEVLM_CACHE", str(tmp_path / "cache"))
         monkeypatch.delenv(weights.YUNET, raising=False)
         monkeypatch.delenv(weights.OFFLINE, raising=False)
+
+    def pin(self, address: str) -> None:
+        sha256 = hashlib.sha256(self.data).hexdigest()
+        urls = f"[{address}/first, {address}/second]"
+        self._asset.write_text(f"yunet:\n  file: w.onnx\n  sha256: {sha256}\n  urls: {urls}\n")
 
 
 @pytest.fixture
@@ -195,6 +199,6 @@ def test_another_file_is_not_taken_for_the_weights(shelf: Shelf, tmp_path: Path)
 
 
 def test_without_a_server_it_says_what_to_do(shelf: Shelf) -> None:
-    shelf.server.stop()
+    shelf.pin(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ModelError, match=r"could not be fetched.*Download .*name the file in FACEVLM_YUNET"):
         weights.yunet()

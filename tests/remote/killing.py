@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.remote.server import Server
+from tests.remote.server import Act, Request, Server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,8 +29,15 @@ def distinct_pictures(folder: Path, total: int, side: int = 8) -> list[str]:
 def killed_and_run_again(code: str, dataset_name: str, server: Server, after: int) -> int:
     """Kill the code once the server was asked ``after`` times, run it again; how often it was asked until the kill.
 
-    The code gets the dataset's name and the server's address as arguments.
+    The code gets the dataset's name and the server's address as arguments. Until the kill the server leaves all later
+    requests without an answer, so that the run cannot end before it is killed.
     """
+    usual, asked = server.answer, itertools.count()
+
+    def answer_some(request: Request) -> Act:
+        return usual(request) if request.is_probe or next(asked) < after else Act(hang=True)
+
+    server.answer = answer_some
     command = [sys.executable, "-c", code, dataset_name, server.base_url]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(command, cwd=ROOT, env=environment)
@@ -40,6 +48,7 @@ def killed_and_run_again(code: str, dataset_name: str, server: Server, after: in
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    server.answer = usual
     before = len(server.asked)
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return before
