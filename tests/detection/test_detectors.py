@@ -152,7 +152,7 @@ class Shelf:
     def __init__(self, server: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.data, self.server = b"weights" * 1000, server
         self._asset = tmp_path / "detectors.yaml"
-        self.pin(server.url_for(""))
+        self.pin(server.url_for("").rstrip("/"))
         monkeypatch.setattr(weights, "ASSET", self._asset)
         monkeypatch.setenv("FACEVLM_CACHE", str(tmp_path / "cache"))
         monkeypatch.delenv(weights.YUNET, raising=False)
