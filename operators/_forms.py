@@ -88,14 +88,20 @@ def overwrites(ctx: foo.ExecutionContext) -> bool:
 def finished(
     ctx: foo.ExecutionContext, fields: Iterable[str], source: str | None, title: str, text: str
 ) -> Generator[Any, None, None]:
-    """Show new fields on the pictures, and what came of the run in the prompt; ``source`` holds the faces asked about.
-
-    Boxes that lie on one another hide each other's labels: those that were asked about make room for the answers.
-    """
-    yield ctx.ops.reload_dataset()
-    active = [*(name for name in ctx.active_fields if name != source), *fields]
-    yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
+    """Show new fields on the pictures, and what came of the run in the prompt; arguments of :func:`reloaded`."""
+    yield from reloaded(ctx, fields, source)
     yield output(ctx, title, text)
+
+
+def reloaded(ctx: foo.ExecutionContext, fields: Iterable[str], source: str | None) -> Generator[Any, None, None]:
+    """The dataset as it is now with these fields shown in the place of the faces that were asked about.
+
+    Boxes that lie on one another hide each other's labels.
+    """
+    active = [*(name for name in ctx.active_fields if name != source), *fields]
+    # Before the reload: set while the App is reloading, the choice is now and then lost to the one before.
+    yield ctx.ops.set_active_fields(list(dict.fromkeys(active)))
+    yield ctx.ops.reload_dataset()
 
 
 def output(ctx: foo.ExecutionContext, title: str, text: str) -> Any:

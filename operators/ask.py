@@ -66,12 +66,12 @@ class AskAboutFaces(foo.Operator):
                 work.begin(lambda said: _remote.confirmed(ctx, said))
                 yield from _forms.followed(ctx, work, "done")
         result = request.result()
-        yield ctx.ops.reload_dataset()
+        if result.faces and result.applied is not None and targets.patches_field(result.view) is None:
+            yield from _forms.reloaded(ctx, request.shown, _field(ctx))
+        else:
+            yield ctx.ops.reload_dataset()
         if result.faces:
             yield ctx.ops.set_view(result.view)
-            if result.applied is not None and targets.patches_field(result.view) is None:
-                shown = [name for name in ctx.active_fields if name != _field(ctx)]
-                yield ctx.ops.set_active_fields(list(dict.fromkeys([*shown, *request.shown])))
         yield _forms.output(ctx, "Faces are picked", _summary(result))
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Error, Page, expect, sync_playwright
 
 from facevlm import sources
-from tests.browser.driving import PATIENCE
+from tests.browser.driving import PATIENCE, shoot
 from tests.chromium import CHROMIUM
 from tests.ports import free_port
 
@@ -27,19 +30,33 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SERVE = """
-import sys
-import fiftyone as fo
-session = fo.launch_app(remote=True, port=int(sys.argv[1]), address="127.0.0.1")
-session.wait(-1)
-"""
+SERVER = Path(fo.__file__).parent / "server" / "main.py"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """What the page said and showed when a test failed."""
+    report = yield
+    page = getattr(item, "funcargs", {}).get("page")
+    if report.when == "call" and report.failed and isinstance(page, Page):
+        try:
+            report.sections.append(("the page", page.inner_text("body", timeout=5_000)))
+            shoot(page, f"failed-{item.name}")
+        except Error as gone:
+            report.sections.append(("the page", f"cannot be read: {gone}"))
+    return report
 
 
 @pytest.fixture(scope="module")
 def app() -> Iterator[str]:
-    """A FiftyOne server of its own; yields its address."""
+    """A FiftyOne server of its own, as ``fo.launch_app`` starts it; yields its address.
+
+    Without the session that comes with it, which would tell the page what to show. It fetches nothing.
+    """
     port = free_port()
-    server = subprocess.Popen([sys.executable, "-c", SERVE, str(port)], stdout=subprocess.DEVNULL)
+    command = [sys.executable, str(SERVER), "--port", str(port), "--address", "127.0.0.1"]
+    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=offline)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):

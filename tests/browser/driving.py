@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
-from playwright.sync_api import Locator, Page, Response, TimeoutError, expect
+from playwright.sync_api import Error, Locator, Page, Response, TimeoutError, expect
 
 from facevlm.backends import Remote
 from tests.chromium import SHOTS
@@ -18,6 +18,7 @@ from tests.remote.server import Server
 PATIENCE = 90_000
 """Milliseconds."""
 HOVERS = 9
+TICKS = 6
 
 
 def shoot(page: Page, name: str) -> None:
@@ -48,7 +49,14 @@ def open_operator(page: Page, label: str) -> Locator:
 
 
 def tick(form: Locator, title: str) -> None:
-    form.get_by_label(title, exact=False).first.check(force=True)
+    """Tick a box; a click may meet it while the form is drawn anew, so it is clicked until it is ticked."""
+    box = form.get_by_label(title, exact=False).first
+    for left in reversed(range(TICKS)):
+        try:
+            box.check(force=True, timeout=PATIENCE / TICKS)
+            break
+        except Error:
+            assert left, f"'{title}' was not ticked"
 
 
 def finish(page: Page) -> None:

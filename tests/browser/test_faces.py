@@ -41,9 +41,10 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
     unboxed.reload()
     assert unboxed.count_values("demo_gender.detections.outcome") == {"ok": 28}
 
+    # A picture that is opened before the grid is drawn anew shows the fields of before.
+    expect(page.locator("[data-cy=checkbox-demo_faces] input")).to_be_checked()
     page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
-    canvas = page.locator("[data-cy=modal-looker-container]").first
-    canvas.wait_for()
+    page.locator("[data-cy=modal-looker-container]").first.wait_for()
     sample = unboxed.first()
     face = sample.demo_faces.detections[0]
     gender = next(d for d in sample.demo_gender.detections if d.face == face.face)

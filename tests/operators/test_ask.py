@@ -107,7 +107,7 @@ def test_afterwards_the_app_shows_just_those_faces(groups: fo.Dataset) -> None:
     assert groups.count("demo_gender.detections") == 8
     sent = {message.body.operator_uri: message.body.params for message in told}
     names = [name.rpartition("/")[2] for name in sent]
-    assert names == ["set_progress", "reload_dataset", "set_view", "set_active_fields", "show_output"]
+    assert names == ["set_progress", "set_active_fields", "reload_dataset", "set_view", "show_output"]
     output = sent[list(sent)[-1]]["results"]["summary"]
     assert output.startswith("8 faces picked.")
     assert "8 faces asked" in output
