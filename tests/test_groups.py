@@ -98,8 +98,8 @@ def test_quarters() -> None:
     names = binned("age", list(range(100)))
     assert [names.count(name) for name in sorted(set(map(str, names)))] == [25, 25, 25, 25]
     assert names[0] == "1: below 24.8"
-    assert names[30] == "2: from 24.75 below 49.5"
-    assert names[99] == "4: from 74.25"
+    assert names[30] == "2: from 24.8 below 49.5"
+    assert names[99] == "4: from 74.2"
 
 
 def test_bins_begin_at_an_edge_and_end_below_the_next() -> None:

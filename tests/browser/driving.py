@@ -18,7 +18,7 @@ from tests.remote.server import Server
 PATIENCE = 90_000
 """Milliseconds."""
 HOVERS = 9
-TICKS = 6
+TRIES = 6
 
 
 def shoot(page: Page, name: str) -> None:
@@ -38,6 +38,19 @@ def open_dataset(page: Page, app: str, dataset: fo.Dataset) -> None:
     page.keyboard.press("Escape")
 
 
+def open_picture(page: Page) -> Locator:
+    """The first picture of the grid in the modal; a click on a grid that is still being drawn is lost."""
+    modal = page.locator("[data-cy=modal-looker-container]").first
+    for left in reversed(range(TRIES)):
+        page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
+        try:
+            modal.wait_for(timeout=PATIENCE / TRIES)
+            break
+        except TimeoutError:
+            assert left, "the picture was not opened"
+    return modal
+
+
 def open_operator(page: Page, label: str) -> Locator:
     """Through the operator browser; returns the form."""
     page.keyboard.press("Backquote")
@@ -51,9 +64,9 @@ def open_operator(page: Page, label: str) -> Locator:
 def tick(form: Locator, title: str) -> None:
     """Tick a box; a click may meet it while the form is drawn anew, so it is clicked until it is ticked."""
     box = form.get_by_label(title, exact=False).first
-    for left in reversed(range(TICKS)):
+    for left in reversed(range(TRIES)):
         try:
-            box.check(force=True, timeout=PATIENCE / TICKS)
+            box.check(force=True, timeout=PATIENCE / TRIES)
             break
         except Error:
             assert left, f"'{title}' was not ticked"

@@ -55,8 +55,7 @@ def test_who_is_nowhere_has_no_frame_but_a_label_in_the_corner(page: Page, app: 
         asked = {"free": ["clothing"], "faces": "faces", "mark": "numbers", "base_url": server.base_url}
         facevlm.describe(groups.limit(1), "openai:m", prefix="m", progress=False, **asked)
     driving.open_dataset(page, app, groups)
-    page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
-    page.locator("[data-cy=modal-looker-container]").first.wait_for()
+    driving.open_picture(page)
     sample = groups.first()
     assert sample.m_people.detections[-1].bounding_box == [0, 0, 0, 0]
     driving.hover(page, sample, sample.m_people.detections[-1].bounding_box, "an old hat")

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import chromium
-from tests.browser.driving import PATIENCE, finish, hover, open_dataset, open_operator, shoot, tick
+from tests.browser.driving import PATIENCE, finish, hover, open_dataset, open_operator, open_picture, shoot, tick
 
 pytestmark = chromium.needed
 
@@ -43,8 +43,7 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
 
     # A picture that is opened before the grid is drawn anew shows the fields of before.
     expect(page.locator("[data-cy=checkbox-demo_faces] input")).to_be_checked()
-    page.locator("[data-cy=looker]").first.click(force=True, position={"x": 60, "y": 60})
-    page.locator("[data-cy=modal-looker-container]").first.wait_for()
+    open_picture(page)
     sample = unboxed.first()
     face = sample.demo_faces.detections[0]
     gender = next(d for d in sample.demo_gender.detections if d.face == face.face)

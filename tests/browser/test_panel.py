@@ -131,7 +131,7 @@ def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dat
 def test_the_modal_shows_all_answers_about_a_face(page: Page, app: str, evaluated: fo.Dataset) -> None:
     facevlm.apply(evaluated, "demo", ["gender"], prefix="again", progress=False)
     driving.open_dataset(page, app, evaluated)
-    page.locator("[data-cy=looker]").first.click()
+    driving.open_picture(page)
     page.locator("[data-cy=modal]").wait_for()
     page.locator("[data-cy=modal] [data-cy=panel-tab-face_attribute_errors]").click()
     page.get_by_text("outcome ok").first.wait_for()

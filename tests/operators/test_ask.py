@@ -111,5 +111,5 @@ def test_afterwards_the_app_shows_just_those_faces(groups: fo.Dataset) -> None:
     output = sent[list(sent)[-1]]["results"]["summary"]
     assert output.startswith("8 faces picked.")
     assert "8 faces asked" in output
-    view = fo.DatasetView._build(groups, sent[list(sent)[2]]["view"])
+    view = fo.DatasetView._build(groups, sent[list(sent)[3]]["view"])
     assert (view.count("faces.detections"), view.count("demo_faces.detections")) == (8, 8)
