@@ -47,7 +47,7 @@ def register(plugin: Any) -> None:
     shell = importlib.import_module(".operators", __name__)
     for operator in shell.OPERATORS:
         plugin.register(operator)
-    _core("store.native").keep_custom_metrics()
+    _core("store.model_evaluation").keep_custom_metrics()
 
 
 def _card_name(model_name: str) -> str:
@@ -68,7 +68,7 @@ def download_model(model_name: str, model_path: str) -> None:
 def load_model(model_name: str, model_path: str, attributes: Any = (), registry: Any = None, **options: Any) -> Any:
     """Called by FiftyOne's model zoo: the model, asked about ``attributes``; arguments as in ``facevlm.apply``."""
     name = _card_name(model_name)
-    chosen = _core("api").resolve_attributes(attributes, _core("backends.cards").find(name), registry)
+    chosen = _core("backends.choice").resolve_attributes(attributes, _core("backends.cards").find(name), registry)
     return _core("store.zoo").load(name, chosen, **options)
 
 

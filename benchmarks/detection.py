@@ -26,13 +26,15 @@ from PIL import Image
 
 import facevlm
 from benchmarks.timing import alternate, machine
-from facevlm import pipeline, sources
 from facevlm.backends import open_backend
 from facevlm.datasets import diversefaces
 from facevlm.detection import Search, open_detector, weights
+from facevlm.engines.reading import Cutter, Loader
 from facevlm.errors import ModelError
+from facevlm.faces.selection import Selection
 from facevlm.store import rows
-from facevlm.store.subjects import Boxes, Selection
+from facevlm.store.asking import Boxes
+from facevlm.tasks import sources as sources_task
 from tools.demo_model.faces import SHARED
 from tools.demo_model.measure import held_out_pictures
 
@@ -64,7 +66,7 @@ def found(dataset: fo.Dataset, field: str) -> tuple[float, float, int]:
     """Recall and precision at ``IOU``, each true face met by one found face at most, and the number of true faces."""
     hits = true = said = 0
     for mine, theirs in zip(*dataset.values([f"{f}.detections.bounding_box" for f in ("faces", field)]), strict=True):
-        matched = rows.match([""] * len(mine), mine, [], theirs or [])
+        matched = rows.match_faces([""] * len(mine), mine, [], theirs or [])
         hits, true, said = hits + sum(k >= 0 for k in matched), true + len(mine), said + len(theirs or [])
     return hits / true, hits / said, true
 
@@ -89,12 +91,12 @@ def systems(search: Search) -> Iterator[tuple[str, Any]]:
 
 def cutting(dataset: fo.Dataset) -> dict[str, Any]:
     """Faces cut out in the order of pictures, and in an order in which every face costs a decode of its picture."""
-    cutter = pipeline.Cutter(open_backend("demo").info)
+    cutter = Cutter(open_backend("demo").info)
     together = Boxes(dataset, Selection("faces")).faces
     apart = sorted(together, key=lambda face: random.Random(str(face.label_id)).random())
 
     def run(faces: Sequence[Any]) -> float:
-        with pipeline.Loader(faces, cutter, 64) as loader:
+        with Loader(faces, cutter, 64) as loader:
             return float(sum(1 for _ in loader))
 
     return {"one decode a picture": lambda: run(together), "one decode a face": lambda: run(apart)}
@@ -108,7 +110,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         has_utkface = (SHARED / "utkface.tar").is_file()
-        dataset = composed(Path(folder), args.pictures) if has_utkface else sources.sample_groups(NAME)
+        dataset = composed(Path(folder), args.pictures) if has_utkface else sources_task.sample_groups(NAME)
         pictures = [Image.open(path).convert("RGB") for path in dataset.values("filepath")]
         detectors = dict(systems(Search(weights=args.weights)))
         runs = {name: lambda d=d: float(len(pictures) if d.detect(pictures) else 0) for name, d in detectors.items()}

@@ -32,12 +32,13 @@ from sklearn.metrics import accuracy_score, f1_score
 import facevlm
 from benchmarks.profiling import Stopwatch
 from benchmarks.timing import alternate, machine
-from facevlm import evaluating, metrics
 from facevlm.attributes import get, shipped
-from facevlm.groups import Grouping, cross, grouping
-from facevlm.metrics import Codes, Counts
-from facevlm.store import evaluations, native, results
-from facevlm.store.rows import Pictures
+from facevlm.evaluation import metrics
+from facevlm.evaluation.groups import Grouping, cross, grouping
+from facevlm.evaluation.metrics import Codes, Counts
+from facevlm.store import evaluations, model_evaluation, results
+from facevlm.store.rows import PictureRows
+from facevlm.tasks import evaluate as evaluate_task
 
 ATTRIBUTES = ("gender", "race5", "age5", "emotion7")
 GROUPS = {"place": 4, "light": 3, "camera": 6}
@@ -48,9 +49,14 @@ SKILL = 0.7
 MIB = 2**20
 REST = "checks and the rest"
 PARTS = {
-    "reading": ((Pictures, "load"), (evaluations, "read_truth"), (evaluations, "read"), (evaluations, "group_values")),
-    "computing": ((evaluating, "evaluate_records"),),
-    "FiftyOne's evaluation and saving": ((native, "save"), (results, "save")),
+    "reading": (
+        (PictureRows, "load"),
+        (evaluations, "read_truth"),
+        (evaluations, "read"),
+        (evaluations, "group_values"),
+    ),
+    "computing": ((evaluate_task, "evaluate_records"),),
+    "FiftyOne's evaluation and saving": ((model_evaluation, "save"), (results, "save")),
 }
 """Functions of evaluate, by the part of the work they belong to."""
 
@@ -195,7 +201,7 @@ def by_fairlearn(truth: Codes, said: Codes, values: Mapping[str, Sequence[str]])
 
 def answered(dataset: fo.Dataset, name: str) -> Arrays:
     """Truth, answers and groups of the answered faces: scikit-learn would take no answer for a label of its own."""
-    rows = Pictures(dataset)
+    rows = PictureRows(dataset)
     truth = evaluations.read_truth(rows, name, get(name), shipped())
     fields = {field: evaluations.group_values(rows, field) for field in GROUPS}
     records = evaluations.read(rows, "demo", get(name), truth).records(fields)

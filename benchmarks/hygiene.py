@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.timing import machine
+from facevlm.checks.fingerprints import BITS, NEAR, Bytes, gather, near_pairs
 from facevlm.datasets import samples
-from facevlm.fingerprints import BITS, NEAR, Bytes, gather, near_pairs
 
 PLANTED, TURNED = 10, 24
 MIB = 2**20

@@ -46,13 +46,13 @@ from benchmarks.profiling import shares
 from benchmarks.shapes import ATTRIBUTES, SIZES, Checkpoints, configuration, make
 from benchmarks.systems import Plain, answer, checkpoint_of, disagreement, plain_of, work_of
 from benchmarks.timing import alternate, finisher, machine, matrix_product
-from facevlm import images
 from facevlm.attributes import get
 from facevlm.backends import COMPILE, Backend, Options, open_backend
 from facevlm.backends.cards import find, questions_for
-from facevlm.backends.loading import pick_device, pick_dtype
 from facevlm.backends.local import LocalBackend
+from facevlm.backends.weights import pick_device, pick_dtype
 from facevlm.datasets import samples
+from facevlm.faces import images
 from facevlm.types import Question
 from tools.demo_model.model import processor
 

@@ -28,12 +28,12 @@ import numpy as np
 import openai
 import psutil
 
-from facevlm import pipeline
 from facevlm.attributes import get
 from facevlm.backends import Options, Remote, open_backend
 from facevlm.backends.cards import find, questions_for
 from facevlm.backends.remote.backend import RemoteBackend
 from facevlm.datasets import samples
+from facevlm.engines import local
 from facevlm.types import Face, Prediction
 
 from .timing import machine
@@ -79,7 +79,7 @@ def ours(url: str, count: int, in_flight: int) -> dict[str, float]:
         memory.append((counted / len(ATTRIBUTES), process.memory_info().rss / MIB))
 
     start, cpu = time.perf_counter(), time.process_time()
-    for _ in pipeline.run(faces(count), backend, questions, write, batch_size=16, chunk_size=250):
+    for _ in local.run(faces(count), backend, questions, write, batch_size=16, chunk_size=250):
         pass
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     backend.close()

@@ -25,11 +25,11 @@ from transformers import SiglipVisionConfig
 import facevlm
 from benchmarks.systems import checkpoint_of, plain_of
 from benchmarks.timing import alternate, machine
-from facevlm import images
 from facevlm.attributes import get
 from facevlm.backends import Options, cards, open_backend
 from facevlm.backends.families.base import edge_log_probs
 from facevlm.datasets import samples
+from facevlm.faces import images
 from facevlm.types import Question
 from tools.demo_model.model import CUES, build, processor, save
 

@@ -12,65 +12,91 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facevlm import attributes as attributes
-    from facevlm import batching as batching
     from facevlm import datasets as datasets
-    from facevlm import paper as paper
-    from facevlm import sources as sources
-    from facevlm.api import apply as apply
-    from facevlm.asking import ask as ask
+    from facevlm.attributes import Registry as Registry
+    from facevlm.backends import Backend as Backend
+    from facevlm.backends import BackendInfo as BackendInfo
+    from facevlm.backends import Options as Options
+    from facevlm.backends import Remote as Remote
     from facevlm.backends import open_backend as open_backend
-    from facevlm.checking import check as check
-    from facevlm.comparing import compare as compare
-    from facevlm.crops import Crop as Crop
-    from facevlm.describing import describe as describe
-    from facevlm.detecting import detect as detect
-    from facevlm.evaluating import evaluate as evaluate
-    from facevlm.probing import probe as probe
-    from facevlm.rewording import sensitivity as sensitivity
+    from facevlm.errors import FacevlmError as FacevlmError
+    from facevlm.faces.crops import Crop as Crop
+    from facevlm.tasks import batch as batch
+    from facevlm.tasks import paper as paper
+    from facevlm.tasks import sources as sources
+    from facevlm.tasks.apply import ApplyResult as ApplyResult
+    from facevlm.tasks.apply import apply as apply
+    from facevlm.tasks.ask import AskResult as AskResult
+    from facevlm.tasks.ask import ask as ask
+    from facevlm.tasks.check import CheckResult as CheckResult
+    from facevlm.tasks.check import check as check
+    from facevlm.tasks.compare import compare as compare
+    from facevlm.tasks.describe import DescribeResult as DescribeResult
+    from facevlm.tasks.describe import describe as describe
+    from facevlm.tasks.detect import DetectResult as DetectResult
+    from facevlm.tasks.detect import detect as detect
+    from facevlm.tasks.evaluate import EvaluationResult as EvaluationResult
+    from facevlm.tasks.evaluate import evaluate as evaluate
+    from facevlm.tasks.probe import probe as probe
+    from facevlm.tasks.report import report as report
+    from facevlm.tasks.sensitivity import sensitivity as sensitivity
     from facevlm.types import Attribute as Attribute
+    from facevlm.types import Prediction as Prediction
+    from facevlm.types import Reply as Reply
 
 __version__ = "0.1.0"
-__all__ = [
-    "Attribute",
-    "Crop",
-    "apply",
-    "ask",
-    "attributes",
-    "batching",
-    "check",
-    "compare",
-    "datasets",
-    "describe",
-    "detect",
-    "evaluate",
-    "open_backend",
-    "paper",
-    "probe",
-    "sensitivity",
-    "sources",
-]
 
-_SUBMODULES = ("attributes", "batching", "datasets", "paper", "sources")
-_LAZY = {
-    "apply": "facevlm.api",
-    "ask": "facevlm.asking",
-    "evaluate": "facevlm.evaluating",
-    "open_backend": "facevlm.backends",
-    "check": "facevlm.checking",
-    "compare": "facevlm.comparing",
-    "describe": "facevlm.describing",
-    "detect": "facevlm.detecting",
-    "probe": "facevlm.probing",
-    "sensitivity": "facevlm.rewording",
-    "Attribute": "facevlm.types",
-    "Crop": "facevlm.crops",
+_NAMES = {
+    "ApplyResult": "tasks.apply",
+    "AskResult": "tasks.ask",
+    "Attribute": "types",
+    "Backend": "backends",
+    "BackendInfo": "backends",
+    "CheckResult": "tasks.check",
+    "Crop": "faces.crops",
+    "DescribeResult": "tasks.describe",
+    "DetectResult": "tasks.detect",
+    "EvaluationResult": "tasks.evaluate",
+    "FacevlmError": "errors",
+    "Options": "backends",
+    "Prediction": "types",
+    "Registry": "attributes",
+    "Remote": "backends",
+    "Reply": "types",
+    "apply": "tasks.apply",
+    "ask": "tasks.ask",
+    "check": "tasks.check",
+    "compare": "tasks.compare",
+    "describe": "tasks.describe",
+    "detect": "tasks.detect",
+    "evaluate": "tasks.evaluate",
+    "open_backend": "backends",
+    "probe": "tasks.probe",
+    "report": "tasks.report",
+    "sensitivity": "tasks.sensitivity",
 }
+_MODULES = {
+    "attributes": "attributes",
+    "batch": "tasks.batch",
+    "datasets": "datasets",
+    "paper": "tasks.paper",
+    "sources": "tasks.sources",
+}
+_EARLIER = {"batching": "tasks.batch", "images": "faces.images", "pipeline": "engines.local"}
+"""Modules that code was written against before they moved into rooms."""
+
+__all__ = sorted([*_NAMES, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
     """Public names are loaded when they are first asked for: importing facevlm stays light."""
-    if name in _SUBMODULES:
-        return importlib.import_module(f"facevlm.{name}")
-    if name not in _LAZY:
+    module = _MODULES.get(name) or _EARLIER.get(name)
+    if module is not None:
+        return importlib.import_module(f"facevlm.{module}")
+    if name not in _NAMES:
         raise AttributeError(f"module 'facevlm' has no attribute '{name}'")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    return getattr(importlib.import_module(f"facevlm.{_NAMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

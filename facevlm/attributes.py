@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from facevlm.errors import InputError, TaxonomyError, lookup
+from facevlm.folders import ASSETS
 from facevlm.types import Attribute
 
-ASSETS = Path(__file__).parent / "assets"
 SHIPPED = ASSETS / "attributes.yaml"
 SETS = {"celeba": ASSETS / "celeba.yaml"}
 """Attribute sets by name, too large to stand among the others: ``load("celeba")``."""

@@ -82,3 +82,10 @@ def lookup(kind: str, table: Mapping[str, T], name: str) -> T:
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Raise :class:`~facevlm.errors.InputError` unless every size is a whole number from 1 on, or None."""
+    for name, size in sizes.items():
+        if size is not None and (type(size) is not int or size < 1):
+            raise InputError(f"Got {name}={size!r}, expected a whole number from 1 on.")

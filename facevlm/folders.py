@@ -1,9 +1,12 @@
-"""Where facevlm keeps what it may lose."""
+"""Where facevlm finds what is shipped with it, and keeps what it may lose."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+"""What is shipped beside the code."""
 
 
 def cache() -> Path:

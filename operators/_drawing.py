@@ -8,11 +8,12 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import plots, report
-from facevlm.calibration import Selection, threshold_for
 from facevlm.errors import FacevlmError
-from facevlm.evaluation import SMALL
-from facevlm.store import answers, correcting, inspection, results
+from facevlm.evaluation.calibration import SelectivePoint, threshold_for
+from facevlm.evaluation.evaluate import SMALL
+from facevlm.reports import plots
+from facevlm.reports import text as report
+from facevlm.store import correcting, history, inspection, results
 from facevlm.store.inspection import Inspected
 
 from . import _forms
@@ -203,7 +204,7 @@ def _keeping(self: Any, panel: Any, there: Inspected, threshold: float) -> None:
 
 def _targets(points: Sequence[Mapping[str, Any]]) -> str:
     """Which confidence reaches which accuracy, on these faces."""
-    curve, parts = tuple(Selection(**point) for point in points), []
+    curve, parts = tuple(SelectivePoint(**point) for point in points), []
     for wanted in TARGETS:
         found = threshold_for(curve, wanted)
         text = f"from {found.threshold:.2f} on, {_share(found.coverage)} % kept" if found else "not reached"
@@ -273,7 +274,7 @@ def _gaps(table: Mapping[str, Any]) -> str:
 def face(self: Any, ctx: foo.ExecutionContext, panel: Any) -> None:
     """All answers about the face in the modal."""
     panel.md(PERCEIVED, name="perceived")
-    found = answers.answers(ctx.dataset, str(ctx.current_sample))
+    found = history.answers(ctx.dataset, str(ctx.current_sample))
     if not found:
         _forms.notice(panel, "no_answers", UNASKED)
         return
@@ -293,7 +294,7 @@ def face(self: Any, ctx: foo.ExecutionContext, panel: Any) -> None:
         _marking(self, ctx, panel, there)
 
 
-def _said(answer: answers.Answer) -> str:
+def _said(answer: history.StoredAnswer) -> str:
     sure = f", {_share(answer.confidence)} %" if answer.confidence is not None else ""
     lines = [f"`{answer.prefix}`: **{answer.label or plots.NO_ANSWER}**{sure} · outcome {answer.outcome}"]
     if answer.reason:

@@ -7,13 +7,14 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api, detecting
-from facevlm.crops import Crop
 from facevlm.detection import FIELD
-from facevlm.store import found as found_store
-from facevlm.store import subjects, targets
+from facevlm.faces.crops import Crop
+from facevlm.faces.selection import Selection
+from facevlm.store import asking, targets
+from facevlm.store import detections as found_store
 from facevlm.store.rows import detections_fields
-from facevlm.store.subjects import Selection
+from facevlm.tasks.apply import selected
+from facevlm.tasks.detect import Detection
 
 from . import _forms
 
@@ -39,7 +40,7 @@ def selection(ctx: foo.ExecutionContext, found: targets.Collection) -> Selection
         return None
     if field == FIRST:
         return Selection(FIELD)
-    return api.selected(field, ctx.params.get("face_labels") or (), ctx.params.get("face_confidence"))
+    return selected(field, ctx.params.get("face_labels") or (), ctx.params.get("face_confidence"))
 
 
 def crop(ctx: foo.ExecutionContext, usual: Crop) -> Crop:
@@ -51,19 +52,19 @@ def crop(ctx: foo.ExecutionContext, usual: Crop) -> Crop:
     return Crop(margin=usual.margin if margin is None else margin, align=bool(ctx.params.get("align")))
 
 
-def search(ctx: foo.ExecutionContext) -> detecting.Detection | None:
+def search(ctx: foo.ExecutionContext) -> Detection | None:
     """The search for faces that comes first, if the form wants one.
 
     Raises :class:`~facevlm.errors.FacevlmError` where it cannot begin.
     """
     found = ctx.target_view()
-    return detecting.Detection(found) if _about(ctx, found) == FIRST else None
+    return Detection(found) if _about(ctx, found) == FIRST else None
 
 
 def count(ctx: foo.ExecutionContext) -> int:
     """How many faces the form is about; one per picture where they are still to be found."""
     found = target(ctx)
-    return len(found) if _about(ctx, found) == FIRST else subjects.count(found, selection(ctx, found))
+    return len(found) if _about(ctx, found) == FIRST else asking.count(found, selection(ctx, found))
 
 
 def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm.api import ApplyResult, Work
 from facevlm.errors import FacevlmError
+from facevlm.tasks._run import Work
+from facevlm.tasks.apply import ApplyResult
 from facevlm.types import OUTCOMES
 
 T = TypeVar("T")

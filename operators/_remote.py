@@ -9,11 +9,11 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm.api import ApplyResult
 from facevlm.backends import Briefing, Remote
 from facevlm.backends.briefings import CONFIRM_ABOVE
 from facevlm.backends.remote import keys, services, templates, words
 from facevlm.errors import InputError
+from facevlm.tasks.apply import ApplyResult
 
 from . import _forms
 

@@ -8,11 +8,13 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api, batching
 from facevlm import attributes as registry
 from facevlm.backends import DECODES, Briefing, Options, cards
 from facevlm.backends.briefings import brief
-from facevlm.store import predictions, subjects, targets
+from facevlm.backends.choice import default_prefix, resolve_attributes
+from facevlm.store import asking, predictions, targets
+from facevlm.tasks import batch as batch_task
+from facevlm.tasks.apply import Application, ApplyResult
 
 from . import _asking, _faces, _forms, _remote
 
@@ -54,7 +56,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
             yield from _forms.followed(ctx, search, "pictures searched")
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
         target = _faces.target(ctx)
-        kind = batching.Submission if _is_batch(ctx) else api.Application
+        kind = batch_task.Submission if _is_batch(ctx) else Application
         application = kind(
             target,
             model_name(ctx),
@@ -75,7 +77,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
         )
         application.begin(lambda said: _remote.confirmed(ctx, said))
         yield from _forms.followed(ctx, application, "faces")
-        if isinstance(application, batching.Submission):
+        if isinstance(application, batch_task.Submission):
             yield _forms.output(ctx, "Batches", _handed_in(application.submitted()))
             return
         text = applied_summary(application.result())
@@ -83,7 +85,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
-    attributes = api.resolve_attributes(_asking.asked(ctx))
+    attributes = resolve_attributes(_asking.asked(ctx))
     return brief(model, attributes, _faces.count(ctx), Options(remote=_remote.options(ctx)), batch=_is_batch(ctx))
 
 
@@ -91,7 +93,7 @@ def _is_batch(ctx: foo.ExecutionContext) -> bool:
     return ctx.params.get("when") == BATCH and cards.find(model_name(ctx)).hosted
 
 
-def _handed_in(done: batching.Submitted) -> str:
+def _handed_in(done: batch_task.Submitted) -> str:
     return (
         f"Faces handed in: {done.faces:,}, batches: {len(done.batches):,}; {done.skipped:,} had their answers, "
         f"{done.answered:,} from the reply cache, {done.unread:,} cannot be read, {done.left:,} are left.\n\n"
@@ -150,7 +152,7 @@ def model_name(ctx: foo.ExecutionContext) -> str:
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
     inputs.view("storage", types.Header(label="Storage", divider=True))
-    default = api.default_prefix(card.name)
+    default = default_prefix(card.name)
     prefix = inputs.str(
         "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default
     )
@@ -175,11 +177,11 @@ def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = _faces.target(ctx)
     targets.check(target, patches=True)
     names = _asking.ticked(ctx) or ["attribute"]
-    kind = subjects.Pictures if _faces.selection(ctx, target) is None else subjects.Boxes
+    kind = asking.WholePictures if _faces.selection(ctx, target) is None else asking.Boxes
     kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
 
 
-def applied_summary(result: api.ApplyResult) -> str:
+def applied_summary(result: ApplyResult) -> str:
     """What a run did, as Markdown."""
     if not result.asked:
         return f"Nothing to ask: all {result.skipped:,} faces have their answers."

@@ -9,15 +9,15 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import asking
 from facevlm.backends import Options
 from facevlm.backends.cards import HUB, Card, find
 from facevlm.backends.remote import services
 from facevlm.detection import FIELD
 from facevlm.errors import FacevlmError, InputError
-from facevlm.phrases import words
+from facevlm.language.phrases import words
 from facevlm.store import targets
 from facevlm.store.rows import detections_fields
+from facevlm.tasks.ask import GROUNDING, Asking, AskResult, NobodyLooks, NotRead, check_planner
 
 from . import _forms, _remote
 from .apply import applied_summary, model_inputs, model_name
@@ -75,7 +75,7 @@ class AskAboutFaces(foo.Operator):
         yield _forms.output(ctx, "Faces are picked", _summary(result))
 
 
-def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> asking.Asking | None:
+def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> Asking | None:
     """What the request would do, or what is wrong with it, as it is being written."""
     unnamed = {model_name(ctx), _looker(ctx)} & {HUB, services.PREFIX}
     if unnamed or not (ctx.params.get("request") or "").strip():
@@ -86,16 +86,16 @@ def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> asking.Asking
     return read
 
 
-def _read(ctx: foo.ExecutionContext, inputs: Any) -> asking.Asking | None:
+def _read(ctx: foo.ExecutionContext, inputs: Any) -> Asking | None:
     """None where only the planner can tell."""
     planner = _planner(ctx)
     known = planner if planner and _is_hosted(planner) else None
     # Not at every letter that is typed: a planner is asked when the user says so, or when the run begins.
     try:
         return _asking(ctx, known if ctx.params.get("plan_now") else None)
-    except asking.NobodyLooks as error:
+    except NobodyLooks as error:
         raise InputError(f"No label says whom '{error.who}' fits: choose a model under '{OTHER_WORDS}'.") from None
-    except asking.NotRead:
+    except NotRead:
         if known is None:
             raise
     said = f"Only the planner, {known}, can read this. It does when this is executed, or now if you tick the box below."
@@ -117,7 +117,7 @@ def _faces_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
 def _looker_input(ctx: foo.ExecutionContext, inputs: Any, card: Card | None) -> None:
     """Who says whom words fit that no label decides."""
     own = "The model itself" if card is not None and card.hosted else "Nobody: labels and places only"
-    options = {ITSELF: own} | {name: f"{name}: answers with boxes, on this machine" for name in asking.GROUNDING}
+    options = {ITSELF: own} | {name: f"{name}: answers with boxes, on this machine" for name in GROUNDING}
     _forms.dropdown(
         inputs,
         "grounding",
@@ -138,7 +138,7 @@ def _planner_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
         "understood here. It sees the words, no picture. Empty: none",
     )
     if name := _planner(ctx):
-        _forms.attempt(planner, lambda: asking.check_planner(name))
+        _forms.attempt(planner, lambda: check_planner(name))
         inputs.bool("plan_now", label="Ask the planner now, to see its plan before the run", default=False)
 
 
@@ -178,8 +178,8 @@ def _planner(ctx: foo.ExecutionContext) -> str | None:
     return (ctx.params.get("planner") or "").strip() or None
 
 
-def _asking(ctx: foo.ExecutionContext, planner: str | None) -> asking.Asking:
-    return asking.Asking(
+def _asking(ctx: foo.ExecutionContext, planner: str | None) -> Asking:
+    return Asking(
         ctx.target_view(),
         ctx.params.get("request") or "",
         model_name(ctx),
@@ -192,6 +192,6 @@ def _asking(ctx: foo.ExecutionContext, planner: str | None) -> asking.Asking:
     )
 
 
-def _summary(result: asking.AskResult) -> str:
+def _summary(result: AskResult) -> str:
     asked = [applied_summary(result.applied)] if result.applied is not None else []
     return "\n\n".join([result.summary, *asked])

@@ -9,7 +9,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import batching
+from facevlm.tasks import batch as batch_task
 from facevlm.types import OUTCOMES
 
 from . import _forms
@@ -27,7 +27,7 @@ class CollectFaceAttributeBatches(foo.Operator):
 
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
-        known = batching.prefixes(ctx.dataset)
+        known = batch_task.prefixes(ctx.dataset)
         if not known:
             text = "No batch was handed in. 'Apply VLM face attributes' does so with a model behind an API."
             prop = inputs.view("nothing", types.Error(label=text))
@@ -43,7 +43,7 @@ class CollectFaceAttributeBatches(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Asking the provider")
-        with batching.Batches(ctx.dataset, ctx.params.get("prefix") or None, ctx.secrets.get) as batches:
+        with batch_task.Batches(ctx.dataset, ctx.params.get("prefix") or None, ctx.secrets.get) as batches:
             with closing(batches.collect()) as steps:
                 for step in steps:
                     yield from _forms.progress(ctx, step.done, step.total, "answers")
@@ -52,7 +52,7 @@ class CollectFaceAttributeBatches(foo.Operator):
 
 
 def _states(ctx: foo.ExecutionContext) -> str:
-    with batching.Batches(ctx.dataset, ctx.params.get("prefix") or None, ctx.secrets.get) as batches:
+    with batch_task.Batches(ctx.dataset, ctx.params.get("prefix") or None, ctx.secrets.get) as batches:
         lines = [
             f"{s.id}: {s.status}, {s.done:,} of {s.total:,} done{', collected' if batches.is_collected(s.id) else ''}"
             for s in batches.states()
@@ -60,7 +60,7 @@ def _states(ctx: foo.ExecutionContext) -> str:
     return "; ".join(lines) or "The provider knows of none."
 
 
-def _summary(result: batching.Collected) -> str:
+def _summary(result: batch_task.Collected) -> str:
     rows = [[name, *(str(counts.get(o, 0)) for o in OUTCOMES)] for name, counts in result.outcomes.items()]
     cost = "" if result.dollars is None else f", ${result.dollars:,.4f}"
     lines = [

@@ -9,13 +9,15 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import api, describing
 from facevlm.backends import Briefing, Options, Remote, cards
+from facevlm.backends.choice import default_prefix
 from facevlm.backends.remote import words
 from facevlm.backends.remote.options import SCENE
 from facevlm.errors import InputError
-from facevlm.store import people, predictions, targets
+from facevlm.faces.people import PEOPLE
+from facevlm.store import descriptions, predictions, targets
 from facevlm.store.rows import detections_fields
+from facevlm.tasks.describe import DescribeResult, Description, brief
 
 from . import _asking, _forms, _remote
 
@@ -60,7 +62,7 @@ class DescribePeople(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Asking the server what it can do")
-        description = describing.Description(
+        description = Description(
             ctx.target_view(),
             _model_name(ctx),
             _asking.asked(ctx),
@@ -118,7 +120,7 @@ def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
         view=types.AutocompleteView(),
         required=False,
     )
-    _forms.attempt(own, lambda: people.check_free(_free(ctx), _asking.ticked(ctx)))
+    _forms.attempt(own, lambda: descriptions.check_free(_free(ctx), _asking.ticked(ctx)))
 
 
 def _offered(ctx: foo.ExecutionContext) -> Mapping[str, str]:
@@ -177,16 +179,16 @@ def _asks(ctx: foo.ExecutionContext) -> bool:
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing:
-    return describing.brief(ctx.target_view(), model, _asking.asked(ctx), remote=_options(ctx), **_about(ctx))
+    return brief(ctx.target_view(), model, _asking.asked(ctx), remote=_options(ctx), **_about(ctx))
 
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
     inputs.view("storage", types.Header(label="Storage", divider=True))
-    default = api.default_prefix(card.name)
+    default = default_prefix(card.name)
     prefix = inputs.str(
         "prefix",
         label="Field prefix",
-        description=f"Fields are named PREFIX_ATTRIBUTE, and PREFIX_{people.PEOPLE} for words",
+        description=f"Fields are named PREFIX_ATTRIBUTE, and PREFIX_{PEOPLE} for words",
         default=default,
     )
     _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
@@ -196,11 +198,11 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = ctx.target_view()
     targets.check(target)
-    names = [*_asking.ticked(ctx), people.PEOPLE]
-    people.check_fields(target, [predictions.field_name(prefix, name) for name in names])
+    names = [*_asking.ticked(ctx), PEOPLE]
+    descriptions.check_fields(target, [predictions.field_name(prefix, name) for name in names])
 
 
-def _summary(result: describing.DescribeResult) -> str:
+def _summary(result: DescribeResult) -> str:
     if not result.asked:
         return f"Nothing to ask: all {result.skipped:,} pictures have their answers."
     counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(result.pictures.items()))

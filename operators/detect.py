@@ -8,9 +8,9 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import detecting
 from facevlm.detection import AUTO, FIELD, TILES, Search
-from facevlm.store import found, targets
+from facevlm.store import detections, targets
+from facevlm.tasks.detect import Detection, DetectResult
 
 from . import _forms
 
@@ -68,7 +68,7 @@ class DetectFaces(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Loading the detector")
-        work = detecting.Detection(
+        work = Detection(
             ctx.target_view(),
             ctx.params.get("field") or FIELD,
             ctx.params.get("detector") or AUTO,
@@ -82,7 +82,7 @@ class DetectFaces(foo.Operator):
 
 def _check(target: targets.Collection, field: str) -> None:
     targets.check(target)
-    found.check_field(target._dataset, field)
+    detections.check_field(target._dataset, field)
 
 
 def _search(ctx: foo.ExecutionContext) -> Search:
@@ -95,7 +95,7 @@ def _search(ctx: foo.ExecutionContext) -> Search:
     return Search(**{name: value for name, value in given.items() if value not in (None, "")})
 
 
-def _summary(result: detecting.DetectResult) -> str:
+def _summary(result: DetectResult) -> str:
     if not result.asked:
         return f"Nothing to search: all {result.skipped:,} pictures were searched before."
     counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(result.outcomes.items()))

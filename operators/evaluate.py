@@ -10,11 +10,12 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm import attributes as registry
-from facevlm import evaluating, report
 from facevlm.errors import FacevlmError, FieldError
+from facevlm.reports import text as report
 from facevlm.store import evaluations, runs, targets, workspace
 from facevlm.store.predictions import field_name
-from facevlm.store.rows import Pictures, detections_fields, rows_of
+from facevlm.store.rows import PictureRows, detections_fields, rows_of
+from facevlm.tasks.evaluate import EvaluationResult, evaluate, predicted_attributes
 from facevlm.types import Attribute
 
 from . import _forms
@@ -70,7 +71,7 @@ class EvaluateFaceAttributes(foo.Operator):
         target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
         rows = _rows(target, prefix, ctx.params.get("faces") or None)
         truths = _chosen(ctx, rows, prefix)
-        result = evaluating.evaluate(
+        result = evaluate(
             target,
             list(truths),
             prefix=prefix,
@@ -87,15 +88,15 @@ class EvaluateFaceAttributes(foo.Operator):
 
 def _predicted(target: targets.Collection, prefix: str) -> list[Attribute]:
     known = registry.shipped()
-    return [known.get(name) for name in evaluating.predicted_attributes(target, prefix, known)]
+    return [known.get(name) for name in predicted_attributes(target, prefix, known)]
 
 
-def _rows(target: targets.Collection, prefix: str, faces: str | None) -> Pictures:
+def _rows(target: targets.Collection, prefix: str, faces: str | None) -> PictureRows:
     """What the predictions are about: pictures, or the faces of a field of Detections."""
     return rows_of(target, [field_name(prefix, a.name) for a in _predicted(target, prefix)], faces)
 
 
-def _face_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, prefix: str) -> Pictures | None:
+def _face_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collection, prefix: str) -> PictureRows | None:
     """The field of true faces, where predictions are on faces; None where that is still to be chosen."""
     known = detections_fields(target)
     chosen = ctx.params.get("faces") or (known[0] if len(known) == 1 else None)
@@ -108,7 +109,7 @@ def _face_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collect
     return rows
 
 
-def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, prefix: str) -> dict[str, str]:
+def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, prefix: str) -> dict[str, str]:
     """A ground-truth field for every predicted attribute, only fields that fit offered; returns the choice."""
     inputs.view("truth", types.Header(label="Ground truth", divider=True))
     known, chosen = registry.shipped(), {}
@@ -136,7 +137,7 @@ def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, prefix
     return chosen
 
 
-def _fitting(rows: Pictures, attribute: Attribute) -> dict[str, str]:
+def _fitting(rows: PictureRows, attribute: Attribute) -> dict[str, str]:
     """Fields whose values fit the attribute, with the map that would be used."""
     found = {}
     for name in evaluations.truth_fields(rows):
@@ -148,7 +149,7 @@ def _fitting(rows: Pictures, attribute: Attribute) -> dict[str, str]:
     return found
 
 
-def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, truths: dict[str, str]) -> None:
+def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, truths: dict[str, str]) -> None:
     names = dict.fromkeys([*truths.values(), *evaluations.group_fields(rows)])
     groups = inputs.list(
         "groups",
@@ -163,7 +164,7 @@ def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: Pictures, truths
             _forms.attempt(groups, partial(evaluations.group_values, rows, name))
 
 
-def _chosen(ctx: foo.ExecutionContext, rows: Pictures, prefix: str) -> dict[str, str]:
+def _chosen(ctx: foo.ExecutionContext, rows: PictureRows, prefix: str) -> dict[str, str]:
     """Attribute -> field from the form; what the form was not sent is guessed as the form would."""
     chosen = {}
     for attribute in _predicted(rows.target, prefix):
@@ -183,7 +184,7 @@ def _outputs() -> Any:
     return types.Property(outputs, view=types.View(label="Evaluation"))
 
 
-def _summary(ctx: foo.ExecutionContext, result: evaluating.EvaluationResult) -> str:
+def _summary(ctx: foo.ExecutionContext, result: EvaluationResult) -> str:
     rows = []
     for evaluation in result.evaluations:
         cell = evaluation.overall

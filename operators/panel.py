@@ -8,8 +8,8 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import plots
 from facevlm.errors import FieldError
+from facevlm.reports import plots
 from facevlm.store import correcting, inspection
 from facevlm.store.inspection import Inspected
 from facevlm.store.workspace import PANEL

@@ -78,6 +78,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 (HOME / "plugins" / "face-attributes").symlink_to(ROOT)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reply cache of its own, and an environment without keys, for every test."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("FACEVLM_CACHE", str(folder))
+    for name in list(os.environ):
+        if name.endswith("_API_KEY") or name.startswith("OPENAI_") or name == "FACEVLM_PRICES":
+            monkeypatch.delenv(name)
+    return folder
+
+
 @pytest.fixture
 def dataset_name() -> Iterator[str]:
     """A name for a dataset, which is deleted afterwards."""

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from facevlm.attributes import align, canonical, get, shipped
-from facevlm.backends.cards import ASSETS
 from facevlm.datasets import samples
+from facevlm.folders import ASSETS
 from tests import real
 from tools.demo_model import measure
 

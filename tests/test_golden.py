@@ -10,10 +10,12 @@ import fiftyone as fo
 import pytest
 
 import facevlm
-from facevlm import report, reports, sources
-from facevlm.evaluating import EvaluationResult
+from facevlm import reports
 from facevlm.reports import markdown
+from facevlm.reports import text as report
 from facevlm.store import reporting
+from facevlm.tasks import sources as sources_task
+from facevlm.tasks.evaluate import EvaluationResult
 
 GOLDEN = Path(__file__).parent / "golden"
 ATTRIBUTES = ["gender", "age5", "race5", "emotion7"]
@@ -24,7 +26,7 @@ PASSING = re.compile(r"^\| (versions|device|date|seconds|faces asked)\b.*\n", re
 
 @pytest.fixture(scope="module")
 def result() -> Iterator[EvaluationResult]:
-    dataset = sources.sample_faces(NAME)
+    dataset = sources_task.sample_faces(NAME)
     facevlm.apply(dataset, "demo", ATTRIBUTES, progress=False)
     yield facevlm.evaluate(dataset, ATTRIBUTES)
     fo.delete_dataset(NAME)

@@ -15,11 +15,11 @@ from huggingface_hub.errors import HFValidationError
 
 from facevlm.backends.families import FamilyInfo, family_of
 from facevlm.backends.remote import services
-from facevlm.crops import Crop
 from facevlm.errors import InputError, ModelError, UnknownName
+from facevlm.faces.crops import Crop
+from facevlm.folders import ASSETS
 from facevlm.types import Attribute, Question
 
-ASSETS = Path(__file__).parents[1] / "assets"
 ANY = "*"
 PACKAGE = "package:"
 HUB = "hf:"

@@ -15,8 +15,8 @@ from PIL.Image import new as new_image
 from facevlm.backends import Options, PictureSpec
 from facevlm.backends.cards import Card
 from facevlm.backends.families.base import Ids, Prepared, edge_log_probs
-from facevlm.backends.loading import load
 from facevlm.backends.trie import Branch, LabelTrie
+from facevlm.backends.weights import load
 from facevlm.errors import ModelError
 from facevlm.types import Question, Reply
 

@@ -14,8 +14,8 @@ from PIL.Image import new as new_image
 from facevlm.backends import BackendInfo, Options
 from facevlm.backends.cards import Card
 from facevlm.backends.checkpoint import Checkpoint
-from facevlm.backends.loading import pick_device, pick_dtype, weight_bytes
 from facevlm.backends.memory import GIB, USUAL, Residents, fit_batch, free_bytes, halving
+from facevlm.backends.weights import pick_device, pick_dtype, weight_bytes
 from facevlm.types import Attribute, Question, Reply
 
 PACKAGES = ("facevlm", "torch", "transformers", "bitsandbytes")

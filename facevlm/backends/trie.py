@@ -27,7 +27,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Scores:
+class LabelScores:
     """Per picture and label: natural-log probability, and the index that constrained greedy takes.
 
     Shapes (batch, labels) and (batch,).
@@ -105,11 +105,11 @@ class LabelTrie:
         """Edge numbers per label of a branch: one list for each form and end token."""
         return self._forms[branch]
 
-    def read(self, edge_log_probs: FloatArray) -> list[Scores]:
+    def read(self, edge_log_probs: FloatArray) -> list[LabelScores]:
         """Scores per branch from the gathered log-probabilities of shape (batch, n_edges)."""
         table = np.asarray(edge_log_probs, dtype=np.float64)
         return [
-            Scores(
+            LabelScores(
                 np.stack([np.logaddexp.reduce([table[:, path].sum(1) for path in forms]) for forms in labels], axis=1),
                 self._greedy(number, table),
             )

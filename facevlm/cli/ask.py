@@ -13,7 +13,7 @@ from facevlm.cli.predict import print_applied
 from facevlm.detection import FIELD
 
 if TYPE_CHECKING:
-    from facevlm.asking import AskResult, Proposal
+    from facevlm.tasks.ask import AskResult, Proposal
 
 
 def add(commands: Any) -> None:

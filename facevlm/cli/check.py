@@ -13,7 +13,7 @@ import facevlm
 from facevlm.cli import _options
 
 if TYPE_CHECKING:
-    from facevlm.checking import Checked
+    from facevlm.tasks.check import CheckResult
 
 STOPPED = "A check begins anew when it is run again, and replaces its findings."
 
@@ -76,10 +76,10 @@ def _check(args: argparse.Namespace) -> None:
         args.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
-def show(result: Checked) -> None:
+def show(result: CheckResult) -> None:
     """Print what a check found: pictures and cases of every kind, and where they stand."""
     # Imported here: it loads scipy, which building the parser has no need of.
-    from facevlm.hygiene import KINDS, MEANING
+    from facevlm.checks.faults import KINDS, MEANING
 
     rows = [
         [kind, result.count(kind), len(result.of(kind)), MEANING[kind], result.views.get(kind, "-")] for kind in KINDS

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import facevlm
-from facevlm import report
 from facevlm.cli import _options
+from facevlm.reports import text
 
 
 def add(commands: Any) -> None:
@@ -56,6 +56,6 @@ def _compare(args: argparse.Namespace) -> None:
         save_views=args.save_views,
         registry=_options.registry(args.attributes_file),
     )
-    print(report.comparison_text(results), end="")
+    print(text.comparison_text(results), end="")
     if args.json:
         args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from facevlm.cli import _options, _remote
 from facevlm.cli.predict import print_applied
 
 if TYPE_CHECKING:
-    from facevlm.describing import DescribeResult
+    from facevlm.tasks.describe import DescribeResult
 
 
 def add(commands: Any) -> None:

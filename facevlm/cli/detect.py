@@ -10,7 +10,7 @@ from facevlm.cli import _options
 from facevlm.detection import AUTO, DETECTORS, TILES
 
 if TYPE_CHECKING:
-    from facevlm.detecting import DetectResult
+    from facevlm.tasks.detect import DetectResult
 
 
 def add(commands: Any) -> None:

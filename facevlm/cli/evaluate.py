@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import facevlm
-from facevlm import report
 from facevlm.cli import _options
-from facevlm.uncertainty import DRAWS
+from facevlm.evaluation.intervals import DRAWS
+from facevlm.reports import text
 
 if TYPE_CHECKING:
-    from facevlm.evaluating import EvaluationResult
+    from facevlm.tasks.evaluate import EvaluationResult
 
 
 def add(commands: Any) -> None:
@@ -78,7 +78,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def print_evaluated(result: EvaluationResult, *, pairs: bool) -> None:
-    print("\n" + report.text(result.evaluations, pairs=pairs))
+    print("\n" + text.text(result.evaluations, pairs=pairs))
     keys = ", ".join(f"{result.eval_key}_{name}" for name in result.views)
     print(f"In the App's Model Evaluation panel: {keys}")
     print(f"Saved views of the errors, the most confident first: {', '.join(result.views.values())}")

@@ -74,9 +74,9 @@ def _load(args: argparse.Namespace) -> None:
 
 def _read(args: argparse.Namespace) -> Any:
     # Imported here: it loads FiftyOne, which listing has no need of.
-    from facevlm import loading
+    from facevlm.tasks import load as load_task
 
-    return loading.load(
+    return load_task.load(
         args.data,
         args.folder,
         split=args.split,
@@ -89,14 +89,14 @@ def _read(args: argparse.Namespace) -> Any:
 
 
 def _compose(args: argparse.Namespace) -> Any:
-    from facevlm import loading
     from facevlm.store import database
+    from facevlm.tasks import load as load_task
 
     if args.data != COMPOSED:
         raise InputError(
             f"--from composes {COMPOSED}, got '{args.data}': facevlm load {COMPOSED} FOLDER --from DATASET."
         )
-    return loading.build_diversefaces(
+    return load_task.build_diversefaces(
         database.load_target(args.source, args.view),
         args.folder,
         per_picture=args.people,

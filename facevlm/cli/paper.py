@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from facevlm import report
 from facevlm.backends import Options
 from facevlm.cli import _options
 from facevlm.errors import DatabaseError, InputError
+from facevlm.reports import text as report
 
 if TYPE_CHECKING:
-    from facevlm.paper import Result, Row
-    from facevlm.published import Figures
+    from facevlm.evaluation.published import Figures
+    from facevlm.tasks.paper import PaperRow, Result
 
 HEADER = ["system", "n", "answered", "accuracy", report.INTERVAL, "macro P", "macro R", "macro F1", "difference", "p"]
 CLASS_HEADER = ["class", "n", "precision", "published", "recall", "published", "F1", "published"]
@@ -69,7 +69,8 @@ def add(commands: Any) -> None:
 
 def _paper(args: argparse.Namespace) -> None:
     # Imported here: it loads FiftyOne, which building the parser has no need of.
-    from facevlm import paper, published
+    from facevlm.evaluation import published
+    from facevlm.tasks import paper
 
     _options.check_json(args.json)
     if args.dataset:
@@ -143,7 +144,7 @@ def _published(system: str, figures: Figures, n: int) -> list[str]:
     return [f"{system} (published)", f"{n:,}", "", report.share(figures.accuracy), "", *macro, "", ""]
 
 
-def _own(row: Row) -> list[str]:
+def _own(row: PaperRow) -> list[str]:
     noise = ["", ""]
     if row.difference is not None:
         verdict = "within noise" if row.difference.within_noise else "beyond noise"
@@ -164,7 +165,7 @@ def _own(row: Row) -> list[str]:
     ]
 
 
-def _classes(row: Row, told: Mapping[str, tuple[float, float, float]]) -> list[list[str]]:
+def _classes(row: PaperRow, told: Mapping[str, tuple[float, float, float]]) -> list[list[str]]:
     rows = []
     for one in row.classes:
         pairs = zip((one.precision, one.recall, one.f1), told[one.label], strict=True)
@@ -174,8 +175,8 @@ def _classes(row: Row, told: Mapping[str, tuple[float, float, float]]) -> list[l
 
 def _show_state(wanted: Sequence[str]) -> None:
     """Which data sets are loaded, and which models are here."""
-    from facevlm import published
     from facevlm.backends import cards
+    from facevlm.evaluation import published
     from facevlm.store import database
 
     try:

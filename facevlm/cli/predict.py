@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm import report
 from facevlm.backends import DECODES
 from facevlm.cli import _options, _remote
 from facevlm.cli.detect import print_detected
 from facevlm.detection import FIELD
+from facevlm.reports import text
 from facevlm.types import OUTCOMES, SMALL_PX
 
 if TYPE_CHECKING:
-    from facevlm.api import ApplyResult
+    from facevlm.tasks.apply import ApplyResult
 
 
 def add(commands: Any) -> None:
@@ -83,7 +83,7 @@ def print_applied(result: ApplyResult, unit: str = "faces") -> None:
             name,
             result.fields[name],
             *(counts.get(o, 0) for o in OUTCOMES),
-            report.share(tally.coverage().get(name, math.nan)),
+            text.share(tally.coverage().get(name, math.nan)),
         ]
         for name, counts in result.outcomes.items()
     ]

@@ -14,7 +14,7 @@ from facevlm.backends import Options, cards
 from facevlm.cli import _options, _remote
 
 if TYPE_CHECKING:
-    from facevlm.probing import AttributeProbe
+    from facevlm.tasks.probe import AttributeProbe
 
 SHOWN = 20
 

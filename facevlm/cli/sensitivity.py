@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm import report
 from facevlm.backends import DECODES, Options
 from facevlm.cli import _options, _remote
-from facevlm.groups import SMALL
+from facevlm.evaluation.groups import SMALL
+from facevlm.reports import text as report
 
 if TYPE_CHECKING:
-    from facevlm.comparison import FlipRates
-    from facevlm.rewording import Sensitivity
+    from facevlm.evaluation.comparison import FlipRates
+    from facevlm.tasks.sensitivity import Sensitivity
 
 
 def add(commands: Any) -> None:

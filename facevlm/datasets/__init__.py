@@ -1,7 +1,7 @@
 """Data sets of faces: readers of folders and files into plain records, without FiftyOne, one at a time.
 
 ``facevlm.datasets.load("fairface", folder, split="val")`` makes a FiftyOne dataset of one. It stands in
-:mod:`facevlm.loading`, above the store; the types for ``fiftyone.Dataset.from_dir`` stand in
+:mod:`facevlm.tasks.load`, above the store; the types for ``fiftyone.Dataset.from_dir`` stand in
 :mod:`facevlm.store.importers`. Both are loaded when they are first asked for.
 """
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _LAZY = {
     "READERS": "facevlm.datasets.catalog",
     "reader": "facevlm.datasets.catalog",
-    "load": "facevlm.loading",
-    "build_diversefaces": "facevlm.loading",
+    "load": "facevlm.tasks.load",
+    "build_diversefaces": "facevlm.tasks.load",
 }
 
 

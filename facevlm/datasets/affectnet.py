@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, FaceBox, Log, Reader, Record
+from facevlm.datasets.records import BrokenRow, DatasetCard, FaceBox, Log, Reader, Record
 from facevlm.errors import InputError
 
 EMOTIONS = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt")
@@ -31,7 +31,7 @@ class AffectNet(Reader):
 
     classes: int = 8
 
-    card = Card(
+    card = DatasetCard(
         name="affectnet",
         title="AffectNet",
         url="http://mohammadmahoor.com/affectnet/",

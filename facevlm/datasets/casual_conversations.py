@@ -12,7 +12,7 @@ from typing import Any
 
 from facevlm.attributes import canonical, get
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, age_group
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, age_group
 from facevlm.errors import LayoutError
 
 TABLE = "CasualConversations.json"
@@ -28,7 +28,7 @@ class CasualConversations(Reader):
     People are numbered in the annotations; the numbers are not kept.
     """
 
-    card = Card(
+    card = DatasetCard(
         name="casual-conversations",
         title="Casual Conversations",
         url="https://ai.meta.com/datasets/casual-conversations-dataset/",

@@ -18,13 +18,13 @@ from facevlm.datasets.mucac import MUCAC
 from facevlm.datasets.mufac import MUFAC
 from facevlm.datasets.rafdb import RAFDB
 from facevlm.datasets.records import Reader
-from facevlm.datasets.table import Table
+from facevlm.datasets.table import FaceTable
 from facevlm.datasets.utkface import UTKFace
 from facevlm.errors import InputError, lookup
 
 _CLASSES: tuple[type[Reader], ...] = (
     *(FairFace, FairFaceHub, UTKFace, AffectNet, DiverseFaces, CelebA, MUFAC, MUCAC, RAFDB, FER2013, FACET),
-    *(CasualConversations, Table, Folders),
+    *(CasualConversations, FaceTable, Folders),
 )
 READERS: Mapping[str, type[Reader]] = {found.card.name: found for found in _CLASSES}
 

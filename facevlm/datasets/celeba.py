@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facevlm import attributes
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record
 from facevlm.errors import LayoutError, UnknownName
 
 PREFIX = "celeba_"
@@ -30,7 +30,7 @@ class CelebA(Reader):
 
     only: str = ""
 
-    card = Card(
+    card = DatasetCard(
         name="celeba",
         title="CelebA",
         url="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",

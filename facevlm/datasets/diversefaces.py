@@ -15,10 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from facevlm import images
 from facevlm.datasets import files
-from facevlm.datasets.records import Box, Card, FaceBox, Log, Reader, Record, label
+from facevlm.datasets.records import Box, DatasetCard, FaceBox, Log, Reader, Record, label
 from facevlm.errors import ImageError, InputError, LayoutError
+from facevlm.faces import images
 
 TABLE = "diversefaces.csv"
 HEAD = ("file", "x", "y", "width", "height", "age")
@@ -121,7 +121,7 @@ def _row(name: str, person: Record, box: Box, columns: Mapping[str, str]) -> dic
 class DiverseFaces(Reader):
     """Pictures that :func:`build` composed. Build them with ``facevlm load diversefaces FOLDER --from DATASET``."""
 
-    card = Card(
+    card = DatasetCard(
         name="diversefaces",
         title="DiverseFaces",
         url="composed from a data set of your own; facevlm load diversefaces FOLDER --from DATASET",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, FaceBox, Log, Reader, Record, Value
+from facevlm.datasets.records import BrokenRow, DatasetCard, FaceBox, Log, Reader, Record, Value
 
 REQUIRED = ("filename", "bounding_box")
 CHOICES: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -33,7 +33,7 @@ PICTURES = ("imgs_1", "imgs_2", "imgs_3", "images", "imgs")
 class FACET(Reader):
     """No options. The boxes are of people, not of faces."""
 
-    card = Card(
+    card = DatasetCard(
         name="facet",
         title="FACET",
         url="https://ai.meta.com/datasets/facet/",

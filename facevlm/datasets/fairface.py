@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, label
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, label
 from facevlm.errors import InputError
 
 COLUMNS = ("file", "age", "gender", "race")
@@ -19,7 +19,7 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 TRUTH = {"true": True, "false": False}
 MANGLED = re.compile(r"(?:(?P<day>\d{1,2})[- ](?P<month>[A-Za-z]{3,})|(?P<month2>[A-Za-z]{3,})[- ](?P<day2>\d{1,2}))")
 
-CARD = Card(
+CARD = DatasetCard(
     name="fairface",
     title="FairFace",
     url="https://github.com/joojs/fairface",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from facevlm.attributes import get
 from facevlm.datasets import files, folders
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, named
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, named
 from facevlm.errors import InputError
 
 EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -26,7 +26,7 @@ class FER2013(Reader):
 
     extract_to: str = ""
 
-    card = Card(
+    card = DatasetCard(
         name="fer2013",
         title="FER2013",
         url="https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge",

@@ -10,7 +10,7 @@ from pathlib import Path
 from facevlm import attributes
 from facevlm.attributes import canonical
 from facevlm.datasets import files
-from facevlm.datasets.records import Card, Log, Reader, Record
+from facevlm.datasets.records import DatasetCard, Log, Reader, Record
 from facevlm.errors import InputError
 from facevlm.types import Attribute
 
@@ -50,7 +50,7 @@ class Folders(Reader):
     attribute: str = ""
     attributes_file: str = ""
 
-    card = Card(
+    card = DatasetCard(
         name="folders",
         title="A folder per class",
         url="your own data",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facevlm.datasets import celeba, files
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record
 
 FIELDS = ("celeba_smiling", "celeba_young")
 ATTRIBUTES = ("CelebA-HQ-attribute.txt", "CelebAMask-HQ-attribute-anno.txt")
@@ -22,7 +22,7 @@ notebook."""
 class MUCAC(Reader):
     """No options. The pictures of ``train`` carry the tag ``forget`` or ``retain``."""
 
-    card = Card(
+    card = DatasetCard(
         name="mucac",
         title="MUCAC",
         url="https://github.com/ndb796/MachineUnlearning",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facevlm import attributes
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record
 
 SPLITS = ("train", "val", "test")
 CLASSES = "abcdefgh"
@@ -22,7 +22,7 @@ AGE = re.compile(r"_AGE_[A-Z]+_(\d{1,3})_")
 class MUFAC(Reader):
     """No options."""
 
-    card = Card(
+    card = DatasetCard(
         name="mufac",
         title="MUFAC",
         url="https://github.com/ndb796/MachineUnlearning",

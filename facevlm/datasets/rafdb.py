@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facevlm import attributes
 from facevlm.datasets import files
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, named
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, named
 from facevlm.errors import InputError
 
 EMOTIONS = dict(zip("1234567", ("surprise", "fear", "disgust", "happy", "sad", "anger", "neutral"), strict=True))
@@ -26,7 +26,7 @@ class RAFDB(Reader):
 
     pictures: str = ""
 
-    card = Card(
+    card = DatasetCard(
         name="rafdb",
         title="RAF-DB",
         url="http://www.whdeng.cn/RAF/model1.html",

@@ -56,7 +56,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Card:
+class DatasetCard:
     """What is to be known about a data set before one has it.
 
     ``layout`` says in a sentence what its folder holds; ``attributes`` maps the fields that come out to attributes;
@@ -122,7 +122,7 @@ class Log:
 class Reader(ABC):
     """A data set on disk. Subclasses are frozen dataclasses: their fields are the options, each with a default."""
 
-    card: ClassVar[Card]
+    card: ClassVar[DatasetCard]
 
     @abstractmethod
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / "assets" / "faces"
+from facevlm.folders import ASSETS
+
+FOLDER = ASSETS / "faces"
 
 
 @dataclass(frozen=True)
-class Record:
+class SampleRecord:
     """A face in a picture with its labels; ``box_xywh_rel`` in shares of the picture."""
 
     filepath: str
@@ -19,12 +20,12 @@ class Record:
     age: float
 
 
-def read(kind: str) -> list[Record]:
+def read(kind: str) -> list[SampleRecord]:
     """The ``single`` faces, one per picture, or the faces of the ``group`` pictures."""
     with open(FOLDER / "labels.csv", newline="", encoding="utf-8") as handle:
         rows = [row for row in csv.DictReader(handle) if row["file"].startswith(f"{kind}/")]
     return [
-        Record(
+        SampleRecord(
             filepath=str(FOLDER / row["file"]),
             box_xywh_rel=(float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])),
             labels={name: row[name] for name in ("gender", "race", "emotion", "age_group")},

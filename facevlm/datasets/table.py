@@ -11,7 +11,7 @@ from pathlib import Path
 from facevlm.attributes import YEARS, Registry, canonical
 from facevlm.datasets import files
 from facevlm.datasets.folders import field_of, registry
-from facevlm.datasets.records import BrokenRow, Card, Log, Reader, Record, labeller
+from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, labeller
 from facevlm.errors import InputError, TaxonomyError
 from facevlm.types import Attribute
 
@@ -26,7 +26,7 @@ Meaning = Mapping[str, Attribute | None]
 
 
 @dataclass(frozen=True)
-class Table(Reader):
+class FaceTable(Reader):
     """``columns`` says what columns hold, such as ``sex=gender,ethnicity=race5,years=age``; without it, columns named
     gender, race, emotion, age_group, age, or like an attribute are taken. ``file`` is the CSV where there are several,
     ``pictures`` the folder that its paths start from, ``attributes_file`` has more attributes."""
@@ -36,7 +36,7 @@ class Table(Reader):
     pictures: str = ""
     attributes_file: str = ""
 
-    card = Card(
+    card = DatasetCard(
         name="csv",
         title="A table of your own",
         url="your own data",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facevlm.datasets import files
-from facevlm.datasets.records import Card, Log, Reader, Record, age_group
+from facevlm.datasets.records import DatasetCard, Log, Reader, Record, age_group
 
 NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d{6,}")
 GENDERS = ("Male", "Female")
@@ -23,7 +23,7 @@ MALFORMED = "name is not age_gender_race_date.jpg"
 class UTKFace(Reader):
     """No options. Splits are ``cropped`` (``.chip.jpg``) and ``wild``; the data set has no others."""
 
-    card = Card(
+    card = DatasetCard(
         name="utkface",
         title="UTKFace",
         url="https://susanqq.github.io/UTKFace/",

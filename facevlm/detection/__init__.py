@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 from PIL.Image import Image
 
 from facevlm.errors import InputError, ModelError, lookup
-from facevlm.images import BOX
+from facevlm.faces.images import BOX
 from facevlm.types import Outcome
 
 POINT = tuple[float, float]

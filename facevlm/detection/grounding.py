@@ -20,7 +20,7 @@ from facevlm.backends.cards import ANY, Card, find, model_type
 from facevlm.detection import DetectorInfo, FoundFace, Looked, Search
 from facevlm.detection import found as went_well
 from facevlm.errors import InputError, ModelError
-from facevlm.images import BOX
+from facevlm.faces.images import BOX
 from facevlm.types import Reply, digest
 
 MAX_NEW_TOKENS = 512

@@ -16,7 +16,7 @@ import numpy as np
 from PIL.Image import Image
 
 from facevlm.detection import DetectorInfo, FoundFace, Search
-from facevlm.detection.scan import Found, Pixels, scan
+from facevlm.detection.scan import Pixels, _Spotted, scan
 from facevlm.errors import ModelError
 from facevlm.types import digest
 
@@ -44,13 +44,13 @@ class Haar:
     def _scan(self, picture: Image) -> list[FoundFace]:
         return scan(picture, self._find, SIDE, self._search, scored=False)
 
-    def _find(self, pixels: Pixels) -> Found:
+    def _find(self, pixels: Pixels) -> _Spotted:
         grey = cv2.equalizeHist(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
         boxes, _, levels = self._cascade().detectMultiScale3(
             grey, STEP, NEIGHBOURS, minSize=(LEAST, LEAST), outputRejectLevels=True
         )
         table = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        return Found(table, np.asarray(levels, dtype=np.float64).reshape(-1))
+        return _Spotted(table, np.asarray(levels, dtype=np.float64).reshape(-1))
 
     def _cascade(self) -> cv2.CascadeClassifier:
         if not hasattr(self._own, "cascade"):

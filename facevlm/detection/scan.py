@@ -32,25 +32,25 @@ has crowds of which the whole shows nobody and tiles nine in ten."""
 
 
 @dataclass(frozen=True)
-class Found:
+class _Spotted:
     """Raw faces in pixels of what was searched: boxes (n, 4) as x, y, w, h, scores (n,), landmarks (n, 5, 2) if any."""
 
     boxes: Array
     scores: Array
     landmarks: Array | None = None
 
-    def moved(self, scale: float, left: float = 0.0, top: float = 0.0) -> Found:
+    def moved(self, scale: float, left: float = 0.0, top: float = 0.0) -> _Spotted:
         """In pixels of a picture of which what was searched is the part at (left, top), scaled by ``scale``."""
         shift = np.array([left, top])
         boxes = self.boxes / scale
         boxes[:, :2] += shift
-        return Found(boxes, self.scores, None if self.landmarks is None else self.landmarks / scale + shift)
+        return _Spotted(boxes, self.scores, None if self.landmarks is None else self.landmarks / scale + shift)
 
-    def take(self, rows: NDArray[np.int64]) -> Found:
-        return Found(self.boxes[rows], self.scores[rows], None if self.landmarks is None else self.landmarks[rows])
+    def take(self, rows: NDArray[np.int64]) -> _Spotted:
+        return _Spotted(self.boxes[rows], self.scores[rows], None if self.landmarks is None else self.landmarks[rows])
 
 
-Find = Callable[[Pixels], Found]
+Find = Callable[[Pixels], _Spotted]
 """Searches RGB pixels (height, width, 3)."""
 
 
@@ -68,7 +68,7 @@ def scan(picture: Image.Image, find: Find, side: int, search: Search, *, scored:
     return _faces(kept, picture.size, search, scored)
 
 
-def _in_tile(picture: Image.Image, find: Find, tile: tuple[int, int, int, int]) -> Found:
+def _in_tile(picture: Image.Image, find: Find, tile: tuple[int, int, int, int]) -> _Spotted:
     """The faces that are whole in a tile: one that its border cuts is whole in the next tile, or in the picture."""
     found = find(np.asarray(picture.crop(tile))).moved(1.0, *tile[:2])
     low, high = found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]
@@ -85,7 +85,7 @@ def _pixels(picture: Image.Image, scale: float) -> Pixels:
     return np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def _worth_tiles(found: Found, scale: float) -> bool:
+def _worth_tiles(found: _Spotted, scale: float) -> bool:
     if not len(found.boxes):
         return scale * LARGE <= 1
     return len(found.boxes) >= MANY or float(found.boxes[:, 2:].min() * scale) < SMALL
@@ -105,11 +105,11 @@ def _starts(full: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, full - side, count)]
 
 
-def joined(found: list[Found]) -> Found:
+def joined(found: list[_Spotted]) -> _Spotted:
     """All of several searches, those without landmarks where any has none."""
     boxes, scores = (np.concatenate([getattr(f, name) for f in found]) for name in ("boxes", "scores"))
     marked = [f.landmarks for f in found if f.landmarks is not None]
-    return Found(boxes, scores, np.concatenate(marked) if len(marked) == len(found) else None)
+    return _Spotted(boxes, scores, np.concatenate(marked) if len(marked) == len(found) else None)
 
 
 def suppressed(boxes: Array, scores: Array) -> NDArray[np.int64]:
@@ -137,7 +137,7 @@ def _shared(box: Array, others: Array) -> Array:
     return share
 
 
-def _faces(found: Found, size: tuple[int, int], search: Search, scored: bool) -> list[FoundFace]:
+def _faces(found: _Spotted, size: tuple[int, int], search: Search, scored: bool) -> list[FoundFace]:
     full = np.array(size, dtype=np.float64)
     faces = []
     for k, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True)):

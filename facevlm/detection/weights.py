@@ -15,9 +15,10 @@ import yaml
 
 from facevlm import folders
 from facevlm.errors import ModelError
+from facevlm.folders import ASSETS
 
 log = logging.getLogger("facevlm")
-ASSET = Path(__file__).parents[1] / "assets" / "detectors.yaml"
+ASSET = ASSETS / "detectors.yaml"
 YUNET = "FACEVLM_YUNET"
 """Environment variable with the path of YuNet's weights."""
 OFFLINE = "HF_HUB_OFFLINE"

@@ -12,7 +12,7 @@ import numpy as np
 from PIL.Image import Image
 
 from facevlm.detection import DetectorInfo, FoundFace, Search, weights
-from facevlm.detection.scan import Found, Pixels, scan
+from facevlm.detection.scan import Pixels, _Spotted, scan
 from facevlm.types import digest
 
 SIDE = 1280
@@ -43,7 +43,7 @@ class YuNet:
     def _scan(self, picture: Image) -> list[FoundFace]:
         return scan(picture, self._find, SIDE, self._search)
 
-    def _find(self, pixels: Pixels) -> Found:
+    def _find(self, pixels: Pixels) -> _Spotted:
         network = self._network()
         below, right = (max(0, LEAST_SIDE - side) for side in pixels.shape[:2])
         # Filled up below and at the right, boxes stay where they are.
@@ -51,7 +51,7 @@ class YuNet:
         network.setInputSize((filled.shape[1], filled.shape[0]))
         _, rows = network.detect(cv2.cvtColor(filled, cv2.COLOR_RGB2BGR))
         table = np.zeros((0, 15)) if rows is None else np.asarray(rows, dtype=np.float64)
-        return Found(table[:, :4], table[:, 14], table[:, 4:14].reshape(-1, 5, 2))
+        return _Spotted(table[:, :4], table[:, 14], table[:, 4:14].reshape(-1, 5, 2))
 
     def _network(self) -> cv2.FaceDetectorYN:
         if not hasattr(self._own, "network"):

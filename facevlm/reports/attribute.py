@@ -7,22 +7,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facevlm.groups import SMALL
-from facevlm.metrics import wilson
+from facevlm.evaluation.groups import SMALL
+from facevlm.evaluation.intervals import against_the_rest, holm
+from facevlm.evaluation.metrics import wilson
 from facevlm.reports import worst
 from facevlm.reports.structure import (
     DASH,
     Bar,
     Bars,
     Block,
-    Cell,
     Curve,
     Heatmap,
     Plain,
-    Row,
     Section,
     Spot,
     Table,
+    TableCell,
+    TableRow,
     Text,
     chance,
     count,
@@ -35,7 +36,6 @@ from facevlm.reports.structure import (
     word,
 )
 from facevlm.types import OUTCOMES
-from facevlm.uncertainty import against_the_rest, holm
 
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.25)
 FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
@@ -56,7 +56,7 @@ def _overall(evaluation: Plain) -> Table:
     hits, given = sum(row[k] for k, row in enumerate(counts)), sum(sum(row[:-1]) for row in counts)
     over = cell["answered"]
     rows = (
-        Row(
+        TableRow(
             (
                 word("all faces"),
                 count(cell["n"], few=cell["n"] < SMALL),
@@ -69,15 +69,15 @@ def _overall(evaluation: Plain) -> Table:
                 decimal(cell["mcc"]),
             )
         ),
-        Row(
+        TableRow(
             (
                 word("answered faces"),
                 count(given, few=given < SMALL),
                 percent(over.get("accuracy")),
-                interval(*wilson(hits, given)) if given else Cell(DASH, None),
+                interval(*wilson(hits, given)) if given else TableCell(DASH, None),
                 percent(over.get("balanced_accuracy")),
                 percent(over.get("macro_f1")),
-                Cell(DASH, None),
+                TableCell(DASH, None),
                 decimal(over.get("kappa")),
                 decimal(over.get("mcc")),
             )
@@ -123,7 +123,7 @@ def _ordinal(evaluation: Plain) -> list[Table]:
 def _classes(evaluation: Plain) -> Section:
     labels = [row["label"] for row in evaluation["classes"]]
     rows = tuple(
-        Row(
+        TableRow(
             (
                 word(row["label"]),
                 count(row["n"], few=row["n"] < SMALL),
@@ -142,7 +142,7 @@ def _classes(evaluation: Plain) -> Section:
     kept = [every.index(label) for label in labels]
     columns = (*labels, "no answer")
     counts = tuple(tuple(evaluation["confusion"][k][j] for j in (*kept, -1)) for k in kept)
-    body = tuple(Row((word(label), *map(count, row))) for label, row in zip(labels, counts, strict=True))
+    body = tuple(TableRow((word(label), *map(count, row))) for label, row in zip(labels, counts, strict=True))
     matrix = Table("", ("true label, said:", *columns), body, "Counts of faces; a row is a true label.")
     below = Section("Confusion matrix as a table", (matrix,), folded=True)
     return Section("Classes", (table, Heatmap("Confusion matrix", tuple(labels), columns, counts)), (below,))
@@ -154,7 +154,7 @@ def _group_table(table: Plain, ordinal: bool) -> Table:
         cell = row["cell"]
         few, several = cell["n"] < SMALL, cell["n_labels"] > 1
         f1 = (percent(cell["f1"]), interval(cell["f1_low"], cell["f1_high"]))
-        nothing = Cell(DASH, None)
+        nothing = TableCell(DASH, None)
         cells = [
             *map(word, row["values"]),
             count(cell["n"], few=few),
@@ -165,7 +165,7 @@ def _group_table(table: Plain, ordinal: bool) -> Table:
         ]
         if ordinal:
             cells += [decimal(cell["mean_bin_error"]), decimal(cell["signed_bias"])]
-        rows.append(Row(tuple(cells), few))
+        rows.append(TableRow(tuple(cells), few))
     header = (*by, "n", "accuracy", "95 % Wilson", "accuracy of answered", "macro F1", "95 % bootstrap")
     return Table(f"By {_and(by)}", (*header, "mean distance", "said minus true") if ordinal else header, tuple(rows))
 
@@ -227,7 +227,7 @@ def _gaps(evaluation: Plain) -> Section:
     if odds:
         label = evaluation["labels"][0]
         rates = ("selection", "tpr", "fpr", "equalised_odds")
-        body = tuple(Row((word(_and(t["by"])), *(percent(t["odds"].get(name)) for name in rates))) for t in odds)
+        body = tuple(TableRow((word(_and(t["by"])), *(percent(t["odds"].get(name)) for name in rates))) for t in odds)
         columns = ("groups by", "demographic parity", "true positive rate", "false positive rate", "equalised odds")
         note = (
             f"Largest differences between groups in how often '{label}' is said: at all, where it is true, where it is "
@@ -237,11 +237,11 @@ def _gaps(evaluation: Plain) -> Section:
     return Section("Gaps between groups", tuple(blocks))
 
 
-def _gap(gap: Plain) -> Row:
+def _gap(gap: Plain) -> TableRow:
     worst, best = group_name(gap["worst"]), group_name(gap["best"])
     # Where all groups are alike, neither stands out.
     names = (worst, best) if worst != best else (DASH, DASH)
-    return Row(
+    return TableRow(
         (
             word(_and(gap["by"])),
             word(FIGURES.get(gap["figure"], gap["figure"])),
@@ -278,7 +278,7 @@ def unanswered(table: Plain) -> list[tuple[Plain, int, float | None]]:
 
 def _answers(evaluation: Plain) -> Section:
     cell = evaluation["overall"]
-    pairs: list[tuple[str, Cell]] = [(name, count(cell["outcomes"].get(name, 0))) for name in OUTCOMES]
+    pairs: list[tuple[str, TableCell]] = [(name, count(cell["outcomes"].get(name, 0))) for name in OUTCOMES]
     pairs += [("not asked", count(evaluation["not_asked"])), ("no ground truth", count(evaluation["no_truth"]))]
     pairs += [("predictions of no face", count(evaluation["extra"]))] if evaluation["extra"] else []
     blocks: list[Block] = [facts("Outcomes", pairs)]
@@ -297,7 +297,7 @@ def _outcome_table(table: Plain) -> Table:
         n, few = row["cell"]["n"], row["cell"]["n"] < SMALL
         counts = [count(row["cell"]["outcomes"].get(name, 0)) for name in OUTCOMES]
         shares = (percent(lost / n if n else None), interval(*wilson(lost, n)), chance(p_value))
-        rows.append(Row((*map(word, row["values"]), count(n, few=few), *counts, *shares), few))
+        rows.append(TableRow((*map(word, row["values"]), count(n, few=few), *counts, *shares), few))
     header = (*table["by"], "n", *OUTCOMES, "without answer", "95 % Wilson", "Holm p")
     note = "p: Fisher's exact test of a group's share without an answer against all other compared groups together."
     return Table(f"Outcomes by {_and(table['by'])}", header, tuple(rows), note)
@@ -317,7 +317,7 @@ def _confidence(confidence: Plain, total: int) -> Section:
     bins = confidence["bins"]
     spots = tuple(Spot(b["confidence"], b["accuracy"], b["accuracy_low"], b["accuracy_high"], b["n"]) for b in bins)
     body = tuple(
-        Row(
+        TableRow(
             (
                 interval(b["low"], b["high"]),
                 count(b["n"], few=b["n"] < SMALL),
@@ -355,7 +355,7 @@ def _kept(curve: Sequence[Plain], total: int) -> Table:
     """The points of the curve nearest to round shares."""
     nearest = {k: min(range(len(curve)), key=lambda i: abs(curve[i]["coverage"] - k)) for k in KEPT} if curve else {}
     rows = tuple(
-        Row(
+        TableRow(
             (
                 percent(curve[i]["threshold"]),
                 count(curve[i]["n"], few=curve[i]["n"] < SMALL),

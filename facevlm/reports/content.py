@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from facevlm import attributes as registry
-from facevlm.groups import SMALL
+from facevlm.evaluation.groups import SMALL
 from facevlm.reports import attribute, pictures, worst
 from facevlm.reports.attribute import unanswered
 from facevlm.reports.source import Mistake, Source
@@ -18,14 +18,14 @@ from facevlm.reports.structure import (
     Bar,
     Bars,
     Block,
-    Cell,
     Gallery,
     Plain,
     Points,
     Report,
-    Row,
     Section,
     Table,
+    TableCell,
+    TableRow,
     Text,
     count,
     decimal,
@@ -128,7 +128,7 @@ def _glance(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
             interval(cell["f1_low"], cell["f1_high"]),
             decimal(cell["kappa"]),
         )
-        rows.append(Row(cells, few))
+        rows.append(TableRow(cells, few))
     header = (
         "attribute",
         "n",
@@ -197,7 +197,9 @@ def _run(source: Source) -> Iterator[Block]:
     questions: Mapping[str, Plain] = record.get("questions") or {}
     if questions:
         rows = tuple(
-            Row((word(name), word(q.get("context") or q.get("text") or DASH), word(", ".join(q.get("labels") or []))))
+            TableRow(
+                (word(name), word(q.get("context") or q.get("text") or DASH), word(", ".join(q.get("labels") or [])))
+            )
             for name, q in questions.items()
         )
         yield Table("Prompts", ("attribute", "prompt", "labels"), rows)
@@ -205,7 +207,7 @@ def _run(source: Source) -> Iterator[Block]:
         kinds = list(dict.fromkeys(k for counts in outcomes.values() for k in counts))
         coverage: Mapping[str, float | None] = record.get("coverage") or {}
         body = tuple(
-            Row((word(name), *(count(counts.get(k, 0)) for k in kinds), percent(coverage.get(name))))
+            TableRow((word(name), *(count(counts.get(k, 0)) for k in kinds), percent(coverage.get(name))))
             for name, counts in outcomes.items()
         )
         note = (
@@ -241,7 +243,7 @@ def _data(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
         ],
     )
     rows = tuple(
-        Row(
+        TableRow(
             (
                 word(e["predicted_attribute"]),
                 word(_own(source, e) or DASH),
@@ -271,7 +273,7 @@ def _attribute(source: Source, evaluation: Plain) -> Section:
 def _mistakes(mistakes: Sequence[Mistake]) -> list[Block]:
     if not mistakes:
         return [Text("There is no error with an answer.")]
-    rows = tuple(Row((word(m.true), word(m.said), _sure(m))) for m in mistakes)
+    rows = tuple(TableRow((word(m.true), word(m.said), _sure(m))) for m in mistakes)
     return [
         Text(FACES, warning=True),
         Gallery("The most confident errors", tuple(pictures.thumbnail(m) for m in mistakes)),
@@ -279,5 +281,5 @@ def _mistakes(mistakes: Sequence[Mistake]) -> list[Block]:
     ]
 
 
-def _sure(mistake: Mistake) -> Cell:
+def _sure(mistake: Mistake) -> TableCell:
     return percent(mistake.confidence)

@@ -7,26 +7,26 @@ import io
 
 from PIL import Image
 
-from facevlm import images
 from facevlm.errors import ImageError
+from facevlm.faces import images
 from facevlm.reports.source import Mistake
-from facevlm.reports.structure import Picture, share
+from facevlm.reports.structure import EmbeddedPicture, share
 
 SIDE = 128
 QUALITY = 80
 
 
-def thumbnail(mistake: Mistake) -> Picture:
+def thumbnail(mistake: Mistake) -> EmbeddedPicture:
     """The picture of an error, at most ``SIDE`` pixels wide and high; without one where the file cannot be read."""
     caption = f"said {mistake.said}, true {mistake.true}, confidence {share(mistake.confidence)}"
     try:
         picture = images.load(mistake.filepath)
     except ImageError:
-        return Picture("", f"{caption} (the picture cannot be read)")
+        return EmbeddedPicture("", f"{caption} (the picture cannot be read)")
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     # Saved from the pixels alone: EXIF data, such as a place, stays behind.
     bare = Image.new("RGB", picture.size)
     bare.paste(picture)
     held = io.BytesIO()
     bare.save(held, "JPEG", quality=QUALITY)
-    return Picture(f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode('ascii')}", caption)
+    return EmbeddedPicture(f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode('ascii')}", caption)

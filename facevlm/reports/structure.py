@@ -15,7 +15,7 @@ DASH = "-"
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A figure or a word as it is shown, and the value behind it; an interval is a pair."""
 
     shown: str
@@ -27,10 +27,10 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A line of a table; ``muted`` for groups too small to compare."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     muted: bool = False
 
 
@@ -40,7 +40,7 @@ class Table:
 
     title: str
     header: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
 
 
@@ -114,7 +114,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedPicture:
     """A small picture as a data URL; kept out of Markdown and JSON."""
 
     url: str
@@ -126,7 +126,7 @@ class Gallery:
     """Sample errors with pictures."""
 
     title: str
-    pictures: tuple[Picture, ...]
+    pictures: tuple[EmbeddedPicture, ...]
 
 
 Block: TypeAlias = "Table | Text | Points | Bars | Heatmap | Curve | Gallery"
@@ -195,42 +195,42 @@ def numbers_alone(table: Table) -> list[bool]:
     return [all(row.cells[k].numeric for row in table.rows) for k in range(len(table.header))]
 
 
-def word(text: object) -> Cell:
+def word(text: object) -> TableCell:
     """Something that is no figure."""
-    return Cell(str(text), str(text))
+    return TableCell(str(text), str(text))
 
 
-def count(n: int, *, few: bool = False) -> Cell:
+def count(n: int, *, few: bool = False) -> TableCell:
     """A whole number; a star where it is too few to compare."""
-    return Cell(f"{n}{'*' if few else ''}", n)
+    return TableCell(f"{n}{'*' if few else ''}", n)
 
 
-def percent(value: Number) -> Cell:
-    return Cell(share(value), value)
+def percent(value: Number) -> TableCell:
+    return TableCell(share(value), value)
 
 
-def decimal(value: Number) -> Cell:
-    return Cell(number(value), value)
+def decimal(value: Number) -> TableCell:
+    return TableCell(number(value), value)
 
 
-def chance(value: Number) -> Cell:
+def chance(value: Number) -> TableCell:
     """A p-value."""
-    return Cell(probability(value), value)
+    return TableCell(probability(value), value)
 
 
-def interval(low: Number, high: Number) -> Cell:
+def interval(low: Number, high: Number) -> TableCell:
     """Two shares."""
-    return Cell(f"{share(low)} - {share(high)}" if low is not None and high is not None else DASH, (low, high))
+    return TableCell(f"{share(low)} - {share(high)}" if low is not None and high is not None else DASH, (low, high))
 
 
-def ratio_interval(low: Number, high: Number) -> Cell:
+def ratio_interval(low: Number, high: Number) -> TableCell:
     """Two numbers."""
-    return Cell(f"{number(low)} - {number(high)}" if low is not None and high is not None else DASH, (low, high))
+    return TableCell(f"{number(low)} - {number(high)}" if low is not None and high is not None else DASH, (low, high))
 
 
-def facts(title: str, pairs: Sequence[tuple[str, Cell]], note: str = "") -> Table:
+def facts(title: str, pairs: Sequence[tuple[str, TableCell]], note: str = "") -> Table:
     """A table of names and what they are."""
-    return Table(title, ("what", "value"), tuple(Row((word(name), cell)) for name, cell in pairs), note)
+    return Table(title, ("what", "value"), tuple(TableRow((word(name), cell)) for name, cell in pairs), note)
 
 
 def group_name(values: Sequence[str]) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from facevlm.groups import SMALL
+from facevlm.evaluation.groups import SMALL
 from facevlm.reports.structure import (
     Block,
-    Cell,
     Plain,
-    Row,
     Table,
+    TableCell,
+    TableRow,
     Text,
     chance,
     count,
@@ -38,7 +38,7 @@ class _Group:
     row: Plain
     short: float
 
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[TableCell, ...]:
         cell = self.row["cell"]
         return (
             word(" and ".join(self.table["by"])),
@@ -67,7 +67,7 @@ def of_all(evaluations: Sequence[Plain], truths: Mapping[str, str]) -> Block:
     """Groups of all attributes that are served worst; ``truths`` are the ground-truth fields by attribute."""
     found = [group for e in evaluations for group in _below(e, e["groups"])]
     found.sort(key=lambda group: (-group.short, len(group.table["by"])))
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     seen: list[tuple[Any, set[tuple[str, str]]]] = []
     for group in found:
         name, cell = group.evaluation["predicted_attribute"], group.row["cell"]
@@ -78,7 +78,7 @@ def of_all(evaluations: Sequence[Plain], truths: Mapping[str, str]) -> Block:
             continue
         seen.append((same, values))
         own = "yes" if truths.get(name) in group.table["by"] else "no"
-        rows.append(Row((word(name), *group.cells(), word(own))))
+        rows.append(TableRow((word(name), *group.cells(), word(own))))
     if not rows:
         return Text(f"No group of {SMALL} faces or more lies below the accuracy of all faces.")
     note = (
@@ -108,7 +108,7 @@ def _worst_crossed(evaluation: Plain, tables: Sequence[Plain], which: str, large
         return Text(f"{kept}; none of them lies below the accuracy of all faces.")
     fields = len(tables[0]["by"])
     note = f"{kept}; shown are those farthest below the accuracy of all faces, at most {MOST_CROSSED}. {P_VALUES}"
-    rows = tuple(Row(group.cells()) for group in found[:MOST_CROSSED])
+    rows = tuple(TableRow(group.cells()) for group in found[:MOST_CROSSED])
     return Table(f"Worst groups by {fields} fields together", HEADER, rows, note)
 
 

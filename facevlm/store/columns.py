@@ -18,7 +18,7 @@ import fiftyone.core.sample as fos
 import numpy as np
 from bson import ObjectId
 
-from facevlm.metrics import Floats
+from facevlm.evaluation.metrics import Floats
 from facevlm.store.targets import Collection
 
 CHUNK = 5000

@@ -8,8 +8,8 @@ import fiftyone as fo
 import numpy as np
 from fiftyone import ViewField as F
 
-from facevlm import metrics
 from facevlm.errors import FieldError
+from facevlm.evaluation import metrics
 from facevlm.store.inspection import Inspected
 from facevlm.store.rows import FACE, flat
 

@@ -61,3 +61,8 @@ def loaded_from() -> dict[str, list[str]]:
     for row in odm.get_db_conn()["datasets"].find({"info.facevlm.name": {"$exists": True}}, {"name": 1, "info": 1}):
         found.setdefault(str(row["info"]["facevlm"]["name"]), []).append(row["name"])
     return {reader: sorted(names) for reader, names in found.items()}
+
+
+def shows_progress() -> bool:
+    """Whether FiftyOne is set to show bars."""
+    return bool(fo.config.show_progress_bars)

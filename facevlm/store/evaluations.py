@@ -12,11 +12,11 @@ import numpy as np
 
 from facevlm.attributes import YEARS, Alignment, Registry, align
 from facevlm.errors import FieldError
-from facevlm.evaluation import MAX_GROUPS, Records
-from facevlm.groups import binned
-from facevlm.metrics import Floats
+from facevlm.evaluation.evaluate import MAX_GROUPS, Records
+from facevlm.evaluation.groups import binned
+from facevlm.evaluation.metrics import Floats
 from facevlm.store.predictions import field_name
-from facevlm.store.rows import Faces, Pictures
+from facevlm.store.rows import FaceRows, PictureRows
 from facevlm.store.targets import Collection
 from facevlm.types import Attribute
 
@@ -84,13 +84,13 @@ class Reading:
         )
 
 
-def truth_fields(rows: Pictures) -> list[str]:
+def truth_fields(rows: PictureRows) -> list[str]:
     """Fields that may hold ground truth: labels, strings, numbers that facevlm did not write."""
     counts = {f"{key}_{what}" for key in rows.target._dataset.list_evaluations() for what in ("tp", "fp", "fn")}
     return [n for n in rows.candidates(TRUTH_KINDS) if n not in counts and not _written_here(rows.target, n)]
 
 
-def group_fields(rows: Pictures) -> list[str]:
+def group_fields(rows: PictureRows) -> list[str]:
     """Fields to group by: those that may hold ground truth, and what other fields know about the faces."""
     return [*truth_fields(rows), *rows.elsewhere(GROUP_KINDS)]
 
@@ -100,7 +100,7 @@ def _written_here(target: Collection, name: str) -> bool:
     return target.get_field(f"{name}.outcome") is not None or MAPPED in (target.get_field(name).info or {})
 
 
-def guess_truth(rows: Pictures, attribute: Attribute, registry: Registry) -> str | None:
+def guess_truth(rows: PictureRows, attribute: Attribute, registry: Registry) -> str | None:
     """The field that by its name is the attribute's ground truth: attribute, family, or family with a common suffix."""
     known: dict[str, str] = {}
     for path in truth_fields(rows):
@@ -112,7 +112,7 @@ def guess_truth(rows: Pictures, attribute: Attribute, registry: Registry) -> str
 
 
 def alignment_of(
-    rows: Pictures, field: str, attribute: Attribute, registry: Registry, onto: Attribute | None = None
+    rows: PictureRows, field: str, attribute: Attribute, registry: Registry, onto: Attribute | None = None
 ) -> Alignment:
     """How a ground-truth field meets the predictions of an attribute, from its distinct values; on ``onto``, if given.
 
@@ -133,7 +133,7 @@ def alignment_of(
 
 
 def read_truth(
-    rows: Pictures, field: str, attribute: Attribute, registry: Registry, onto: Attribute | None = None
+    rows: PictureRows, field: str, attribute: Attribute, registry: Registry, onto: Attribute | None = None
 ) -> Truth:
     """Ground truth from a field of labels, strings or (ages) numbers.
 
@@ -143,12 +143,12 @@ def read_truth(
     return Truth(field, raw_values(rows, field), alignment)
 
 
-def raw_values(rows: Pictures, field: str) -> list[Any]:
+def raw_values(rows: PictureRows, field: str) -> list[Any]:
     """The labels, strings or numbers of a field, in order."""
     return rows.values(rows.value_path(field))
 
 
-def group_values(rows: Pictures, field: str, edges: Sequence[float] | None = None) -> list[str | None]:
+def group_values(rows: PictureRows, field: str, edges: Sequence[float] | None = None) -> list[str | None]:
     """One value per row to group by: a label, a string, a number, or with ``tag:NAME`` whether the sample has the tag.
 
     What another field of Detections knows about faces is that of the face which overlaps the row's most, or of the
@@ -184,9 +184,9 @@ def group_values(rows: Pictures, field: str, edges: Sequence[float] | None = Non
     return values
 
 
-def paths(rows: Pictures, prefix: str, chosen: Sequence[tuple[Attribute, str]], groups: Sequence[str]) -> list[str]:
+def paths(rows: PictureRows, prefix: str, chosen: Sequence[tuple[Attribute, str]], groups: Sequence[str]) -> list[str]:
     """Of whole pictures, all that an evaluation reads, so that it can be read in one pass."""
-    if isinstance(rows, Faces):
+    if isinstance(rows, FaceRows):
         return []
     fields = [field_name(prefix, attribute.name) for attribute, _ in chosen]
     said = [f"{name}.{part}" for name in fields for part in ("id", "label", "outcome", "confidence", "logits")]
@@ -194,7 +194,7 @@ def paths(rows: Pictures, prefix: str, chosen: Sequence[tuple[Attribute, str]], 
     return ["id", *said, *(rows.value_path(f) for f in (*(f for _, f in chosen), *groups) if f in known)]
 
 
-def read(rows: Pictures, prefix: str, attribute: Attribute, truth: Truth) -> Reading:
+def read(rows: PictureRows, prefix: str, attribute: Attribute, truth: Truth) -> Reading:
     """Ground truth and predictions of all rows."""
     name = field_name(prefix, attribute.name)
     said, outcomes, confidence = rows.answers(name, "label", "outcome", "confidence")
@@ -208,7 +208,7 @@ def read(rows: Pictures, prefix: str, attribute: Attribute, truth: Truth) -> Rea
 
 
 def read_answers(
-    rows: Pictures, prefix: str, attribute: Attribute, alignment: Alignment
+    rows: PictureRows, prefix: str, attribute: Attribute, alignment: Alignment
 ) -> tuple[list[str | None], list[str | None]]:
     """Answers on the common label set, and outcomes, of all rows in order."""
     name = field_name(prefix, attribute.name)

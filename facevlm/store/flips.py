@@ -9,7 +9,7 @@ import fiftyone as fo
 from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
-from facevlm.metrics import Floats
+from facevlm.evaluation.metrics import Floats
 from facevlm.store.evaluations import MAPPED
 from facevlm.store.predictions import field_name
 from facevlm.store.targets import Collection

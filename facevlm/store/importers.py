@@ -16,7 +16,7 @@ import fiftyone.utils.data as foud
 
 from facevlm.datasets import catalog
 from facevlm.datasets.records import Log, Record
-from facevlm.store.loading import INFO, Tally, info_of, to_sample
+from facevlm.store.importing import INFO, LoadTally, info_of, to_sample
 
 
 class FaceImporter(foud.GenericSampleDatasetImporter):  # type: ignore[misc]
@@ -37,7 +37,7 @@ class FaceImporter(foud.GenericSampleDatasetImporter):  # type: ignore[misc]
         super().__init__(dataset_dir, shuffle, seed, max_samples)
         self.split = split
         self.reader = catalog.reader(self.source, options)
-        self.log, self.tally = Log(), Tally()
+        self.log, self.tally = Log(), LoadTally()
         self._records: Iterator[Record] = iter(())
 
     @property

@@ -16,13 +16,13 @@ import numpy as np
 from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
-from facevlm.groups import bin_names, binned
-from facevlm.metrics import Floats
+from facevlm.evaluation.groups import bin_names, binned
+from facevlm.evaluation.metrics import Floats
 from facevlm.store import columns, evaluations, runs
 from facevlm.store import results as results_of
-from facevlm.store.native import Fields, judged_faces
+from facevlm.store.model_evaluation import JudgedFields, judged_faces
 from facevlm.store.predictions import require
-from facevlm.store.rows import FACE, Faces, Pictures, flat
+from facevlm.store.rows import FACE, FaceRows, PictureRows, flat
 from facevlm.store.targets import Collection
 
 LOW_COVERAGE = 0.5
@@ -43,7 +43,7 @@ class Inspected:
     figures: Mapping[str, Any]
     results: Mapping[str, Any]
     truth: str
-    fields: Fields
+    fields: JudgedFields
     view: Collection
     target: Collection
     faces: Collection
@@ -86,7 +86,7 @@ def inspect(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> 
     figures, key = figures_of(results, attribute), f"{results['eval_key']}_{attribute}"
     if not dataset.has_evaluation(key):
         raise FieldError(f"The faces of the evaluation '{key}' are not known any more: it was deleted. Evaluate again.")
-    fields = Fields(**results["fields"][attribute])
+    fields = JudgedFields(**results["fields"][attribute])
     for path in (fields.truth, fields.said, fields.predicted):
         name = path.partition(".")[0]
         if dataset.get_field(name) is None:
@@ -130,14 +130,14 @@ def group(there: Inspected, by: Sequence[str], values: Sequence[str]) -> Collect
 
 def _faces_of_group(there: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
     """By reading the groups of all faces: a patch of a picture knows only its own field."""
-    rows = Faces(there.view, there.results["faces"])
+    rows = FaceRows(there.view, there.results["faces"])
     names = [_named(there, rows, field) for field in by]
     held = zip(rows.face_ids, zip(*names, strict=True), strict=True)
     chosen = [face for face, group in held if group == tuple(values)]
     return there.faces.match(F(f"{there.fields.faces}.{FACE}").is_in(chosen))
 
 
-def _named(there: Inspected, rows: Faces, field: str) -> list[str | None]:
+def _named(there: Inspected, rows: FaceRows, field: str) -> list[str | None]:
     """The group of every face by one field, as the evaluation named it."""
     for attribute, truth in there.results["ground_truth"].items():
         if truth == field:
@@ -162,7 +162,7 @@ def _of_group(there: Inspected, view: Collection, field: str, value: str) -> Col
         return view.match(F(field) == (value == "True"))
     if isinstance(found, evaluations.NUMBERS):
         return view.match(_in_bin(there, field, value) if ": " in value else F(field) == float(value))
-    return view.match(F(Pictures(there.target).value_path(field)) == value)
+    return view.match(F(PictureRows(there.target).value_path(field)) == value)
 
 
 def _in_bin(there: Inspected, field: str, name: str) -> Any:
@@ -172,7 +172,7 @@ def _in_bin(there: Inspected, field: str, name: str) -> Any:
         at = bin_names(edges).index(name)
         low = F(field) >= edges[at - 1] if at else F(field) != None  # noqa: E711
         return low & (F(field) < edges[at]) if at < len(edges) else low
-    numbers = evaluations.raw_values(Pictures(there.target), field)
+    numbers = evaluations.raw_values(PictureRows(there.target), field)
     inside = [v for v, held in zip(numbers, binned(field, numbers), strict=True) if held == name]
     return (F(field) >= min(inside)) & (F(field) <= max(inside))
 
@@ -271,7 +271,7 @@ def disagreements(there: Inspected, rival: str) -> Collection:
 
 
 def _disputed_faces(there: Inspected, own: str, other: str) -> list[str]:
-    rows = Faces(there.view, there.results["faces"])
+    rows = FaceRows(there.view, there.results["faces"])
     (mine, asked), (its, asked_too) = (rows.answers(name, "label", "outcome") for name in (own, other))
     found = zip(rows.face_ids, mine, its, asked, asked_too, strict=True)
     return [face for face, a, b, here, too in found if here is not None and too is not None and a != b]

@@ -186,7 +186,7 @@ def _parts(prediction: Prediction, stamp: str | None) -> dict[str, Any]:
     }
 
 
-class Writer:
+class PredictionWriter:
     """Writes chunks of predictions about whole pictures to the fields of a dataset."""
 
     def __init__(self, dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:

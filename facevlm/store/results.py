@@ -12,7 +12,7 @@ import fiftyone as fo
 import fiftyone.core.runs as fors
 
 from facevlm.errors import FieldError
-from facevlm.evaluation import AttributeEvaluation, Cell
+from facevlm.evaluation.evaluate import AttributeEvaluation, Cell
 
 RESULTS = "facevlm-evaluation"
 KEPT = "facevlm_"

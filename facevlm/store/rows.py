@@ -12,10 +12,10 @@ from typing import Any
 import fiftyone as fo
 import numpy as np
 from fiftyone import ViewField as F
-from scipy.optimize import linear_sum_assignment
 
 from facevlm.errors import FieldError
-from facevlm.metrics import Codes, Floats
+from facevlm.evaluation.metrics import Codes, Floats
+from facevlm.faces.matching import match_faces
 from facevlm.store import columns
 from facevlm.store.targets import Collection, document_of
 
@@ -24,11 +24,9 @@ ON_FACES = {"id", "tags", "label", "bounding_box", "mask", "mask_path", "confide
 IN_FACES = ".detections."
 FACE = "face"
 """Attribute of a prediction on a face: the id of the Detection that was asked about."""
-MIN_IOU = 0.5
-"""Least overlap of a predicted and a true box without ids, as in Pascal VOC."""
 
 
-class Pictures:
+class PictureRows:
     """One row per sample."""
 
     _own: tuple[str, ...] = ()
@@ -87,7 +85,7 @@ class Pictures:
         return 0
 
 
-class Faces(Pictures):
+class FaceRows(PictureRows):
     """One row per face: per Detection of the ``field`` that holds ground truth.
 
     A prediction belongs to the face whose id it carries, else to the one it overlaps most, at least by ``MIN_IOU``,
@@ -161,39 +159,10 @@ class Faces(Pictures):
             known, at, done = iter(self.face_ids), [], 0
             for mine, said, named in zip(true, boxes, faces, strict=True):
                 ids = [next(known) for _ in mine or ()]
-                at += [k if k < 0 else k + done for k in match(ids, mine or (), named or (), said or ())]
+                at += [k if k < 0 else k + done for k in match_faces(ids, mine or (), named or (), said or ())]
                 done += len(said or ())
             self._at[name] = np.array(at, dtype=np.int64)
         return self._at[name]
-
-
-def match(
-    ids: Sequence[str], true: Sequence[Sequence[float]], named: Sequence[str | None], said: Sequence[Sequence[float]]
-) -> list[int]:
-    """For every true box of a picture the index of its prediction or -1: by face id, the others by overlap.
-
-    Boxes are [x, y, w, h] in shares of the picture.
-    """
-    place = {face: k for k, face in enumerate(named) if face is not None}
-    at = [place.get(i, -1) for i in ids]
-    taken = set(at)
-    rows = [r for r, k in enumerate(at) if k < 0]
-    free = [k for k in range(len(said)) if k not in taken and (k >= len(named) or named[k] not in ids)]
-    if rows and free:
-        overlap = iou(np.array([true[r] for r in rows], dtype=float), np.array([said[k] for k in free], dtype=float))
-        for r, k in zip(*linear_sum_assignment(-overlap), strict=True):
-            if overlap[r, k] >= MIN_IOU:
-                at[rows[r]] = free[k]
-    return at
-
-
-def iou(a: Floats, b: Floats) -> Floats:
-    """Intersection over union of boxes (n, 4) and (m, 4) as [x, y, w, h], (n, m); 0 where a box has no area."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, :2] + a[:, None, 2:], b[None, :, :2] + b[None, :, 2:])
-    both = np.clip(high - low, 0, None).prod(-1)
-    union = a[:, 2:].prod(-1)[:, None] + b[:, 2:].prod(-1)[None] - both
-    return np.asarray(np.nan_to_num(np.divide(both, union, out=np.zeros_like(both), where=union > 0)))
 
 
 def flat(values: Iterable[Sequence[Any] | None]) -> list[Any]:
@@ -225,7 +194,7 @@ def _attribute(target: Collection, path: str) -> Any:
     return nothing(F(FACE))
 
 
-def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = None) -> Pictures:
+def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = None) -> PictureRows:
     """The rows that fields of predictions are about: pictures, or faces where they are Detections.
 
     ``faces`` is as in :func:`faces_field`.
@@ -236,11 +205,11 @@ def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = No
     kinds = {name: document_of(target.get_field(name)) for name in predicted}
     on_faces = [n for n, kind in kinds.items() if kind is not None and issubclass(kind, fo.Detections)]
     if faces is None and not on_faces:
-        return Pictures(target)
+        return PictureRows(target)
     if len(on_faces) < len(kinds):
         rest = ", ".join(n for n in kinds if n not in on_faces)
         raise FieldError(f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.")
-    return Faces(target, faces_field(target, faces))
+    return FaceRows(target, faces_field(target, faces))
 
 
 def faces_field(target: Collection, faces: str | None = None) -> str:

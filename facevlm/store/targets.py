@@ -12,6 +12,7 @@ from fiftyone.core.collections import SampleCollection
 from facevlm.errors import FieldError, TargetError
 
 Collection: TypeAlias = SampleCollection
+Dataset: TypeAlias = fo.Dataset
 
 
 def check(target: Collection, *, patches: bool = False) -> None:

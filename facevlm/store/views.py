@@ -9,29 +9,29 @@ from collections.abc import Sequence
 
 from fiftyone import ViewField as F
 
-from facevlm.comparison import Flags
-from facevlm.store.rows import Faces, Pictures
+from facevlm.evaluation.comparison import Flags
+from facevlm.store.rows import FaceRows, PictureRows
 from facevlm.store.targets import Collection
 
 
-def save(rows: Pictures, name: str, chosen: Flags, predicted: Sequence[str], description: str) -> str:
+def save(rows: PictureRows, name: str, chosen: Flags, predicted: Sequence[str], description: str) -> str:
     """Save the chosen rows as a view of samples or of patches of faces; returns its name.
 
     It is sorted by the sum of the confidences in the fields ``predicted``, highest first; rows without one come last.
     A view of the same name is overwritten.
     """
-    view = _faces(rows, chosen, predicted) if isinstance(rows, Faces) else _samples(rows, chosen, predicted)
+    view = _faces(rows, chosen, predicted) if isinstance(rows, FaceRows) else _samples(rows, chosen, predicted)
     rows.target._dataset.save_view(name, view, description=description, overwrite=True)
     return name
 
 
-def _samples(rows: Pictures, chosen: Flags, predicted: Sequence[str]) -> Collection:
+def _samples(rows: PictureRows, chosen: Flags, predicted: Sequence[str]) -> Collection:
     sure = functools.reduce(operator.add, [F(f"{field}.confidence") for field in predicted])
     ids = list(itertools.compress(rows.ids(), chosen.tolist()))
     return rows.target.select(ids).sort_by(sure, reverse=True)
 
 
-def _faces(rows: Faces, chosen: Flags, predicted: Sequence[str]) -> Collection:
+def _faces(rows: FaceRows, chosen: Flags, predicted: Sequence[str]) -> Collection:
     """A patch has the id of its face, and of predictions on it only what its field holds: so it is ordered by ids."""
     sure = list(zip(*(rows.answers(field, "confidence")[0] for field in predicted), strict=True))
     kept = [k for k, there in enumerate(chosen.tolist()) if there]

@@ -18,9 +18,10 @@ from fiftyone.operators import types
 from PIL import Image
 
 from facevlm import attributes as registry
-from facevlm import images, parsing
+from facevlm import parsing
 from facevlm.backends import Backend, Options, open_backend
 from facevlm.backends.cards import find, questions_for
+from facevlm.faces import images
 from facevlm.store.predictions import to_label
 from facevlm.types import Attribute, Face, Question, Reply
 

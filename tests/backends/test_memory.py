@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from facevlm import pipeline
 from facevlm.attributes import get
 from facevlm.backends import Options
 from facevlm.backends.cards import Card, questions_for
 from facevlm.backends.local import LocalBackend
 from facevlm.backends.memory import GIB, MOST, Residents, fit_batch, free_bytes, halving
 from facevlm.datasets import samples
+from facevlm.engines import local
 from facevlm.errors import InputError, ModelError
 from facevlm.types import Face, Prediction, Reply
 from tests.backends import tiny
@@ -101,7 +101,7 @@ def run(backend: LocalBackend, card: Card) -> list[Prediction]:
     faces = [Face(str(k), r.filepath) for k, r in enumerate(samples.read("single")[::12])]
     questions = questions_for(card, [get(n) for n in NAMES], {n: get(n).question for n in NAMES})
     rows: list[Prediction] = []
-    steps = list(pipeline.run(faces, backend, questions, rows.extend, batch_size=3))
+    steps = list(local.run(faces, backend, questions, rows.extend, batch_size=3))
     assert steps[-1].done == len(faces)
     return sorted(rows, key=lambda p: (int(p.face.sample_id), p.attribute))
 

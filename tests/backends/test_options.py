@@ -12,7 +12,7 @@ import transformers
 from PIL import Image
 
 from facevlm.attributes import get
-from facevlm.backends import Options, loading
+from facevlm.backends import Options, weights
 from facevlm.backends.cards import Card, find, questions_for
 from facevlm.backends.local import LocalBackend
 from facevlm.datasets import samples
@@ -64,7 +64,7 @@ def test_quantised_weights_answer_alike(faces: list[Image.Image], bits: str) -> 
 
 
 def test_quantising_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     with pytest.raises(ModelError, match=r"bitsandbytes and accelerate.*pip install 'facevlm\[quantize\]'"):
         LocalBackend(find("demo"), Options(quantize="4bit"))
 
@@ -80,12 +80,12 @@ def test_quantising_without_its_packages_says_what_to_install(monkeypatch: pytes
     ],
 )
 def test_the_type_of_numbers_follows_device_and_weights(quantize: str | None, device: str, dtype: torch.dtype) -> None:
-    assert loading.pick_dtype(Options(quantize=quantize), torch.device(device)) == dtype
-    assert loading.pick_dtype(Options(quantize=quantize, dtype="float32"), torch.device(device)) == torch.float32
+    assert weights.pick_dtype(Options(quantize=quantize), torch.device(device)) == dtype
+    assert weights.pick_dtype(Options(quantize=quantize, dtype="float32"), torch.device(device)) == torch.float32
 
 
 def test_flash_attention_is_for_the_tower_alone() -> None:
-    wanted = loading._attention(Options(attention="flash_attention_2"))["attn_implementation"]
+    wanted = weights._attention(Options(attention="flash_attention_2"))["attn_implementation"]
     assert wanted == {"vision_config": "flash_attention_2"}
 
 
@@ -117,9 +117,9 @@ def test_options_for_the_image_processor_reach_it(
 def test_bytes_of_weights_are_counted_from_the_files(tmp_path: Path) -> None:
     folder = tiny.paligemma(tmp_path)
     stored = (folder / "model.safetensors").stat().st_size
-    assert loading.weight_bytes(str(folder), torch.float32) == stored
-    assert loading.weight_bytes(str(folder), torch.bfloat16) == stored // 2
-    assert loading.weight_bytes("org/not-here", torch.float32) == 0
+    assert weights.weight_bytes(str(folder), torch.float32) == stored
+    assert weights.weight_bytes(str(folder), torch.bfloat16) == stored // 2
+    assert weights.weight_bytes("org/not-here", torch.float32) == 0
 
 
 def test_attention_that_a_model_cannot_use_is_named(tmp_path: Path) -> None:

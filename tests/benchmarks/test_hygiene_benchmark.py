@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import hygiene
-from facevlm.fingerprints import NEAR, gather
+from facevlm.checks.fingerprints import NEAR, gather
 
 ROOT = Path(__file__).resolve().parents[2]
 

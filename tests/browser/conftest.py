@@ -16,7 +16,7 @@ import fiftyone as fo
 import pytest
 from playwright.sync_api import Error, Page, expect, sync_playwright
 
-from facevlm import sources
+from facevlm.tasks import sources as sources_task
 from tests.browser.driving import PATIENCE, shoot
 from tests.chromium import CHROMIUM
 from tests.ports import free_port
@@ -88,10 +88,10 @@ def page() -> Iterator[Page]:
 @pytest.fixture
 def faces(dataset_name: str) -> fo.Dataset:
     """The shipped faces, one a picture."""
-    return sources.sample_faces(dataset_name)
+    return sources_task.sample_faces(dataset_name)
 
 
 @pytest.fixture
 def groups(dataset_name: str) -> fo.Dataset:
     """The shipped group pictures, with the boxes of the faces."""
-    return sources.sample_groups(dataset_name)
+    return sources_task.sample_groups(dataset_name)

@@ -13,7 +13,7 @@ from playwright.sync_api import Error, Locator, Page, Response, TimeoutError, ex
 
 from facevlm.backends import Remote
 from tests.chromium import SHOTS
-from tests.remote.server import Server
+from tests.servers.server import Server
 
 PATIENCE = 90_000
 """Milliseconds."""

@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, Page, expect
 import facevlm
 from tests import chromium
 from tests.browser import driving
-from tests.remote.onlooker import Onlooker, Person
-from tests.remote.server import Act, Request, Server, completion, obedient, running
+from tests.servers.onlooker import Onlooker, Person
+from tests.servers.server import Act, Request, Server, completion, obedient, running
 
 pytestmark = chromium.needed
 ODD = "kindly say which sex folks with specs have"

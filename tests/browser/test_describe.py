@@ -8,8 +8,8 @@ from playwright.sync_api import Locator, Page, expect
 import facevlm
 from tests import chromium
 from tests.browser import driving
-from tests.remote.onlooker import Onlooker
-from tests.remote.server import Server, running
+from tests.servers.onlooker import Onlooker
+from tests.servers.server import Server, running
 
 pytestmark = chromium.needed
 

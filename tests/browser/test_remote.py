@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from tests import chromium
 from tests.browser import driving
-from tests.remote.server import running
+from tests.servers.server import running
 
 pytestmark = chromium.needed
 

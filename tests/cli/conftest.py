@@ -13,7 +13,7 @@ import pytest
 
 from facevlm import cli
 from facevlm.datasets import samples
-from facevlm.store import records
+from facevlm.store import samples as records
 from tests.cli.running import COUNT, JUDGED, Ran, Run, drop
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import fiftyone as fo
 import pytest
 
-from facevlm import sources
+from facevlm.tasks import sources as sources_task
 from tests.cli.running import Run
 
 NAME = "test-cli-ask"
@@ -15,7 +15,7 @@ NAME = "test-cli-ask"
 
 @pytest.fixture
 def groups() -> Iterator[fo.Dataset]:
-    dataset = sources.sample_groups(NAME)
+    dataset = sources_task.sample_groups(NAME)
     yield dataset
     dataset.delete()
 

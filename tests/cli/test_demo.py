@@ -13,7 +13,7 @@ import pytest
 
 from facevlm import cli
 from facevlm.datasets import samples
-from facevlm.sources import GROUPS, PICTURES, SAMPLES
+from facevlm.tasks.sources import GROUPS, PICTURES, SAMPLES
 from tests.cli.running import Ran, Run, drop
 
 ATTRIBUTES = ("gender", "age5", "race5", "emotion7")

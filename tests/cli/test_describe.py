@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import fiftyone as fo
 import pytest
 
-from facevlm import sources
+from facevlm.tasks import sources as sources_task
 from tests.cli.running import Run
-from tests.remote.onlooker import Onlooker, text_of
-from tests.remote.server import Server, running
+from tests.servers.onlooker import Onlooker, text_of
+from tests.servers.server import Server, running
 
 NAME = "test-cli-describe"
 PICTURES, FACES = 8, 28
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACEVLM_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture
 def groups() -> Iterator[fo.Dataset]:
-    dataset = sources.sample_groups(NAME)
+    dataset = sources_task.sample_groups(NAME)
     yield dataset
     dataset.delete()
 

@@ -7,15 +7,16 @@ from pathlib import Path
 import fiftyone as fo
 import pytest
 
-from facevlm import cli, sources
+from facevlm import cli
 from facevlm.detection import weights
+from facevlm.tasks import sources as sources_task
 
 
 @pytest.fixture
 def groups(dataset_name: str, monkeypatch: pytest.MonkeyPatch) -> fo.Dataset:
     monkeypatch.setenv(weights.OFFLINE, "1")
     monkeypatch.delenv(weights.YUNET, raising=False)
-    dataset = sources.sample_groups(dataset_name)
+    dataset = sources_task.sample_groups(dataset_name)
     dataset.rename_sample_field("faces", "people")
     return dataset
 

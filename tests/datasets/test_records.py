@@ -15,7 +15,7 @@ from facevlm import attributes
 from facevlm.attributes import define, get
 from facevlm.datasets.records import (
     BrokenRow,
-    Card,
+    DatasetCard,
     FaceBox,
     Log,
     Reader,
@@ -27,7 +27,9 @@ from facevlm.datasets.records import (
 )
 from facevlm.errors import InputError, LayoutError
 
-CARD = Card("mine", "My faces", "https://example.org", "CC0", "Me 2026", "a file named faces", {}, ("train", "val"))
+CARD = DatasetCard(
+    "mine", "My faces", "https://example.org", "CC0", "Me 2026", "a file named faces", {}, ("train", "val")
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
 
-from facevlm import folders, images
+from facevlm import folders
 from facevlm.datasets import samples
 from facevlm.detection import Detector, Search, open_detector, weights
 from facevlm.detection.yunet import open_yunet
 from facevlm.errors import ModelError
-from facevlm.store.rows import match
+from facevlm.faces import images
+from facevlm.faces.matching import match_faces
 from tests.detection.yunet import WEIGHTS, needs_yunet
 from tests.ports import free_port
 
@@ -31,7 +32,7 @@ def found(detector: Detector) -> tuple[int, int, int]:
     hits = true = said = 0
     for path, faces in zip(GROUPS, detector.detect([images.load(path) for path in GROUPS]), strict=True):
         mine = true_boxes(path)
-        hits += sum(k >= 0 for k in match([""] * len(mine), mine, [], [f.box_xywh_rel for f in faces]))
+        hits += sum(k >= 0 for k in match_faces([""] * len(mine), mine, [], [f.box_xywh_rel for f in faces]))
         true, said = true + len(mine), said + len(faces)
     return true, said, hits
 
@@ -95,7 +96,7 @@ def test_a_small_face_at_the_end_of_a_small_picture_is_boxed_where_it_is() -> No
     )
     small = face.resize((48, round(48 * face.height / face.width)), Image.Resampling.LANCZOS)
     boxes = [f.box_xywh_rel for f in open_detector("yunet", Search(weights=WEIGHTS)).detect([small])[0]]
-    assert match([""], [(1 / 7, 1 / 7, 5 / 7, 5 / 7)], [], boxes) == [0]
+    assert match_faces([""], [(1 / 7, 1 / 7, 5 / 7, 5 / 7)], [], boxes) == [0]
 
 
 @needs_yunet

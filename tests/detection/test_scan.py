@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facevlm.detection import Search, open_detector
-from facevlm.detection.scan import OVERLAP, SAME, Found, Pixels, joined, scan, suppressed, tiles
+from facevlm.detection.scan import OVERLAP, SAME, Pixels, _Spotted, joined, scan, suppressed, tiles
 from facevlm.errors import InputError, UnknownName
 
 RED = (255, 0, 0)
@@ -21,7 +21,7 @@ any_number = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats
 any_box = st.lists(any_number, min_size=4, max_size=4)
 
 
-def red_squares(pixels: Pixels) -> Found:
+def red_squares(pixels: Pixels) -> _Spotted:
     """Finds red squares of at least 10 pixels: a detector whose truth is known. Half a square is half a square."""
     red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
     boxes, left = [], red.copy()
@@ -33,7 +33,7 @@ def red_squares(pixels: Pixels) -> Found:
         if min(w, h) >= 10:
             boxes.append((x, y, w, h))
     table = np.array(boxes, dtype=float).reshape(-1, 4)
-    return Found(table, np.minimum(1.0, table[:, 2:].prod(1) / 1e4))
+    return _Spotted(table, np.minimum(1.0, table[:, 2:].prod(1) / 1e4))
 
 
 def picture(size: tuple[int, int], squares: list[tuple[int, int, int]]) -> Image.Image:
@@ -87,9 +87,9 @@ def test_a_very_large_picture_that_shows_nobody_is_searched_in_tiles() -> None:
     assert len(scan(large, red_squares, 200, Search())) == 1
     searched: list[tuple[int, ...]] = []
 
-    def nothing(pixels: Pixels) -> Found:
+    def nothing(pixels: Pixels) -> _Spotted:
         searched.append(pixels.shape[:2])
-        return Found(np.zeros((0, 4)), np.zeros(0))
+        return _Spotted(np.zeros((0, 4)), np.zeros(0))
 
     scan(picture((390, 300), []), nothing, 200, Search())
     assert searched == [(154, 200)]
@@ -112,9 +112,9 @@ def test_size_and_number_of_faces_can_be_limited() -> None:
 
 
 def test_boxes_are_clipped_to_the_picture() -> None:
-    def beyond(_: Pixels) -> Found:
+    def beyond(_: Pixels) -> _Spotted:
         boxes = np.array([[-10.0, -10, 40, 40], [90, 90, 50, 50], [200, 0, 10, 10], [0, 0, 1e9, 1e9]])
-        return Found(boxes, np.array([0.9, 0.8, 0.7, 0.1]), np.zeros((4, 5, 2)))
+        return _Spotted(boxes, np.array([0.9, 0.8, 0.7, 0.1]), np.zeros((4, 5, 2)))
 
     found = scan(Image.new("RGB", (100, 100)), beyond, 640, Search())
     assert [f.box_xywh_rel for f in found] == [pytest.approx((0, 0, 0.3, 0.3)), pytest.approx((0.9, 0.9, 0.1, 0.1))]
@@ -144,13 +144,13 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def test_landmarks_move_with_their_face() -> None:
-    part = Found(np.array([[10.0, 20, 30, 40]]), np.array([0.9]), np.full((1, 5, 2), 15.0))
+    part = _Spotted(np.array([[10.0, 20, 30, 40]]), np.array([0.9]), np.full((1, 5, 2), 15.0))
     moved = part.moved(0.5, 100, 200)
     assert moved.boxes.tolist() == [[120, 240, 60, 80]]
     assert moved.landmarks is not None
     assert moved.landmarks[0, 0].tolist() == [130, 230]
     assert joined([part, moved]).boxes.shape == (2, 4)
-    assert joined([part, Found(part.boxes, part.scores)]).landmarks is None
+    assert joined([part, _Spotted(part.boxes, part.scores)]).landmarks is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 
-from facevlm import sources
+from facevlm.tasks import sources as sources_task
 from tests.operators.test_operators import errors, execute, form
 
 ASK = "@facevlm/face-attributes/ask_about_faces"
@@ -17,7 +17,7 @@ ASK = "@facevlm/face-attributes/ask_about_faces"
 
 @pytest.fixture
 def groups(dataset_name: str) -> fo.Dataset:
-    return sources.sample_groups(dataset_name)
+    return sources_task.sample_groups(dataset_name)
 
 
 def test_the_plan_stands_under_the_text_box(groups: fo.Dataset) -> None:

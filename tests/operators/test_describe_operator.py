@@ -13,9 +13,9 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext
 
-from facevlm import sources
-from tests.remote.onlooker import Onlooker, text_of
-from tests.remote.server import Server, running
+from facevlm.tasks import sources as sources_task
+from tests.servers.onlooker import Onlooker, text_of
+from tests.servers.server import Server, running
 
 DESCRIBE = "@facevlm/face-attributes/describe_people"
 PICTURES, FACES = 8, 28
@@ -30,7 +30,7 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def groups() -> Iterator[fo.Dataset]:
-    dataset = sources.sample_groups("test-describe-operator")
+    dataset = sources_task.sample_groups("test-describe-operator")
     yield dataset
     dataset.delete()
 

@@ -8,16 +8,16 @@ import pytest
 from fiftyone.operators.executor import ExecutionContext, Executor
 
 import facevlm
-from facevlm import report, sources
-from facevlm.reports import build, markdown
+from facevlm.reports import build, markdown, text
 from facevlm.store import reporting, workspace
+from facevlm.tasks import sources as sources_task
 from tests.operators.test_operators import EVALUATE, errors, execute, form
 from tests.store import on_faces
 
 
 @pytest.fixture
 def groups(dataset_name: str) -> fo.Dataset:
-    dataset = sources.sample_groups(dataset_name)
+    dataset = sources_task.sample_groups(dataset_name)
     on_faces.store(dataset, "demo", on_faces.answers(dataset, ("gender", "age5")))
     return dataset
 
@@ -62,5 +62,5 @@ def test_predictions_of_no_face_are_said_everywhere(groups: fo.Dataset) -> None:
     sample.demo_gender.detections.append(fo.Detection(label="Male", bounding_box=[0, 0, 0.01, 0.01], outcome="ok"))
     sample.save()
     result = facevlm.evaluate(groups, ["gender"], prefix="demo", draws=20)
-    assert "1 of no face" in report.text(result.evaluations)
+    assert "1 of no face" in text.text(result.evaluations)
     assert "predictions of no face" in markdown.render(build(reporting.read(groups)))

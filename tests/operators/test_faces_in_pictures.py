@@ -9,8 +9,8 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext, ExecutionError
 
-from facevlm import sources
 from facevlm.detection import weights
+from facevlm.tasks import sources as sources_task
 from tests.operators.test_operators import APPLY, errors, execute, form
 
 DETECT = "@facevlm/face-attributes/detect_faces"
@@ -19,7 +19,7 @@ ASK = {"model": "demo", "ask_gender": True}
 
 @pytest.fixture
 def groups(dataset_name: str) -> fo.Dataset:
-    return sources.sample_groups(dataset_name)
+    return sources_task.sample_groups(dataset_name)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError, Executor
 
-from facevlm import sources
+from facevlm.tasks import sources as sources_task
 
 APPLY = "@facevlm/face-attributes/apply_vlm_face_attributes"
 EVALUATE = "@facevlm/face-attributes/evaluate_face_attributes"
@@ -20,7 +20,7 @@ ASK_TWO = {"model": "demo", "ask_gender": True, "ask_age5": True}
 
 @pytest.fixture
 def faces(dataset_name: str) -> fo.Dataset:
-    return sources.sample_faces(dataset_name)
+    return sources_task.sample_faces(dataset_name)
 
 
 def form(uri: str, dataset: fo.Dataset, **params: Any) -> dict[str, Any]:

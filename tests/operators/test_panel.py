@@ -13,9 +13,9 @@ from fiftyone.operators.executor import ExecutionContext, Executor
 from fiftyone.operators.registry import OperatorRegistry
 
 import facevlm
-from facevlm import sources
 from facevlm.store import inspection
 from facevlm.store import results as results_store
+from facevlm.tasks import sources as sources_task
 from tests.operators.test_plugin import NAME, ROOT
 
 PANEL = f"{NAME}/face_attribute_errors"
@@ -23,7 +23,7 @@ PANEL = f"{NAME}/face_attribute_errors"
 
 @pytest.fixture
 def faces(dataset_name: str) -> fo.Dataset:
-    return sources.sample_faces(dataset_name)
+    return sources_task.sample_faces(dataset_name)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext, ExecutionError
 
-from tests.remote.server import running
+from tests.servers.server import running
 
 APPLY = "@facevlm/face-attributes/apply_vlm_face_attributes"
 KEY = "sk-test-000011112222"

@@ -13,14 +13,14 @@ from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionError
 
 import facevlm
-from facevlm import sources
+from facevlm.tasks import sources as sources_task
 
 REPORT = "@facevlm/face-attributes/write_face_attribute_report"
 
 
 @pytest.fixture
 def faces(dataset_name: str) -> fo.Dataset:
-    return sources.sample_faces(dataset_name)
+    return sources_task.sample_faces(dataset_name)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from playwright.sync_api import sync_playwright
 
 from facevlm import reports
 from facevlm.attributes import define
-from facevlm.evaluation import Records, evaluate
+from facevlm.evaluation.evaluate import Records, evaluate
 from facevlm.reports.source import Source
 from tests import chromium
 from tests.chromium import CHROMIUM, SHOTS

@@ -17,7 +17,7 @@ from PIL import Image
 from facevlm import reports
 from facevlm.attributes import define
 from facevlm.errors import InputError
-from facevlm.evaluation import AttributeEvaluation, Records, evaluate
+from facevlm.evaluation.evaluate import AttributeEvaluation, Records, evaluate
 from facevlm.reports import html, markdown, svg
 from facevlm.reports.content import stages
 from facevlm.reports.source import Mistake, Source

@@ -9,18 +9,19 @@ import fiftyone as fo
 import pytest
 
 import facevlm
-from facevlm import reports, sources
+from facevlm import reports
 from facevlm.errors import FieldError
 from facevlm.reports import markdown
 from facevlm.store import reporting
 from facevlm.store import results as results_store
+from facevlm.tasks import sources as sources_task
 
 NAME = "test-reports-stored"
 
 
 @pytest.fixture(scope="module")
 def faces() -> Iterator[fo.Dataset]:
-    dataset = sources.sample_faces(NAME)
+    dataset = sources_task.sample_faces(NAME)
     facevlm.apply(dataset, "demo", ["gender", "emotion7"], progress=False)
     yield dataset
     fo.delete_dataset(NAME)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import fiftyone as fo
 from PIL import Image
 
-from facevlm import api, crops, parsing
+from facevlm import parsing
 from facevlm.backends import Options, open_backend
 from facevlm.backends.cards import find, questions_for
-from facevlm.crops import Crop
+from facevlm.backends.choice import resolve_attributes
+from facevlm.faces import crops
+from facevlm.faces.crops import Crop
 from facevlm.store import predictions, runs
 from facevlm.types import Face, Prediction
 
@@ -21,7 +23,7 @@ MARGIN = 0.125
 def answers(dataset: fo.Dataset, names: Sequence[str]) -> dict[str, dict[str, Prediction]]:
     """Attribute -> id of the face -> what the demo model says about its crop."""
     backend = open_backend("demo", Options(device="cpu"))
-    questions = questions_for(find("demo"), api.resolve_attributes(names))
+    questions = questions_for(find("demo"), resolve_attributes(names))
     said: dict[str, dict[str, Prediction]] = {name: {} for name in names}
     for sample in dataset:
         picture = Image.open(sample.filepath).convert("RGB")
@@ -44,7 +46,7 @@ def store(dataset: fo.Dataset, prefix: str, said: dict[str, dict[str, Prediction
             made = [_detection(d, found[d.id], by_id) for d in sample.faces.detections if d.id in found]
             sample[field] = fo.Detections(detections=made if by_id else made[::-1])
     dataset.add_dynamic_sample_fields()
-    labels = {name: {"labels": list(api.resolve_attributes([name])[0].labels)} for name in said}
+    labels = {name: {"labels": list(resolve_attributes([name])[0].labels)} for name in said}
     runs.write(
         dataset,
         runs.run_key(prefix),

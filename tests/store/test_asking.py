@@ -1,188 +1,350 @@
-"""Requests in words carried out on the shipped group pictures by the demo model."""
+"""Faces in pictures: asked one by one, answers on their boxes, nothing lost whichever view they are asked from."""
 
 from __future__ import annotations
 
-import logging
+import collections
+import math
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import fiftyone as fo
 import pytest
-from PIL.Image import Image
+from fiftyone import ViewField as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 import facevlm
-from facevlm import asking, sources
-from facevlm.detection import FoundFace, Looked, found
-from facevlm.errors import FieldError, InputError
-from facevlm.phrases import Place
-from facevlm.types import Face
+from facevlm.datasets import samples
+from facevlm.errors import FacevlmError, FieldError, InputError, TargetError
+from facevlm.faces import images
+from facevlm.faces.crops import Crop
+from facevlm.faces.selection import Selection
+from facevlm.store import asking
+from facevlm.store.rows import detections_fields
+from facevlm.tasks import sources as sources_task
+from facevlm.types import SMALL_PX, Question, Reply
+from tests.scripted import ScriptedBackend, certain
 
-FACES, PICTURES = 28, 8
+TOP = (0.1, 0.1, 0.2, 0.2)
+GENDERS = ("Male", "Female")
 
 
 @pytest.fixture
 def groups(dataset_name: str) -> fo.Dataset:
-    return sources.sample_groups(dataset_name)
+    return sources_task.sample_groups(dataset_name)
 
 
-def ask(target: fo.core.collections.SampleCollection, request: str, **options: object) -> asking.AskResult:
-    return facevlm.ask(target, request, progress=False, **options)  # type: ignore[arg-type]
+def tell(image: Image.Image, question: Question) -> Reply:
+    """By the grey level in the middle of what is shown."""
+    pixel = image.getpixel((image.width // 2, image.height // 2))
+    assert isinstance(pixel, tuple)
+    labels = question.attribute.labels
+    return certain(labels[pixel[0] // 128 % len(labels)], question)
 
 
-def said(groups: fo.Dataset, field: str) -> dict[str, tuple[str, str | None]]:
-    return {d.face: (d.outcome, d.label) for s in groups if s[field] for d in s[field].detections}
+def run(target: Any, prefix: str = "s", names: tuple[str, ...] = ("gender",), **options: Any) -> Any:
+    backend = options.pop("backend", None) or ScriptedBackend(tell)
+    options = {"faces": "faces"} | options
+    return facevlm.apply(target, backend, list(names), prefix=prefix, progress=False, **options)
 
 
-def by_left(sample: fo.Sample) -> list[fo.Detection]:
-    return sorted(sample.faces.detections, key=lambda d: d.bounding_box[0] + d.bounding_box[2] / 2)
+def told(dataset: fo.Dataset, name: str = "s_gender") -> dict[str, str]:
+    """Id of the face -> what is stored about it."""
+    dataset.reload()
+    pairs = [(d.face, d.label or d.outcome) for s in dataset for d in (s[name].detections if s[name] else [])]
+    assert len(dict(pairs)) == len(pairs), "a face has two answers"
+    return dict(pairs)
 
 
-def test_a_condition_is_asked_of_all_and_the_rest_of_those_who_fit(groups: fo.Dataset) -> None:
-    proposal = asking.plan(groups, "race of the happy women")
-    assert "gender is asked first, of 28 faces that have no answer yet ('demo_gender')." in proposal.sentences
-    assert not [name for name in groups.get_field_schema() if name.startswith("demo")]
-    result = ask(groups, "race of the happy women")
-    assert result.sentences == proposal.sentences
-    emotion, gender = said(groups, "demo_emotion7"), said(groups, "demo_gender")
-    assert len(emotion) == len(gender) == FACES
-    wanted = {i for i in emotion if emotion[i] == ("ok", "happy") and gender[i] == ("ok", "Female")}
-    assert 0 < len(wanted) < FACES
-    assert set(result.faces) == wanted == set(said(groups, "demo_race5"))
-    assert result.applied is not None
-    assert (result.applied.asked, list(result.applied.fields)) == (len(wanted), ["race5"])
-    assert groups.get_field("demo_age5") is None
-    assert {i for s in result.view for i in [d.id for d in s.faces.detections]} == wanted
-    assert {d.face for s in result.view for d in s.demo_faces.detections} == wanted
-    assert {d.face for s in result.view for d in s.demo_emotion7.detections} == wanted
-
-    again = ask(groups, "race of the happy women")
-    assert "gender is known of all of them ('demo_gender')." in again.sentences
-    assert again.applied is not None
-    assert (again.faces, again.applied.asked) == (result.faces, 0)
+def face_ids(dataset: fo.Dataset) -> list[str]:
+    return [i for ids in dataset.values("faces.detections.id") for i in ids or ()]
 
 
-def test_places_are_those_of_the_boxes(groups: fo.Dataset) -> None:
-    result = ask(groups, "gender of the second face from the left")
-    assert set(result.faces) == {by_left(sample)[1].id for sample in groups}
-    assert set(said(groups, "demo_gender")) == set(result.faces)
-    middle = ask(groups, "the person in the middle")
-    odd = [s for s in groups if len(s.faces.detections) % 2]
-    assert set(middle.faces) == {by_left(s)[len(s.faces.detections) // 2].id for s in odd}
-    even = sum(len(s.faces.detections) for s in groups if not len(s.faces.detections) % 2)
-    assert middle.undecided == {"an even number of faces has no middle one": even}
-    assert (middle.applied, f"{even} left out" in middle.summary) == (None, True)
+def dark_and_light(folder: Path, name: str, boxes: list[tuple[float, ...]]) -> fo.Dataset:
+    """Three pictures with a dark (Male) and a light (Female) face each; both boxes are given in each."""
+    dataset = fo.Dataset(name)
+    for k in range(3):
+        picture = Image.new("RGB", (200 + k, 100), (50, 50, 50))
+        picture.paste((250, 250, 250), (100, 0, 200 + k, 100))
+        picture.save(folder / f"{k}.png")
+        made = [fo.Detection(label="face", bounding_box=list(box)) for box in boxes]
+        dataset.add_sample(fo.Sample(filepath=folder / f"{k}.png", faces=fo.Detections(detections=made)))
+    return dataset
 
 
-def test_a_view_and_a_view_of_patches_restrict_who_is_meant(groups: fo.Dataset) -> None:
-    some = [groups.first().faces.detections[0].id, groups.last().faces.detections[0].id]
-    assert set(ask(groups.select_labels(ids=some, fields="faces"), "gender").faces) == set(some)
-    assert set(said(groups, "demo_gender")) == set(some)
-    patches = groups.to_patches("faces")[:3]
-    result = ask(patches, "emotion of everyone", prefix="p")
-    assert sorted(result.faces) == sorted(patches.values("id")) == sorted(result.view.values("id"))
-    assert sorted(said(groups, "p_emotion7")) == sorted(result.faces)
+def test_the_demo_model_is_right_about_faces_by_their_boxes(groups: fo.Dataset) -> None:
+    result = facevlm.apply(groups, "demo", ["gender", "race5"], faces="faces", device="cpu", progress=False)
+    assert (result.asked, result.outcomes["gender"]) == (28, {"ok": 28})
+    true = {d.id: d for s in groups for d in s.faces.detections}
+    answers = [d for s in groups for d in s.demo_gender.detections]
+    assert all(d.bounding_box == true[d.face].bounding_box for d in answers)
+    assert sum(d.label == true[d.face].gender for d in answers) >= 26
+    # Not by luck of their order: with the boxes of every picture reversed, each face gets what it had.
+    before = told(groups, "demo_gender")
+    for sample in groups.iter_samples(autosave=True):
+        sample.faces.detections = sample.faces.detections[::-1]
+    facevlm.apply(groups, "demo", ["gender"], faces="faces", device="cpu", overwrite=True, progress=False)
+    assert told(groups, "demo_gender") == before
+    judged = facevlm.evaluate(groups, ["gender"], prefix="demo", draws=20)
+    assert judged["gender"].overall.n == 28
 
 
-def test_faces_whose_condition_has_no_answer_are_not_guessed(groups: fo.Dataset) -> None:
-    facevlm.apply(groups, attributes=["gender"], faces="faces", progress=False)
-    sample = groups.first()
-    lost = sample.demo_gender.detections[0]
-    lost.outcome, lost.label = "refused", None
-    sample.save()
+def test_all_answers_about_a_face_stand_on_one_box(groups: fo.Dataset) -> None:
+    run(groups)
+    face = groups.first().s_faces.detections[0]
+    source = groups.first().faces.detections[0]
+    assert (face.id, face.face, face.bounding_box) == (source.id, source.id, source.bounding_box)
+    assert (face.label, face.gender, face.outcome) == (face.gender, face.gender, "ok")
+    assert face.gender_confidence == pytest.approx(0.9)
+    run(groups.limit(1), names=("age5",))
+    refusing = ScriptedBackend(lambda *_: Reply(refused=True, error="I will not"))
+    run(groups.limit(1), names=("emotion7",), backend=refusing, prefix="s", overwrite=True)
     groups.reload()
-    everybody = ask(groups, "men and women")
-    assert (len(everybody.faces), everybody.undecided) == (FACES - 1, {"gender is refused": 1})
-    assert lost.face not in everybody.faces
-    first = ask(groups, "the leftmost men and women")
-    assert len(first.faces) == PICTURES - 1
-    assert not set(first.faces) & {d.id for d in sample.faces.detections}
-    assert said(groups, "demo_gender")[lost.face] == ("refused", None)
+    face = groups.first().s_faces.detections[0]
+    assert face.label == f"{face.gender}, {face.age5}, ?"
+    assert (face.emotion7, face.emotion7_confidence, face.outcome) == (None, None, "refused")
+    other = groups.skip(1).first().s_faces.detections[0]
+    assert (other.label, other.outcome) == (other.gender, "ok")
+    schema = groups.get_field_schema(flat=True)
+    assert {"s_faces.detections.gender", "s_faces.detections.age5_confidence"} <= set(schema)
+    assert detections_fields(groups) == ["faces"]
+    assert groups.filter_labels("s_faces", F("gender") == face.gender).count("s_faces.detections") > 0
 
 
-def test_nobody_fits(groups: fo.Dataset) -> None:
-    result = ask(groups, "age of the child")
-    assert (result.faces, len(result.view), result.applied) == ((), 0, None)
-    assert result.summary == "0 faces picked."
-    assert len(said(groups, "demo_age5")) == FACES
+def test_patches_selected_labels_and_filters_reach_just_their_faces(groups: fo.Dataset) -> None:
+    ids = face_ids(groups)
+    patches = groups.to_patches("faces")
+    assert run(patches.limit(3), faces=None).asked == 3
+    assert run(patches.skip(3).limit(4), faces="faces").asked == 4
+    assert set(told(groups)) == set(ids[:7])
+    record = groups.get_run_info("facevlm_s").config
+    assert "ToPatches" in record.view
+    assert (record.faces, record.about["field"], record.crop["margin"]) == (4, "faces", 0.25)
+    assert run(groups.select_labels(ids=ids[10:12])).asked == 2
+    assert run(groups.filter_labels("faces", F("gender") == "Female")).asked > 0
+    females = {d.id for s in groups for d in s.faces.detections if d.gender == "Female"}
+    assert set(told(groups)) == set(ids[:7]) | set(ids[10:12]) | females
+    # The answers are in the dataset, where a new view of patches finds them.
+    assert groups.to_patches("s_gender").count() == len(told(groups))
+    assert run(groups).asked == 28 - len(set(ids[:7]) | set(ids[10:12]) | females)
+    assert set(told(groups)) == set(ids)
+    assert run(patches).skipped == 28
 
 
-def test_the_plan_is_shown_first_and_may_be_declined(groups: fo.Dataset, caplog: pytest.LogCaptureFixture) -> None:
-    shown: list[asking.Proposal] = []
-    result = ask(groups, "gender of the men", confirm=lambda proposal: bool(shown.append(proposal)))
-    assert (result.agreed, result.faces) == (False, ())
-    assert shown[0].text.startswith("Asked: Perceived gender (gender).\nOnly faces with Perceived gender")
-    assert groups.get_field("demo_gender") is None
-    with caplog.at_level(logging.INFO, logger="facevlm"):
-        ask(groups[:1], "gender")
-    assert "Asked: Perceived gender (gender).\nOf all faces." in caplog.text
+def test_labels_and_confidence_choose_faces(groups: fo.Dataset) -> None:
+    for k, sample in enumerate(groups.iter_samples(autosave=True)):
+        for n, face in enumerate(sample.faces.detections):
+            face.label, face.confidence = ("face", "head")[n % 2], None if k == 0 else (k + n) / 20
+    made = [d for s in groups for d in s.faces.detections]
+    for options, takes in (
+        ({"face_labels": ["head"]}, lambda d: d.label == "head"),
+        ({"min_confidence": 0.2}, lambda d: d.confidence is None or d.confidence >= 0.2),
+        (
+            {"face_labels": ("face",), "min_confidence": 0.3},
+            lambda d: d.label == "face" and (d.confidence is None or d.confidence >= 0.3),
+        ),
+    ):
+        prefix = f"p{len(groups.list_runs())}"
+        result = run(groups, prefix, **options)
+        chosen = {d.id for d in made if takes(d)}
+        assert set(told(groups, f"{prefix}_gender")) == chosen
+        selection = Selection("faces", tuple(options.get("face_labels", ())), options.get("min_confidence"))
+        assert result.asked == len(chosen) == asking.count(groups, selection)
+    assert 0 < len(chosen) < 28
+    assert asking.count(groups, Selection("faces")) == asking.count(groups.to_patches("faces")) == 28
+    assert asking.count(groups) == len(groups)
+
+
+def test_faces_of_a_picture_cost_one_decode(tmp_path: Path, dataset_name: str) -> None:
+    boxes = [(0.05 * k, 0.1, 0.1, 0.2) for k in range(8)]
+    dataset = dark_and_light(tmp_path, dataset_name, boxes)
+    with mock.patch.object(images, "load", wraps=images.load) as load:
+        result = run(dataset, batch_size=5)
+    assert result.asked == 24
+    assert collections.Counter(call.args[0] for call in load.call_args_list) == dict.fromkeys(
+        dataset.values("filepath"), 1
+    )
+
+
+def test_boxes_are_of_the_upright_picture(tmp_path: Path, dataset_name: str) -> None:
+    dataset = dark_and_light(tmp_path, dataset_name, [(0.0, 0.0, 0.4, 1.0), (0.6, 0.0, 0.4, 1.0)])
+    exif = Image.Exif()
+    exif[274] = 6
+    for path in dataset.values("filepath"):
+        # Lies on its side in the file, and says so.
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    run(dataset, crop=Crop(margin=0))
+    for sample in dataset:
+        assert [d.label for d in sample.s_gender.detections] == list(GENDERS)
 
 
 @pytest.mark.parametrize(
-    ("request_", "options", "error", "message"),
+    ("box", "reason"),
     [
-        ("everyone wearing glasses", {}, InputError, "that takes a model that sees the whole picture"),
-        ("everyone wearing glasses", {"grounding": "nope"}, InputError, "Unknown model 'nope'"),
-        ("everyone wearing glasses", {"grounding": 3}, InputError, "Got grounding=int"),
-        ("gender", {"faces": "nope"}, FieldError, "expected a field of Detections"),
-        ("gender", {"prefix": "9"}, FieldError, "Got the field prefix '9'"),
-        ("skin tone", {}, InputError, "the model does not answer that"),
-        ("hello", {}, InputError, "Cannot read 'hello'"),
+        ((2.0, 2.0, 0.5, 0.5), "lies outside"),
+        ((0.1, 0.1, 0.0, 0.5), "has no area"),
+        ((math.nan, 0.1, 0.5, 0.5), "not finite"),
+        ((-4e4, -4e4, 8e4, 8e4), "too large"),
+        ((0.1, 0.1, 0.5), "not finite"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_written(
-    groups: fo.Dataset, request_: str, options: dict[str, object], error: type[Exception], message: str
+def test_a_bad_box_fails_alone_with_its_reason(
+    tmp_path: Path, dataset_name: str, box: tuple[float, ...], reason: str
 ) -> None:
-    before = groups.get_field_schema()
-    with pytest.raises(error, match=message):
-        ask(groups, request_, **options)
-    assert groups.get_field_schema() == before
+    dataset = dark_and_light(tmp_path, dataset_name, [TOP, box, (0.7, 0.1, 0.2, 0.2)])
+    result = run(dataset)
+    assert result.outcomes["gender"] == {"ok": 6, "failed": 3}
+    assert reason in next(iter(result.tally.reasons))
+    for sample in dataset:
+        assert [d.label for d in sample.s_gender.detections] == ["Male", None, "Female"]
+        assert [d.label for d in sample.s_faces.detections] == ["Male", "?", "Female"]
+    assert run(dataset).asked == 3
 
 
-def test_a_target_that_is_none_is_said() -> None:
-    with pytest.raises(InputError, match="expected a FiftyOne dataset or view"):
-        ask(3, "gender")  # type: ignore[arg-type]
+EDGES = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-1, 2))
 
 
-class Pointing:
-    """A model that answers with the boxes of the leftmost known face, some of them spoilt."""
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.lists(EDGES, min_size=4, max_size=4), min_size=1, max_size=40))
+def test_whatever_the_boxes_every_face_has_one_outcome(boxes: list[list[float]]) -> None:
+    dataset = fo.Dataset()
+    try:
+        faces = [fo.Detection(bounding_box=box) for box in [*boxes, [0, 0, 1, 1]]]
+        path = str(samples.read("group")[0].filepath)
+        dataset.add_sample(fo.Sample(filepath=path, faces=fo.Detections(detections=faces)))
+        result = run(dataset)
+        assert sum(result.outcomes["gender"].values()) == len(faces)
+        assert result.outcomes["gender"]["ok"] >= 1
+        assert len(told(dataset)) == len(faces)
+    finally:
+        dataset.delete()
 
-    def __init__(self, answers: list[Looked]) -> None:
-        self.answers, self.phrases = iter(answers), set[str]()
 
-    def look_for(self, images: list[Image], phrase: str) -> list[Looked]:
-        self.phrases.add(phrase)
-        return [next(self.answers) for _ in images]
+def test_small_faces_are_flagged_and_can_be_left_out(tmp_path: Path, dataset_name: str) -> None:
+    sides = [SMALL_PX - 2, SMALL_PX, 60]
+    boxes = [(0.01, 0.01, side / 200, side / 100) for side in sides]
+    dataset = dark_and_light(tmp_path, dataset_name, [(*box,) for box in boxes])
+    result = run(dataset[:1])
+    assert result.tally.small == 1
+    assert [d.small for d in dataset.first().s_gender.detections] == [True, False, False]
+    result = run(dataset[:1], "t", min_face_px=40)
+    assert result.outcomes["gender"] == {"no_face": 2, "ok": 1}
+    assert list(result.tally.reasons) == ["small: the face has less than min_face_px=40 pixels"]
+    dataset.reload()
+    assert [d.outcome for d in dataset.first().t_gender.detections] == ["no_face", "no_face", "ok"]
+    with pytest.raises(InputError, match="min_face_px=0"):
+        run(dataset, "u", min_face_px=0)
 
 
-def test_boxes_of_a_model_that_answers_with_places_meet_the_faces(groups: fo.Dataset) -> None:
-    answers = [found([FoundFace(tuple(by_left(s)[0].bounding_box))]) for s in groups]
-    answers[0] = Looked((), "unparsed", "no idea")
-    answers[1] = found([])
-    answers[2] = found([*answers[2].faces, FoundFace((0.0, 0.0, 0.01, 0.01))])
-    model = Pointing(answers)
-    result = ask(groups, "gender of everyone wearing glasses", grounding=model)
-    sizes = [len(s.faces.detections) for s in groups]
-    assert model.phrases == {"face of the person wearing glasses"}
-    assert set(result.faces) == {by_left(s)[0].id for s in list(groups)[2:]} == set(said(groups, "demo_gender"))
-    assert result.undecided == {
-        "the model's answer is unparsed: no idea": sizes[0],
-        "1 of the model's boxes meet no known face": sizes[2] - 1,
-    }
+def test_pictures_without_a_face_are_said_and_known_as_looked_at(groups: fo.Dataset) -> None:
+    first = groups.first()
+    first.faces = fo.Detections()
+    first.save()
+    result = run(groups)
+    assert result.pictures_without == 1
+    groups.reload()
+    assert groups.first().s_gender.detections == []
+    # Who was looked for and not found there counts as such, where somebody should be.
+    truth = fo.Detections(detections=[fo.Detection(label="face", bounding_box=list(TOP), gender="Male")])
+    groups.add_sample_field("truth", fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
+    groups.set_values("truth", {groups.first().id: truth}, key_field="id")
+    groups.add_dynamic_sample_fields()
+    judged = facevlm.evaluate(
+        groups.limit(1),
+        ["gender"],
+        prefix="s",
+        ground_truth={"gender": "truth.detections.gender"},
+        faces="truth",
+        draws=9,
+    )
+    assert judged["gender"].overall.outcomes == {"no_face": 1}
+
+
+def test_answers_about_faces_that_are_gone_are_taken_away(groups: fo.Dataset) -> None:
+    run(groups)
+    sample = groups.first()
+    gone = sample.faces.detections[0].id
+    sample.faces.detections = sample.faces.detections[1:]
+    sample.save()
+    run(groups, overwrite=True)
+    assert set(told(groups)) == set(face_ids(groups))
+    assert gone not in told(groups)
+    assert gone not in {d.id for d in groups.first().s_faces.detections}
+
+
+def test_how_faces_are_cut_out_is_part_of_what_was_asked(groups: fo.Dataset) -> None:
+    run(groups)
+    assert run(groups, crop=Crop()).asked == 0
+    with pytest.raises(FieldError, match="another model or prompt"):
+        run(groups, crop=Crop(margin=1.25))
+    run(groups, crop=Crop(margin=1.25), overwrite=True)
+    assert groups.get_run_info("facevlm_s").config.crop["margin"] == 1.25
+
+
+def test_landmarks_level_a_face(groups: fo.Dataset) -> None:
+    seen: list[Image.Image] = []
+
+    def look(image: Image.Image, question: Question) -> Reply:
+        seen.append(image)
+        return certain("Male", question)
+
+    sample = groups.first()
+    for face in sample.faces.detections:
+        x, y, w, h = face.bounding_box
+        face.landmarks = [[x, y], [x + w, y + h / 2]]
+    sample.save()
+    groups.add_dynamic_sample_fields()
+    for align in (False, True):
+        run(groups[:1], f"a{align:d}", crop=Crop(align=align), backend=ScriptedBackend(look))
+    plain, level = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert len(plain) == len(level) == len(sample.faces.detections)
+    assert all(a.tobytes() != b.tobytes() for a, b in zip(plain, level, strict=True))
+
+
+def test_texts_with_dollar_signs_are_texts(groups: fo.Dataset) -> None:
+    bill = ScriptedBackend(lambda *_: Reply(text="$faces.detections"))
+    run(groups[:1], backend=bill)
+    groups.reload()
+    assert {d.text for d in groups.first().s_gender.detections} == {"$faces.detections"}
 
 
 @pytest.mark.parametrize(
-    ("xs", "place", "expected", "why"),
+    ("options", "error", "said"),
     [
-        ([0.3, 0.1, 0.5], Place("x", 1), 1, None),
-        ([0.3, 0.1, 0.5], Place("x", -1), 2, None),
-        ([0.3, 0.1, 0.5], Place("x", 0), 0, None),
-        ([0.3, 0.1], Place("x", 0), None, "an even number of faces has no middle one"),
-        ([0.3, 0.1], Place("x", 3), None, None),
-        ([0.1, 0.1], Place("x", 1), None, "two faces are at the same place"),
-        ([0.3, 0.1], Place("size", -1), None, "two faces are at the same place"),
-        ([0.3], Place("y", 1), 0, None),
+        ({"faces": "nope"}, FieldError, "expected a field of Detections: faces"),
+        ({"face_labels": ["cat"]}, FieldError, "None of the 28 faces of field 'faces' has label cat"),
+        ({"min_confidence": 1.5}, InputError, "expected a share between 0 and 1"),
+        ({"face_labels": "face"}, InputError, "expected a list such as"),
+        ({"faces": None, "min_confidence": 0.5}, InputError, "without faces"),
     ],
 )
-def test_one_face_of_a_picture_is_at_a_place(
-    xs: list[float], place: Place, expected: int | None, why: str | None
+def test_bad_choices_of_faces_are_refused_before_anything_is_written(
+    groups: fo.Dataset, options: dict[str, Any], error: type[FacevlmError], said: str
 ) -> None:
-    faces = [Face("s", "p", (x, 0.2, 0.1, 0.1), str(k)) for k, x in enumerate(xs)]
-    assert asking.at(faces, place) == (None if expected is None else faces[expected], why)
+    with pytest.raises(error, match=said):
+        run(groups, **options)
+    assert groups.list_runs() == []
+    assert "s_gender" not in groups.get_field_schema()
+
+
+def test_fields_about_pictures_and_about_faces_do_not_mix(groups: fo.Dataset) -> None:
+    run(groups, faces=None)
+    with pytest.raises(FieldError, match="holds predictions about whole pictures"):
+        run(groups)
+    run(groups, "t")
+    with pytest.raises(FieldError, match="holds predictions about faces"):
+        run(groups, "t", faces=None)
+    groups.add_sample_field("u_faces", fo.StringField)
+    with pytest.raises(FieldError, match="'u_faces' is already there and was not written by facevlm"):
+        run(groups, "u")
+    with pytest.raises(FieldError, match="patches of 'faces'"):
+        run(groups.to_patches("faces"), "v", faces="t_gender")
+    empty = groups.clone()
+    empty.clear_sample_field("faces")
+    with pytest.raises(FieldError, match="holds no face"):
+        run(empty, "v")
+    empty.delete()
+    with pytest.raises(TargetError, match="no sample"):
+        run(groups.limit(0))

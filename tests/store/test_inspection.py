@@ -13,11 +13,11 @@ import pytest
 import facevlm
 from facevlm import attributes
 from facevlm.errors import FieldError
-from facevlm.store import answers, correcting, evaluations, inspection, predictions, runs
+from facevlm.store import correcting, evaluations, history, inspection, predictions, runs
 from facevlm.store import results as results_store
 from facevlm.store.inspection import Inspected
-from facevlm.store.native import Fields
-from facevlm.store.rows import Pictures
+from facevlm.store.model_evaluation import JudgedFields
+from facevlm.store.rows import PictureRows
 from facevlm.types import Face, Prediction
 
 N = 240
@@ -52,7 +52,7 @@ def predict(dataset: fo.Dataset, prefix: str, seed: int, names: tuple[str, ...] 
     stamps = dict.fromkeys(names, f"facevlm_{prefix}:0")
     predictions.declare(dataset, fields, stamps)
     faces = [Face(i, "") for k, i in enumerate(dataset.values("id")) if k % 13]
-    write = predictions.Writer(dataset, fields, stamps)
+    write = predictions.PredictionWriter(dataset, fields, stamps)
     write([answer(rng, face, name, k) for k, face in enumerate(faces) for name in names])
     questions = {name: {"labels": list(attributes.get(name).labels)} for name in names}
     runs.write(
@@ -117,8 +117,8 @@ def test_every_cell_of_the_confusion_matrix(dataset: fo.Dataset, attribute: str)
 def test_fields_are_found_where_labels_were_mapped(dataset: fo.Dataset) -> None:
     race, age = there(dataset, "race7"), there(dataset, "age5")
     copy = "m_race7_as_race5"
-    assert race.fields == Fields("race.label", f"{copy}.label", f"{copy}.confidence", "m_race7")
-    assert age.fields == Fields("age_as_age5.label", "m_age5.label", "m_age5.confidence", "m_age5")
+    assert race.fields == JudgedFields("race.label", f"{copy}.label", f"{copy}.confidence", "m_race7")
+    assert age.fields == JudgedFields("age_as_age5.label", "m_age5.label", "m_age5.confidence", "m_age5")
     assert (race.prefix, age.truth) == ("m", "age")
     labels, merged, logits = race.faces.values([race.fields.said, race.fields.sure, "m_race7.logits"])
     becomes = race.results["becomes"]["race7"]
@@ -225,7 +225,7 @@ def test_corrections_go_to_a_field_of_their_own(dataset: fo.Dataset) -> None:
     copied = dict(zip(*dataset.values(["id", "age_corrected.label"]), strict=True))
     mapped = dict(zip(*dataset.values(["id", "age_as_age5.label"]), strict=True))
     assert {i for i in copied if copied[i] != mapped[i]} <= set(chosen)
-    assert "age_corrected" in evaluations.truth_fields(Pictures(dataset))
+    assert "age_corrected" in evaluations.truth_fields(PictureRows(dataset))
     again = facevlm.evaluate(
         dataset, ["age5"], prefix="m", ground_truth={"age5": "age_corrected"}, eval_key="c", draws=5
     )
@@ -240,15 +240,15 @@ def test_corrections_go_to_a_field_of_their_own(dataset: fo.Dataset) -> None:
 
 def test_all_answers_about_a_face(dataset: fo.Dataset) -> None:
     sample = dataset.exists("m_gender").skip(1).first()
-    said = {a.attribute: a for a in answers.answers(dataset, sample.id) if a.prefix == "m"}
+    said = {a.attribute: a for a in history.answers(dataset, sample.id) if a.prefix == "m"}
     assert set(said) == set(ASKED)
     gender = said["gender"]
     assert (gender.label, gender.outcome, gender.labels) == (sample.m_gender.label, "ok", ("Male", "Female"))
     assert sum(gender.shares) == pytest.approx(1)
     refused = dataset.match(fo.ViewField("m_gender.outcome") == "refused").first()
-    answer = next(a for a in answers.answers(dataset, refused.id) if a.attribute == "gender" and a.prefix == "m")
+    answer = next(a for a in history.answers(dataset, refused.id) if a.attribute == "gender" and a.prefix == "m")
     assert (answer.label, answer.reason, answer.text, answer.shares) == (None, "I cannot say", "I cannot say that.", ())
-    assert [a for a in answers.answers(dataset, dataset.first().id) if a.prefix == "m"] == []
+    assert [a for a in history.answers(dataset, dataset.first().id) if a.prefix == "m"] == []
 
 
 def test_views_are_made_of_stages_alone(dataset: fo.Dataset) -> None:

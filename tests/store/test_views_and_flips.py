@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from facevlm.attributes import shipped
-from facevlm.comparison import Flags
 from facevlm.errors import FieldError
+from facevlm.evaluation.comparison import Flags
 from facevlm.store import evaluations, flips, views
-from facevlm.store.rows import Faces, Pictures
+from facevlm.store.rows import FaceRows, PictureRows
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def dataset(dataset_name: str, pictures: list[str]) -> fo.Dataset:
     return made
 
 
-def only(rows: Pictures, *places: int) -> Flags:
+def only(rows: PictureRows, *places: int) -> Flags:
     return np.isin(np.arange(len(rows.ids())), places)
 
 
@@ -37,23 +37,23 @@ def places(view: fo.DatasetView) -> list[int]:
 
 
 def test_a_view_holds_the_chosen_sorted_by_the_sum_of_confidences(dataset: fo.Dataset) -> None:
-    rows = Pictures(dataset)
+    rows = PictureRows(dataset)
     assert views.save(rows, "chosen", only(rows, 1, 2, 3, 4, 9), ["one", "two"], "why") == "chosen"
     assert places(dataset.load_saved_view("chosen")) == [3, 1, 4, 2, 9], "what has no answer comes last"
     assert dataset.get_saved_view_info("chosen")["description"] == "why"
 
 
 def test_a_view_of_a_view_and_of_nobody(dataset: fo.Dataset) -> None:
-    part = Pictures(dataset.limit(5))
+    part = PictureRows(dataset.limit(5))
     views.save(part, "chosen", only(part, 3, 4), ["one"], "")
     assert places(dataset.load_saved_view("chosen")) == [4, 3]
-    views.save(Pictures(dataset), "chosen", only(Pictures(dataset)), ["one"], "now nobody")
+    views.save(PictureRows(dataset), "chosen", only(PictureRows(dataset)), ["one"], "now nobody")
     assert len(dataset.load_saved_view("chosen")) == 0
     assert dataset.list_saved_views() == ["chosen"]
 
 
 def test_a_saved_view_follows_what_is_written_later(dataset: fo.Dataset) -> None:
-    rows = Pictures(dataset)
+    rows = PictureRows(dataset)
     views.save(rows, "chosen", only(rows, 0, 1, 2), ["one"], "")
     dataset.set_values("one.confidence", [0.9, 0.7, 0.8, *[0.1] * 7])
     assert places(dataset.load_saved_view("chosen")) == [0, 2, 1]
@@ -66,7 +66,7 @@ def test_of_faces_a_view_holds_patches(dataset: fo.Dataset) -> None:
         dataset.set_values(name, [*found, *[None] * 7])
     sure = [[0.1, 0.9], [0.5, None], [0.7, 0.3]]
     dataset.set_values("said.detections.confidence", [*sure, *[None] * 7])
-    rows = Faces(dataset, "faces")
+    rows = FaceRows(dataset, "faces")
     views.save(rows, "chosen", only(rows, 0, 1, 3, 4), ["said"], "")
     view = dataset.load_saved_view("chosen")
     assert view._is_patches
@@ -99,7 +99,7 @@ def test_rates_of_a_view_leave_the_others_as_they_are(dataset: fo.Dataset) -> No
 def test_rates_are_no_ground_truth(dataset: fo.Dataset) -> None:
     field = flips.field_of("w", "emotion7")
     flips.save(dataset, field, RATES, ["w_w0"])
-    rows = Pictures(dataset)
+    rows = PictureRows(dataset)
     assert {"one", "age"} <= set(evaluations.truth_fields(rows))
     assert field not in evaluations.truth_fields(rows)
     assert evaluations.guess_truth(rows, shipped().get("emotion7"), shipped()) is None

@@ -26,7 +26,8 @@ from facevlm.attributes import get
 from facevlm.backends.cards import ANY, Card, questions_for, shipped
 from facevlm.datasets import samples
 from facevlm.errors import FacevlmError
-from facevlm.store import records, zoo
+from facevlm.store import samples as records
+from facevlm.store import zoo
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
 from tools import make_manifest

@@ -12,9 +12,10 @@ import argparse
 
 import fiftyone as fo
 
-from facevlm import fingerprints, hygiene
+from facevlm.checks import faults as hygiene
+from facevlm.checks import fingerprints
 from facevlm.store import database
-from facevlm.store import hygiene as store
+from facevlm.store import faults as store
 from tools.demo_model.faces import held_out
 
 TAG = "demo_held_out"

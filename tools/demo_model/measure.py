@@ -18,12 +18,13 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from facevlm import parsing, report
+from facevlm import parsing
 from facevlm.attributes import align, get, shipped
 from facevlm.backends import open_backend
 from facevlm.backends.cards import find, questions_for
 from facevlm.datasets import samples
-from facevlm.evaluation import AttributeEvaluation, Records, evaluate
+from facevlm.evaluation.evaluate import AttributeEvaluation, Records, evaluate
+from facevlm.reports import text
 from facevlm.types import Face
 from tools.demo_model.faces import FER_EMOTION, SHARED, held_out, usable
 
@@ -109,7 +110,7 @@ def main() -> None:
     figures: dict[str, Any] = {}
     for title, rows in sets.items():
         tables = measure(rows, joint=not args.separate)
-        print(f"\n# {title}\n\n{report.text(tables, pairs=False)}")
+        print(f"\n# {title}\n\n{text.text(tables, pairs=False)}")
         figures[title] = [table.to_dict() for table in tables]
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

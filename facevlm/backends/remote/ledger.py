@@ -13,9 +13,10 @@ import yaml
 
 from facevlm.backends.remote.replies import Usage
 from facevlm.errors import InputError
-from facevlm.images import fitted
+from facevlm.faces.images import fitted
+from facevlm.folders import ASSETS
 
-DATA = Path(__file__).parents[2] / "assets" / "prices.yaml"
+DATA = ASSETS / "prices.yaml"
 VARIABLE = "FACEVLM_PRICES"
 LETTERS_PER_TOKEN = 3.5
 TOKENS_PER_ANSWER = 14

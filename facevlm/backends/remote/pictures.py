@@ -6,7 +6,7 @@ import io
 
 from PIL import Image
 
-from facevlm.images import shrunk
+from facevlm.faces.images import shrunk
 
 
 def encode(picture: Image.Image, max_side: int, quality: int) -> bytes:

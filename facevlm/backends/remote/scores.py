@@ -55,14 +55,16 @@ def _pair(item: object) -> tuple[str, float] | None:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ValueScores:
     """Natural-log probabilities of all labels, or the probability of the answered one where no other is listed."""
 
     log_probs: tuple[float, ...] | None = None
     confidence: float | None = None
 
 
-def of_value(content: str, read: Sequence[Token], name: str, value: str, question: Question, after: int = 0) -> Scores:
+def of_value(
+    content: str, read: Sequence[Token], name: str, value: str, question: Question, after: int = 0
+) -> ValueScores:
     """What the tokens of the whole answer say about the value of one key; empty where they do not fit it.
 
     ``content`` is the JSON text, in which the first key ``name`` from place ``after`` on has the string ``value``.
@@ -71,9 +73,9 @@ def of_value(content: str, read: Sequence[Token], name: str, value: str, questio
     path = _path(content, read, start, value) if start is not None else []
     spellings = _spellings(question)
     if not path or value not in spellings:
-        return Scores()
+        return ValueScores()
     if not any(token.others for _, _, token in path):
-        return Scores(confidence=math.exp(sum(token.log_prob for _, _, token in path)))
+        return ValueScores(confidence=math.exp(sum(token.log_prob for _, _, token in path)))
     masses, listed, before = [0.0] * len(question.attribute.labels), 0.0, 0.0
     for lead, known, token in path:
         for text, log_prob in token.others:
@@ -85,7 +87,7 @@ def of_value(content: str, read: Sequence[Token], name: str, value: str, questio
     masses[spellings[value]] += math.exp(before)
     rest = max(0.0, 1.0 - listed - math.exp(before))
     _share(masses, rest, {k for k, mass in enumerate(masses) if mass == 0.0})
-    return Scores(tuple(math.log(mass) if mass > 0 else LEAST for mass in masses))
+    return ValueScores(tuple(math.log(mass) if mass > 0 else LEAST for mass in masses))
 
 
 def _share(masses: list[float], mass: float, labels: set[int]) -> None:

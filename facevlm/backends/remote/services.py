@@ -6,15 +6,15 @@ import functools
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
 from facevlm.errors import InputError, lookup
+from facevlm.folders import ASSETS
 
-DATA = Path(__file__).parents[2] / "assets" / "remote.yaml"
+DATA = ASSETS / "remote.yaml"
 PREFIX = "openai:"
 LOCAL_NAMES = ("localhost", "host.docker.internal")
 LOCAL_ENDS = (".local", ".localhost", ".internal", ".lan", ".home.arpa")

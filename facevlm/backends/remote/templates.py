@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml
 
-from facevlm import images
 from facevlm.backends.remote import pictures
 from facevlm.backends.remote.options import MAX_SIDE, Remote
 from facevlm.errors import ImageError, InputError, UnknownName
+from facevlm.faces import images
+from facevlm.folders import ASSETS
 from facevlm.types import Attribute, Question, digest
 
-DATA = Path(__file__).parents[2] / "assets" / "prompts.yaml"
+DATA = ASSETS / "prompts.yaml"
 PARTS = ("templates", "wordings", "describing")
 """What a file may hold."""
 FIELDS = {"text": ("questions", "keys"), "line": ("name", "question", "labels")}

@@ -1,0 +1,211 @@
+"""Two or more models or wordings on the same faces: who is right where the other is wrong, how often answers flip."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import stats
+
+from facevlm.evaluation.evaluate import to_plain
+from facevlm.evaluation.groups import SMALL, grouping
+from facevlm.evaluation.intervals import DRAWS, percentiles
+from facevlm.evaluation.metrics import Codes, Floats, wilson
+
+Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the faces that both were asked about; with ground truth, on those of them that have it.
+
+    ``agreement`` is the share of faces with equal answers, and ``table`` counts them: rows ``a``, columns ``b``, the
+    last of each for no answer. All else needs ground truth, and is None or nan without: a face without an answer is
+    wrong; ``p_value`` is McNemar's exact test that both err equally often; ``difference`` is the accuracy of ``a``
+    minus that of ``b``, with its 95 % bootstrap interval over faces.
+
+    McNemar, Q. (1947), Note on the sampling error of the difference between correlated proportions.
+    """
+
+    a: str
+    b: str
+    n: int
+    agreement: float
+    table: tuple[tuple[int, ...], ...]
+    both_right: int | None = None
+    only_a: int | None = None
+    only_b: int | None = None
+    neither: int | None = None
+    p_value: float | None = None
+    difference: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How many faces got more than one answer over all runs, with its 95 % Wilson interval; no answer is an answer."""
+
+    group: str
+    n: int
+    rate: float
+    low: float
+    high: float
+
+    @property
+    def small(self) -> bool:
+        return self.n < SMALL
+
+
+@dataclass(frozen=True)
+class FlipRates(Flips):
+    """Flips, and the mean over faces of the flip rate (:func:`flip_rates`) with its 95 % bootstrap interval."""
+
+    mean: float
+    mean_low: float
+    mean_high: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of runs of one attribute, and flips over all of them, overall and by each grouping field.
+
+    ``ground_truth`` is the field that they were judged by, ``views`` are names of saved views, ``notes`` say what a
+    reader should know.
+    """
+
+    attribute: str
+    labels: tuple[str, ...]
+    runs: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    flips: Flips
+    flips_by: Mapping[str, tuple[Flips, ...]]
+    ground_truth: str | None = None
+    views: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is known who is right."""
+        return all(pair.p_value is not None for pair in self.pairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data; what is undefined is None."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def compare(
+    attribute: str,
+    labels: Sequence[str],
+    truth: Codes | None,
+    runs: Mapping[str, Codes],
+    groups: Mapping[str, Sequence[str | None]],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Comparison:
+    """Compare runs by label indices per face, -1 for no answer; all sequences are parallel."""
+    table = np.stack(list(runs.values()))
+    flipped = (table != table[0]).any(0)
+    pairs = [
+        compare_two(a, b, truth, runs[a], runs[b], len(labels), draws=draws, seed=seed)
+        for a, b in itertools.combinations(runs, 2)
+    ]
+    by = {
+        name: tuple(_flips(group, flipped[there]) for group, there in members(name, values))
+        for name, values in groups.items()
+    }
+    return Comparison(attribute, tuple(labels), tuple(runs), tuple(pairs), _flips("all", flipped), by)
+
+
+def compare_two(
+    a: str,
+    b: str,
+    truth: Codes | None,
+    first: Codes,
+    second: Codes,
+    labels: int,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Pair:
+    """Compare two runs, named ``a`` and ``b``, of an attribute with so many ``labels``."""
+    width = labels + 1
+    counted = np.bincount((first % width) * width + second % width, minlength=width * width)
+    return Pair(
+        a=a,
+        b=b,
+        n=len(first),
+        agreement=float((first == second).mean()) if len(first) else math.nan,
+        table=tuple(tuple(row) for row in counted.reshape(width, width).tolist()),
+        **(_judged(first == truth, second == truth, draws, seed) if truth is not None else {}),
+    )
+
+
+def _judged(right_a: Flags, right_b: Flags, draws: int, seed: int) -> dict[str, Any]:
+    """The figures of a pair that need ground truth."""
+    n, rng = len(right_a), np.random.default_rng(seed)
+    cells = np.array(
+        [(right_a & right_b).sum(), (right_a & ~right_b).sum(), (~right_a & right_b).sum(), (~right_a & ~right_b).sum()]
+    )
+    both, only_a, only_b, neither = (int(v) for v in cells)
+    low = high = math.nan
+    if n:
+        drawn = rng.multinomial(n, cells / n, size=draws)
+        low, high = (float(v[0]) for v in percentiles(((drawn[:, 1] - drawn[:, 2]) / n)[:, None]))
+    return {
+        "both_right": both,
+        "only_a": only_a,
+        "only_b": only_b,
+        "neither": neither,
+        "p_value": float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
+        "difference": (only_a - only_b) / n if n else math.nan,
+        "low": low,
+        "high": high,
+    }
+
+
+def flip_rates(runs: Sequence[Codes], labels: int) -> Floats:
+    """Of every face the share of runs whose answer is not its most frequent one: 0 if all agree, at most 1 - 1/runs.
+
+    ``runs`` are label indices (faces,), -1 for no answer, which counts as an answer like any other; but a face without
+    an answer in any run has no flip rate, nan: nothing was said that could change.
+    """
+    table = np.stack(runs)
+    counts = np.stack([(table == code).sum(0) for code in range(-1, labels)])
+    rates: Floats = 1 - counts.max(0) / len(table)
+    rates[counts[0] == len(table)] = math.nan
+    return rates
+
+
+def summarise(group: str, rates: Floats, *, draws: int = DRAWS, seed: int = 0) -> FlipRates:
+    """Flips and mean flip rate of the faces that have one.
+
+    Resampling faces is drawing how many have each rate from a multinomial; with no flip at all among few faces, the
+    interval of the mean is empty, and that of the share of flipped faces says how little is known.
+    """
+    known = rates[np.isfinite(rates)]
+    flips = _flips(group, known > 0)
+    mean = low = high = math.nan
+    if len(known):
+        values, counts = np.unique(known, return_counts=True)
+        drawn = np.random.default_rng(seed).multinomial(len(known), counts / len(known), size=draws)
+        mean = float(known.mean())
+        low, high = (float(v[0]) for v in percentiles((drawn @ values / len(known))[:, None]))
+    return FlipRates(group, flips.n, flips.rate, flips.low, flips.high, mean, low, high)
+
+
+def members(name: str, values: Sequence[str | None]) -> list[tuple[str, Flags]]:
+    """Every group of a field in order, and which faces are in it."""
+    part = grouping(name, values)
+    return [(key[0], part.codes == k) for k, key in enumerate(part.keys)]
+
+
+def _flips(name: str, flipped: Flags) -> Flips:
+    n, hits = len(flipped), int(flipped.sum())
+    return Flips(name, n, hits / n if n else math.nan, *wilson(hits, n))

@@ -1,0 +1,109 @@
+"""Intervals and tests: how far a figure may be off for the number of faces behind it.
+
+Resampling faces with replacement and counting them is the same as drawing confusion matrices from a multinomial with
+the observed shares. So the bootstrap here costs as much as there are cells, however many faces there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaln
+
+from facevlm.evaluation.metrics import Counts, Figure, Floats
+
+DRAWS = 1000
+LEVEL = 0.95
+TIES = 1e-7
+"""Tables whose probabilities differ by less than this share are as likely as each other: rounding is far below."""
+CHUNK_CELLS = 4_000_000
+"""Numbers that are drawn at once: 32 MB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``low`` to ``high`` at a level of 95 %, and how it was found: ``Wilson`` or ``bootstrap``."""
+
+    low: float
+    high: float
+    method: str
+
+
+def resample(counts: Counts, draws: int, rng: np.random.Generator) -> Counts:
+    """Bootstrap draws (draws, n_groups, L, L + 1) of matrices (n_groups, L, L + 1); every group keeps its size."""
+    groups, *shape = counts.shape
+    if not groups:
+        return np.zeros((draws, *counts.shape), dtype=np.int64)
+    flat = counts.reshape(groups, -1)
+    n = flat.sum(1)
+    uniform = np.full(flat.shape[1], 1 / flat.shape[1])
+    shares = np.where(n[:, None] > 0, flat / np.maximum(n, 1)[:, None], uniform)
+    return rng.multinomial(n, shares, size=(draws, groups)).reshape(draws, groups, *shape)
+
+
+def bootstrap(
+    counts: Counts, statistic: Callable[[Counts], Figure], draws: int = DRAWS, seed: int = 0
+) -> tuple[Floats, Floats]:
+    """Percentile interval of a statistic for every matrix of (n_groups, L, L + 1): lows and highs, each (n_groups,).
+
+    Efron, B. (1979), Bootstrap methods: another look at the jackknife.
+    """
+    rng = np.random.default_rng(seed)
+    at_once = max(1, CHUNK_CELLS // max(1, draws * counts[0].size)) if len(counts) else 1
+    parts = [
+        percentiles(np.asarray(statistic(resample(counts[start : start + at_once], draws, rng)), dtype=float))
+        for start in range(0, len(counts), at_once)
+    ]
+    lows, highs = zip(*parts, strict=True) if parts else ((np.zeros(0),), (np.zeros(0),))
+    return np.concatenate(lows), np.concatenate(highs)
+
+
+def percentiles(table: Floats) -> tuple[Floats, Floats]:
+    """The middle 95 % of every column; nan where a column has no figure."""
+    tail = 100 * (1 - LEVEL) / 2
+    some = np.isfinite(table).any(0)
+    low, high = np.full(table.shape[1], np.nan), np.full(table.shape[1], np.nan)
+    if some.any():
+        low[some], high[some] = np.nanpercentile(table[:, some], [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def against_the_rest(hits: Counts, n: Counts) -> Floats:
+    """Two-sided Fisher exact p-value of every group's share of hits against that of all other groups together."""
+    all_hits, all_n = int(hits.sum()), int(n.sum())
+    values = np.full(len(n), np.nan)
+    log_factorial = gammaln(np.arange(all_n + 1) + 1.0)
+    for k, (right, size) in enumerate(zip(hits.tolist(), n.tolist(), strict=True)):
+        if 0 < size < all_n:
+            values[k] = _fisher(right, size, all_hits, all_n, log_factorial)
+    return values
+
+
+def _fisher(right: int, size: int, all_hits: int, all_n: int, log_factorial: Floats) -> float:
+    """The probability of all tables with these margins that are at most as likely as this one.
+
+    The hypergeometric probabilities of all possible tables at once, from one list of log-factorials.
+    """
+    misses = all_n - all_hits
+    low, high = max(0, size - misses), min(size, all_hits)
+    in_group, in_rest = np.arange(low, high + 1), all_hits - np.arange(low, high + 1)
+    cells = (in_group, size - in_group, in_rest, all_n - size - in_rest)
+    log_p = -np.sum([log_factorial[cell] for cell in cells], axis=0)
+    weights = np.exp(log_p - log_p.max())
+    likely = weights[right - low] * (1 + TIES)
+    return float(weights[weights <= likely].sum() / weights.sum())
+
+
+def holm(p_values: Floats) -> Floats:
+    """Holm's step-down correction for several tests; nan stays nan and does not count.
+
+    Holm, S. (1979), A simple sequentially rejective multiple test procedure.
+    """
+    out = np.full(len(p_values), np.nan)
+    there = np.flatnonzero(np.isfinite(p_values))
+    order = there[np.argsort(p_values[there], kind="stable")]
+    steps = p_values[order] * np.arange(len(order), 0, -1)
+    out[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
+    return out

@@ -1,0 +1,140 @@
+"""The published tables as data, and whether a figure of one's own differs from a published one beyond chance."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from facevlm.errors import UnknownName
+from facevlm.evaluation.metrics import wilson
+from facevlm.folders import ASSETS
+
+SHIPPED = ASSETS / "paper.yaml"
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Published figures of one system as shares of 1; None where they are not given."""
+
+    accuracy: float
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """One published comparison: a data set, the tags of its test split, the label set, n, and figures by system.
+
+    ``boxes`` tells that every face of a picture counts, not the picture. ``classes`` holds precision, recall and F1 of
+    each label, as shares of 1, of the systems for which they are published.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    attribute: str
+    n: int
+    figures: Mapping[str, Figures]
+    split: tuple[str, ...] = ()
+    boxes: bool = False
+    classes: Mapping[str, Mapping[str, tuple[float, float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """All tables, their sources, which system a model is, and what a model was trained on: model -> data set -> why."""
+
+    sources: tuple[str, ...]
+    tables: Mapping[str, PublishedTable]
+    models: Mapping[str, str]
+    trained_on: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def select(self, names: Sequence[str] | None) -> list[PublishedTable]:
+        """Tables by name (``utkface-gender``), by label set (``gender``) or by data set (``utkface``); all for None.
+
+        Raises :class:`~facevlm.errors.UnknownName` that lists all of these.
+        """
+        if names is None:
+            return list(self.tables.values())
+        known = {key for table in self.tables.values() for key in (table.name, table.attribute, table.dataset)}
+        for name in names:
+            if name not in known:
+                raise UnknownName("table", name, known)
+        return [t for t in self.tables.values() if {t.name, t.attribute, t.dataset} & set(names)]
+
+
+@functools.cache
+def shipped() -> Paper:
+    """The tables that come with facevlm."""
+    raw = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
+    tables = {name: _table(name, data) for name, data in raw["tables"].items()}
+    return Paper(tuple(raw["sources"]), tables, raw["models"], raw["trained_on"])
+
+
+def _table(name: str, raw: Mapping[str, Any]) -> PublishedTable:
+    figures = {
+        system: Figures(*(None if v is None else v / 100 for v in row))  # type: ignore[arg-type]
+        for system, row in raw["figures"].items()
+    }
+    classes = {
+        system: {label: tuple(v / 100 for v in row) for label, row in rows.items()}
+        for system, rows in raw.get("classes", {}).items()
+    }
+    rest = {key: value for key, value in raw.items() if key not in ("figures", "split", "classes")}
+    return PublishedTable(name=name, figures=figures, split=tuple(raw.get("split", ())), classes=classes, **rest)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One's own accuracy against a published one. See :func:`compare`."""
+
+    published: float
+    published_low: float
+    published_high: float
+    difference: float
+    contains: bool
+    p_value: float
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether chance alone makes a difference of this size at least one time in twenty."""
+        return self.p_value >= ALPHA
+
+
+def compare(right: int, n: int, published: float, published_n: int) -> Difference:
+    """Own accuracy of ``right`` out of ``n`` faces against a published accuracy on ``published_n`` faces.
+
+    Two answers, because both are asked for. ``contains`` is whether the 95 % Wilson interval of the own accuracy holds
+    the published figure: it takes that figure as exact. ``p_value`` is the two-sided test that both accuracies are
+    equal, with the pooled standard error of two independent proportions; it allows for chance in the published figure,
+    too, so ``within_noise`` (p of 0.05 or more) follows it. ``published_low`` to ``published_high`` is the Wilson
+    interval of the published figure.
+
+    Where both are of the same pictures, as on FairFace's validation split, they are not independent: pictures that are
+    hard for one are hard for the other. The paper gives no answers per picture, so McNemar's test is not possible, and
+    this test then finds fewer differences than there are. Published figures are rounded, some to whole per cent: the
+    test takes them as they are printed, so that half a point may be rounding.
+
+    Two proportions: Fleiss, Levin, Paik (2003), Statistical Methods for Rates and Proportions, ch. 3, without
+    continuity correction.
+    """
+    own = right / n if n else math.nan
+    low, high = wilson(right, n)
+    pooled = (right + published * published_n) / (n + published_n)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / published_n)) if n else math.nan
+    z = (own - published) / error if error else 0.0
+    return Difference(
+        published=published,
+        published_low=wilson(round(published * published_n), published_n)[0],
+        published_high=wilson(round(published * published_n), published_n)[1],
+        difference=own - published,
+        contains=low <= published <= high,
+        p_value=math.erfc(abs(z) / math.sqrt(2)),
+    )

@@ -1,0 +1,1 @@
+"""Pictures and the faces in them: read, cut out, measured, chosen, and told apart."""

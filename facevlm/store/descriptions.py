@@ -1,0 +1,173 @@
+"""People of pictures as Detections: read with the faces that are known, written one field per attribute.
+
+``<prefix>_<attribute>`` holds a Detection per person, as :mod:`facevlm.store.rows` reads them; ``<prefix>_people`` what
+was said in words. There the Detections as a whole carry ``outcome``, ``reason``, ``expected`` and ``got`` of the
+picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import fiftyone as fo
+
+from facevlm.errors import FieldError, InputError
+from facevlm.faces.people import PEOPLE, Described, DescribedPerson, PeoplePicture
+from facevlm.store import predictions
+from facevlm.store.predictions import ON_FACE
+from facevlm.store.rows import FACE, ON_FACES, detections_fields
+from facevlm.store.targets import Collection, check
+from facevlm.types import Face
+
+LABEL = "person"
+OWN = {PEOPLE, "box", "number"}
+"""Names that an answer about people has for itself."""
+ON_PERSON = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField, FACE: fo.StringField}
+ON_PICTURE = {
+    "outcome": fo.StringField,
+    "reason": fo.StringField,
+    "text": fo.StringField,
+    "expected": fo.IntField,
+    "got": fo.IntField,
+    "run": fo.StringField,
+}
+
+
+def read(target: Collection, faces: str | None) -> list[PeoplePicture]:
+    """The pictures of a dataset or view, with the faces of a field of Detections from left to right.
+
+    Raises :class:`~facevlm.errors.FieldError` where there is no such field.
+    """
+    check(target)
+    ids, paths = target.values(["id", "filepath"])
+    if faces is None:
+        return [PeoplePicture(*pair) for pair in zip(ids, paths, strict=True)]
+    _require(target, faces)
+    boxes, face_ids = target.values([f"{faces}.detections.bounding_box", f"{faces}.detections.id"])
+    rows = zip(ids, paths, boxes, face_ids, strict=True)
+    return [PeoplePicture(i, path, _ordered(i, path, where or (), which or ())) for i, path, where, which in rows]
+
+
+def counts(target: Collection, faces: str | None) -> list[int]:
+    """Known faces of every picture that would be asked about: those with none are not; 0 where nobody is known.
+
+    Raises :class:`~facevlm.errors.FieldError` where there is no such field.
+    """
+    check(target)
+    if faces is None:
+        return [0] * len(target)
+    _require(target, faces)
+    return [n for n in target.values(fo.ViewField(f"{faces}.detections").length()) if n]
+
+
+def _require(target: Collection, faces: str) -> None:
+    if faces not in (known := detections_fields(target)):
+        raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
+
+
+def _ordered(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
+    found = []
+    for box, face_id in zip(boxes, ids, strict=True):
+        if box is None or len(box) != 4:
+            raise FieldError(f"Face {face_id} of sample {sample_id} has the box {box}, expected [x, y, width, height].")
+        x, y, w, h = map(float, box)
+        found.append(Face(sample_id, path, (x, y, w, h), face_id))
+    return tuple(sorted(found, key=_middle))
+
+
+def _middle(face: Face) -> float:
+    x, _, w, _ = face.box_xywh_rel or (0.0,) * 4
+    return x + w / 2
+
+
+def check_free(free: Mapping[str, str], attributes: Sequence[str]) -> None:
+    """Raise :class:`~facevlm.errors.InputError` for a question whose name is taken or cannot be a field."""
+    if own := sorted(OWN & set(attributes)):
+        raise InputError(f"Got the attribute {', '.join(own)}, expected other names than {', '.join(sorted(OWN))}.")
+    taken = {*ON_FACES, *ON_PERSON, *ON_PICTURE, *attributes, *OWN}
+    bad = [name for name in free if not name.isidentifier() or name.startswith("_") or name in taken]
+    if bad:
+        raise InputError(
+            f"Got the free questions {', '.join(bad)}, expected names of letters, digits and underscores other than "
+            f"those of attributes and of {', '.join(sorted(taken - set(attributes)))}."
+        )
+
+
+def check_fields(target: Collection, fields: Sequence[str]) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field is there that is none of ours on people."""
+    predictions.check_fields(target, fields, fo.Detections)
+
+
+def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """People per outcome and attribute, as the dataset holds them now."""
+    return predictions.outcome_counts(target, fields, fo.Detections)
+
+
+def picture_outcomes(target: Collection, field: str) -> dict[str, int]:
+    """Pictures per outcome."""
+    path = f"{field}.outcome"
+    if target._dataset.get_field(path) is None:
+        return {}
+    return {outcome: n for outcome, n in target.count_values(path).items() if outcome is not None}
+
+
+def pending(target: Collection, pictures: Sequence[PeoplePicture], field: str, stamp: str) -> list[PeoplePicture]:
+    """The pictures that have no ``ok`` answer of this run."""
+    if target._dataset.get_field(f"{field}.outcome") is None:
+        return list(pictures)
+    states = zip(pictures, *target.values([f"{field}.outcome", f"{field}.run"]), strict=True)
+    return [picture for picture, outcome, run in states if outcome != "ok" or run != stamp]
+
+
+class DescriptionWriter:
+    """Declares the fields, and writes chunks of described pictures to them by id."""
+
+    def __init__(
+        self,
+        dataset: fo.Dataset,
+        fields: Mapping[str, str],
+        people: str,
+        stamps: Mapping[str, str],
+        free: Sequence[str],
+    ) -> None:
+        self._dataset, self._fields, self._people, self._stamps = dataset, fields, people, stamps
+        in_words = ON_PERSON | dict.fromkeys(free, fo.StringField)
+        predictions.add(
+            dataset,
+            predictions.wanted(fields, stamps, fo.Detections, ON_FACE)
+            | predictions.wanted({PEOPLE: people}, stamps, fo.Detections, in_words)
+            | predictions.parts_of(people, ON_PICTURE),
+        )
+
+    def __call__(self, described: Sequence[Described]) -> None:
+        ids = [d.picture.sample_id for d in described]
+        for number, (name, field) in enumerate(self._fields.items()):
+            made = [
+                fo.Detections(
+                    detections=[predictions.to_detection(f.predictions[number], self._stamps[name]) for f in d.people]
+                )
+                for d in described
+            ]
+            self._set(field, ids, made)
+        # Last: the state of a picture, by which a run goes on, never stands before its answers.
+        self._set(self._people, ids, [self._picture(d) for d in described])
+
+    def _set(self, field: str, ids: Sequence[str], made: Sequence[fo.Detections]) -> None:
+        values = dict(zip(ids, made, strict=True))
+        self._dataset.set_values(field, values, key_field="id", validate=False, progress=False)
+
+    def _picture(self, described: Described) -> fo.Detections:
+        parts = {name: getattr(described, name) for name in ON_PICTURE if name != "run"}
+        people = [self._person(found) for found in described.people]
+        return fo.Detections(detections=people, run=self._stamps[PEOPLE], **parts)
+
+    def _person(self, found: DescribedPerson) -> fo.Detection:
+        return fo.Detection(
+            label=LABEL,
+            bounding_box=list(found.face.box_xywh_rel or ()),
+            face=found.face.label_id,
+            outcome=found.outcome,
+            reason=found.reason,
+            run=self._stamps[PEOPLE],
+            **found.free,
+        )

@@ -1,0 +1,206 @@
+"""What a check of a dataset reads, and how it leaves its findings: tags, one field, saved views, a custom run.
+
+Everything lies in the field ``facevlm_check``: ``findings`` and ``reasons`` of a picture, ``group`` and ``copy_of``
+(the id of the first picture that looks like it, and that is identical to it), ``distance`` (bits to the next look).
+A check of the same samples takes its own tags and entries away again first; other tags, also of the same name, stay.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import fiftyone as fo
+from fiftyone import ViewField as F
+
+from facevlm.checks.faults import DUPLICATE, KINDS, LABEL_CONFLICT, MEANING, NEAR_DUPLICATE, SPLIT_LEAK
+from facevlm.errors import FieldError
+from facevlm.store import evaluations, predictions, results
+from facevlm.store.rows import PictureRows
+from facevlm.store.targets import Collection, document_of, field_names
+
+FIELD = RUN = "facevlm_check"
+METHOD = "facevlm-check"
+VIEW = "check_"
+SPLITS = ("train", "val", "validation", "test")
+AGES = ("age", "age_years")
+GROUPED = (DUPLICATE, NEAR_DUPLICATE, LABEL_CONFLICT, SPLIT_LEAK)
+CHUNK = 1024
+PARTS = {"findings": fo.StringField, "reasons": fo.StringField, "tagged": fo.StringField}
+SINGLE = {"group": fo.StringField, "copy_of": fo.StringField, "distance": fo.IntField}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CheckedFields:
+    """The fields that a check looks at: of labels, of the age in years, and of boxes; and the tags that are splits."""
+
+    labels: tuple[str, ...]
+    age: str | None
+    boxes: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is written to one sample."""
+
+    findings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    group: str | None = None
+    copy_of: str | None = None
+    distance: int | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """The samples of a target as parallel lists, and the values of the fields to look at."""
+
+    ids: Sequence[str]
+    paths: Sequence[str]
+    splits: Sequence[frozenset[str]]
+    labels: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    ages: Sequence[object] = ()
+    boxes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+
+def choose_fields(
+    target: Collection,
+    labels: Sequence[str] | None,
+    age: str | None,
+    boxes: Sequence[str] | None,
+    splits: Sequence[str] | None,
+) -> CheckedFields:
+    """The named fields, or those that are there: label fields of ground truth, an age in years, Detections, split tags.
+
+    Raises :class:`~facevlm.errors.FieldError` for a name that is not there or of the wrong kind.
+    """
+    truth, numbers = evaluations.truth_fields(PictureRows(target)), field_names(target, evaluations.NUMBERS)
+    detections = [n for n, f in target.get_field_schema().items() if _holds(f, fo.Detections)]
+    tags = set(target.distinct("tags"))
+    found = CheckedFields(
+        tuple(labels if labels is not None else [n for n in truth if n in field_names(target, labels=True)]),
+        age or next((n for n in AGES if n in numbers), None),
+        tuple(boxes if boxes is not None else detections),
+        tuple(splits if splits is not None else [n for n in SPLITS if n in tags]),
+    )
+    _require(found.labels, truth, "Field", "labels, strings or numbers")
+    _require([found.age] if found.age else [], numbers, "Age field", "numbers")
+    _require(found.boxes, detections, "Field", "Detections")
+    _require(found.splits, sorted(tags), "Split", "a tag of its samples")
+    return found
+
+
+def _holds(found: fo.Field, kind: type) -> bool:
+    document = document_of(found)
+    return document is not None and issubclass(document, kind)
+
+
+def _require(names: Sequence[str], known: Sequence[str], what: str, need: str) -> None:
+    for name in names:
+        if name not in known:
+            raise FieldError(f"{what} '{name}' is not there or no such; need {need}: {', '.join(known) or 'none'}.")
+
+
+def read(target: Collection, fields: CheckedFields) -> Material:
+    """All that is compared, in the order of the target; no picture is opened."""
+    ids, paths, tags = target.values(["id", "filepath", "tags"])
+    wanted, rows = frozenset(fields.splits), PictureRows(target)
+    return Material(
+        ids,
+        paths,
+        [wanted & frozenset(some or ()) for some in tags],
+        {name: evaluations.raw_values(rows, name) for name in fields.labels},
+        evaluations.raw_values(rows, fields.age) if fields.age else (),
+        {name: target.values(f"{name}.detections.bounding_box") for name in fields.boxes},
+    )
+
+
+def write(target: Collection, entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Replace the findings of the target's samples by these, by sample id; returns saved views by kind of finding."""
+    dataset = target._dataset
+    _declare(dataset)
+    _clear(target)
+    had = dict(zip(*target.values(["id", "tags"]), strict=True))
+    for chunk in _chunks(list(entries.items())):
+        documents = {one: _document(entry, had[one] or ()) for one, entry in chunk}
+        dataset.set_values(FIELD, documents, key_field="id", validate=False, progress=False)
+        by_tag: dict[str, list[str]] = defaultdict(list)
+        for one, document in documents.items():
+            for tag in document.tagged:
+                by_tag[tag].append(one)
+        for tag, ids in by_tag.items():
+            dataset.select(ids).tag_samples(tag)
+    return _save_views(dataset)
+
+
+def _document(entry: Entry, tags: Sequence[str]) -> fo.DynamicEmbeddedDocument:
+    """The entry as it is stored; ``tagged`` are the findings that the sample's user had not tagged already."""
+    return fo.DynamicEmbeddedDocument(
+        findings=list(entry.findings),
+        reasons=list(entry.reasons),
+        tagged=[kind for kind in entry.findings if kind not in tags],
+        group=entry.group,
+        copy_of=entry.copy_of,
+        distance=entry.distance,
+    )
+
+
+def _declare(dataset: fo.Dataset) -> None:
+    said = "Findings of facevlm check; nothing was deleted"
+    lists = {f"{FIELD}.{name}": fo.ListField(kind()) for name, kind in PARTS.items()}
+    predictions.add(
+        dataset,
+        {FIELD: predictions.document(fo.DynamicEmbeddedDocument, said)} | lists | predictions.parts_of(FIELD, SINGLE),
+    )
+
+
+def _clear(target: Collection) -> None:
+    """Take away what an earlier check left on these samples: its tags first, then its entries."""
+    ids, tagged = target.match(F(FIELD) != None).values(["id", f"{FIELD}.tagged"])  # noqa: E711
+    dataset = target._dataset
+    for chunk in _chunks(list(zip(ids, tagged, strict=True))):
+        for kind in KINDS:
+            ours = [one for one, kinds in chunk if kind in (kinds or ())]
+            if ours:
+                dataset.select(ours).untag_samples(kind)
+        dataset.set_values(FIELD, {one: None for one, _ in chunk}, key_field="id", validate=False, progress=False)
+
+
+def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, CHUNK)):
+        yield chunk
+
+
+def view_name(kind: str) -> str:
+    """The saved view of a kind of finding."""
+    return f"{VIEW}{kind}"
+
+
+def _save_views(dataset: fo.Dataset) -> dict[str, str]:
+    """A view for every kind that the dataset holds, groups side by side; views of kinds that are gone are removed."""
+    held = set(dataset.distinct(f"{FIELD}.findings"))
+    for kind in KINDS:
+        name = view_name(kind)
+        if kind in held:
+            dataset.save_view(name, _view(dataset, kind), description=MEANING[kind].capitalize(), overwrite=True)
+        elif dataset.has_saved_view(name):
+            dataset.delete_saved_view(name)
+    return {kind: view_name(kind) for kind in KINDS if kind in held}
+
+
+def _view(dataset: fo.Dataset, kind: str) -> fo.DatasetView:
+    if kind not in GROUPED:
+        return dataset.match(F(f"{FIELD}.findings").contains(kind)).sort_by("filepath")
+    # The first of identical pictures is at no fault, but has to stand beside its copies.
+    chosen = F(f"{FIELD}.copy_of") != None if kind == DUPLICATE else F(f"{FIELD}.findings").contains(kind)  # noqa: E711
+    return dataset.match(chosen).sort_by([(f"{FIELD}.group", 1), (f"{FIELD}.copy_of", 1), ("filepath", 1)])
+
+
+def record(dataset: fo.Dataset, found: Mapping[str, Any]) -> None:
+    """Keep the result with the dataset as the custom run ``facevlm_check``."""
+    results.keep(dataset, RUN, METHOD, found)

@@ -1,0 +1,188 @@
+"""FiftyOne datasets from the records of a reader: written in batches while they are read, so that memory stays flat."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import fiftyone as fo
+
+from facevlm import attributes
+from facevlm.datasets.records import DatasetCard, FaceBox, Log, Record
+from facevlm.errors import FieldError, TargetError, TaxonomyError
+from facevlm.store.database import connect
+from facevlm.store.targets import Collection, view_name
+
+INFO = "facevlm"
+FACES, POINTS = "faces", "landmarks"
+UNFINISHED = "-being-loaded"
+CHUNK = 1024
+FAMILIES = {"gender": "gender", "race": "race7", "emotion": "emotion8", "age_group": "age9"}
+"""Fields of people's labels, and the attribute that stands for the family of each."""
+
+
+@dataclass
+class LoadTally:
+    """What came out of a reader, counted while it passes."""
+
+    splits: Counter[str] = field(default_factory=Counter)
+    labels: dict[str, Counter[str]] = field(default_factory=dict)
+    samples: int = 0
+    faces: int = 0
+    ages: int = 0
+    youngest: float = math.inf
+    oldest: float = -math.inf
+
+    def count(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The same records, counted."""
+        for record in records:
+            self.samples += 1
+            self.faces += len(record.faces)
+            if record.split:
+                self.splits[record.split] += 1
+            parts: tuple[Record | FaceBox, ...] = (record, *record.faces)
+            for part in parts:
+                self._age(part.age)
+                for name, label in part.labels.items():
+                    self.labels.setdefault(name, Counter())[label] += 1
+            yield record
+
+    def _age(self, age: float | None) -> None:
+        if age is not None:
+            self.ages += 1
+            self.youngest, self.oldest = min(self.youngest, age), max(self.oldest, age)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a dataset's info, whose keys MongoDB wants without full stops."""
+        labels = {name: _keys(dict(found.most_common())) for name, found in self.labels.items()}
+        ages = {"count": self.ages, "youngest": self.youngest, "oldest": self.oldest} if self.ages else {"count": 0}
+        counts = {"samples": self.samples, "faces": self.faces, "ages": ages}
+        return counts | {"splits": _keys(self.splits), "labels": _keys(labels)}
+
+
+def _keys(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace(".", "_").replace("$", "_"): value for name, value in table.items()}
+
+
+def info_of(
+    card: DatasetCard, fields: Mapping[str, str], split: str | None, tally: LoadTally, log: Log
+) -> dict[str, Any]:
+    """What a dataset says about where it comes from."""
+    return {
+        "name": card.name,
+        "source": card.title,
+        "url": card.url,
+        "licence": card.licence,
+        "citation": card.citation,
+        "split": split,
+        "attributes": dict(fields),
+        "counts": tally.to_dict(),
+        "skipped": log.to_dict(),
+    }
+
+
+def to_sample(record: Record) -> fo.Sample:
+    """A sample with a Classification for each label, and Detections and Keypoints where there are boxes and points."""
+    found: dict[str, Any] = {name: fo.Classification(label=label) for name, label in record.labels.items()}
+    found.update(record.values)
+    if record.age is not None:
+        found["age"] = record.age
+    if record.faces:
+        found[FACES] = fo.Detections(detections=[_detection(face) for face in record.faces])
+    if record.points_xy_rel:
+        points = fo.Keypoint(label="face", points=list(record.points_xy_rel))
+        found[POINTS] = fo.Keypoints(keypoints=[points])
+    tags = [record.split, *record.tags] if record.split else list(record.tags)
+    return fo.Sample(filepath=record.filepath, tags=tags, **found)
+
+
+def _detection(face: FaceBox) -> fo.Detection:
+    values = {**face.labels, **face.values} | ({} if face.age is None else {"age": face.age})
+    return fo.Detection(label=face.kind, bounding_box=list(face.box_xywh_rel), **values)
+
+
+def check_name(name: str, *, overwrite: bool) -> None:
+    """Raise :class:`~facevlm.errors.TargetError` where a dataset of this name is there and must not be replaced."""
+    connect()
+    if not overwrite and fo.dataset_exists(name):
+        raise TargetError(f"Dataset '{name}' is already there; expected a new name, or to be told to overwrite it.")
+
+
+def build(name: str, records: Iterable[Record]) -> fo.Dataset:
+    """A persistent dataset of the records, in place of one of the same name once all are read; nothing is left where
+    reading fails."""
+    connect()
+    dataset, complete = fo.Dataset(f"{name}{UNFINISHED}", persistent=True, overwrite=True), False
+    try:
+        _add(dataset, iter(records))
+        if dataset.has_field(FACES):
+            dataset.add_dynamic_sample_fields(FACES)
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
+        dataset.name = name
+        complete = True
+    finally:
+        if not complete:
+            dataset.delete()
+    return dataset
+
+
+def _add(dataset: fo.Dataset, records: Iterator[Record]) -> None:
+    """Add samples chunk by chunk; a chunk is compared with the dataset's fields only where it has one more."""
+    known: set[str] = set()
+    while chunk := list(itertools.islice(records, CHUNK)):
+        fields = set().union(*map(_fields, chunk))
+        samples = [to_sample(record) for record in chunk]
+        dataset.add_samples(samples, expand_schema=not fields <= known, validate=False, progress=False)
+        known |= fields
+
+
+def _fields(record: Record) -> set[str]:
+    """The fields of the sample that a record becomes."""
+    parts = {"age": record.age is not None, FACES: bool(record.faces), POINTS: bool(record.points_xy_rel)}
+    return {*record.labels, *record.values, *(name for name, there in parts.items() if there)}
+
+
+def origin(target: Collection) -> dict[str, Any]:
+    """Name, view, source and licence of a loaded dataset, as far as it says."""
+    info = target._dataset.info.get(INFO) or {}
+    said = {key: info[key] for key in ("source", "licence", "citation", "url") if key in info}
+    return {"dataset": target._dataset.name, "view": view_name(target), **said}
+
+
+def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
+    """The people of a dataset or view with one face per picture, and the attribute of each field of their labels.
+
+    Raises :class:`~facevlm.errors.FieldError` where there is no label.
+    """
+    schema, dataset = target.get_field_schema(), target._dataset
+    names = [n for n in FAMILIES if getattr(schema.get(n), "document_type", None) is fo.Classification]
+    if not names:
+        raise FieldError(
+            f"Dataset '{dataset.name}' has none of the fields {', '.join(FAMILIES)}; expected one with labels."
+        )
+    fields = {n: _attribute(dataset, n) for n in names}
+    paths, *columns = target.values(["filepath", *(f"{n}.label" for n in names)])
+    ages = target.values("age") if "age" in schema else [None] * len(paths)
+    rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
+    found = [
+        Record(path, {n: label for n, label in zip(names, labels, strict=True) if label is not None}, age)
+        for path, age, labels in rows
+    ]
+    return found, fields
+
+
+def _attribute(dataset: fo.Dataset, name: str) -> str:
+    """The attribute that a field's labels belong to: as the dataset says, or as its values tell."""
+    said = (dataset.info.get(INFO) or {}).get("attributes", {}).get(name)
+    if said:
+        return str(said)
+    wanted = attributes.get(FAMILIES[name])
+    found = attributes.recognise(dataset.distinct(f"{name}.label"), wanted, attributes.shipped())
+    if isinstance(found, str):
+        raise TaxonomyError(f"Field '{name}' holds numbers, expected labels of {wanted.name} or its family.")
+    return found.name

@@ -1,0 +1,136 @@
+"""Data sets on disk as FiftyOne datasets: ``facevlm.datasets.load``; and DiverseFaces, composed from one of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facevlm.datasets import catalog, diversefaces
+from facevlm.datasets.records import Log, Reader, Record
+from facevlm.errors import InputError, LayoutError
+from facevlm.store import database, importing
+from facevlm.store.targets import Collection, Dataset
+
+
+def load(
+    name: str,
+    folder: str | Path,
+    *,
+    split: str | None = None,
+    dataset_name: str | None = None,
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: bool | None = None,
+    **options: object,
+) -> Dataset:
+    """A data set on disk as a persistent FiftyOne dataset; its pictures stay where they are.
+
+    Args:
+        name: such as ``fairface``; ``facevlm load --list`` shows all.
+        folder: where the data set lies.
+        split: one of its splits only; every sample is tagged with its split in any case.
+        dataset_name: by default the name, and the split.
+        limit: read so many pictures at most.
+        overwrite: replace a dataset of that name.
+        progress: show a bar where there is a terminal (default: FiftyOne's setting).
+        options: those of the reader, such as ``classes=7`` of ``affectnet``; an unknown one is refused.
+
+    Returns:
+        Samples with Classification fields such as ``gender``, ``race``, ``emotion``, ``age_group``, a number ``age``
+        in years where the data set has years, and Detections ``faces`` where it has boxes. ``dataset.info["facevlm"]``
+        has source, licence, citation, url, split, the attribute of each field, counts, and what was skipped.
+
+    Raises:
+        LayoutError: the folder does not hold the data set; the message says what it should hold, where it is to be had
+        and under which licence.
+        TargetError: a dataset of this name is there.
+        InputError: an unknown data set, split or option.
+    """
+    reader, root, log = catalog.reader(name, options), Path(folder).expanduser().resolve(), Log()
+    if limit is not None and limit < 1:
+        raise InputError(f"Got limit={limit}, expected a number of pictures from 1 on.")
+    target = dataset_name or (f"{name}-{split}" if split else name)
+    importing.check_name(target, overwrite=overwrite)
+    records = _started(reader, root, log, split)
+    fields, tally = reader.fields(root), importing.LoadTally()
+    shown = database.shows_progress() if progress is None else progress
+    bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=None if shown else True)
+    dataset = importing.build(target, tally.count(bar))
+    dataset.info[importing.INFO] = importing.info_of(reader.card, fields, split, tally, log)
+    said = f"{reader.card.title}. Licence: {reader.card.licence}."
+    dataset.description = f"{said} Labels are perceived or apparent, not facts about persons."
+    dataset.save()
+    return dataset
+
+
+def _started(reader: Reader, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
+    """The records, once the first one is there: whatever is wrong with the folder is said before a dataset is made."""
+    records = _readable(reader.read(folder, log, split), folder)
+    first = next(records, None)
+    if first is None:
+        why = f"no picture of split '{split}'" if split and not log.count else "no usable picture"
+        rows = f" Left out: {log.count}, such as {'; '.join(log.rows[:3])}." if log.rows else ""
+        raise InputError(f"'{folder}' holds {why} of {reader.card.title}.{rows}")
+    return itertools.chain([first], records)
+
+
+def _readable(records: Iterator[Record], folder: Path) -> Iterator[Record]:
+    """The same records; a folder that cannot be read, or no longer, is a :class:`~facevlm.errors.LayoutError`."""
+    try:
+        yield from records
+    except OSError as error:
+        raise LayoutError(f"Cannot read '{folder}': {error}") from error
+
+
+def build_diversefaces(
+    dataset: Collection,
+    folder: str | Path,
+    *,
+    per_picture: int = 4,
+    seed: int = 0,
+    pictures: int | None = None,
+    height: int = 224,
+    remove_background: diversefaces.Remover | str | None = None,
+    dataset_name: str = "diversefaces",
+    overwrite: bool = False,
+) -> Dataset:
+    """Compose pictures of several people from a dataset with one face per picture, and load them.
+
+    Args:
+        dataset: or a view, with one or more of the fields gender, race, emotion, age_group; age in years is carried
+            along. ``dataset.match_tags("duplicate", bool=False)`` leaves copies out after :func:`facevlm.check`.
+        folder: a new folder for the composed pictures.
+        per_picture: people in a row.
+        seed: decides who stands where; the same seed gives the same pictures.
+        pictures: so many at most; by default everybody is used once.
+        height: of the pictures, in pixels.
+        remove_background: a function of an RGB picture that returns it with an alpha channel, or ``"rembg"``; none by
+        default.
+        dataset_name: of the new dataset.
+        overwrite: replace a dataset of that name.
+    """
+    importing.check_name(dataset_name, overwrite=overwrite)
+    remove = diversefaces.remover(remove_background or "") if not callable(remove_background) else remove_background
+    people, fields = importing.people(dataset)
+    root, log = Path(folder).expanduser().resolve(), Log()
+    diversefaces.build(
+        people,
+        fields,
+        root,
+        per_picture=per_picture,
+        seed=seed,
+        pictures=pictures,
+        height=height,
+        remove=remove,
+        log=log,
+    )
+    built = load("diversefaces", root, dataset_name=dataset_name, overwrite=overwrite)
+    info = built.info[importing.INFO]
+    info["composed_from"] = {"seed": seed, **importing.origin(dataset)}
+    if log.count:
+        info["skipped"] = log.to_dict()
+    built.save()
+    return built

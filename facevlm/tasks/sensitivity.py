@@ -1,0 +1,310 @@
+"""How much answers depend on how a model is asked: paraphrases and orders of the listed labels, on the same faces."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from facevlm import attributes as registry_module
+from facevlm.attributes import Registry, align
+from facevlm.backends import Backend, Options
+from facevlm.backends.choice import backend_of, card_of, default_prefix, resolve_attributes
+from facevlm.errors import InputError, check_sizes
+from facevlm.evaluation.comparison import Flags, FlipRates, Pair, compare_two, flip_rates, members, summarise
+from facevlm.evaluation.evaluate import to_plain
+from facevlm.evaluation.intervals import DRAWS
+from facevlm.evaluation.metrics import Codes, wilson
+from facevlm.language import wordings
+from facevlm.language.wordings import Wording
+from facevlm.store import evaluations, flips, targets
+from facevlm.store.rows import PictureRows
+from facevlm.tasks._run import carry_out
+from facevlm.tasks.apply import Application
+from facevlm.tasks.compare import find_truth, label_codes, read_runs
+from facevlm.types import Attribute
+
+ORDERS = 3
+
+
+@dataclass(frozen=True)
+class WordingResult:
+    """What came of one wording; its answers stand in ``<prefix>_<attribute>``.
+
+    ``differs`` is the share of the ``n`` faces whose answer is not that to the model's own wording, with its 95 %
+    Wilson interval; no answer is an answer. ``accuracy``, with its own, is over the ``n_truth`` faces of these that
+    have ground truth; a face without an answer is wrong.
+    """
+
+    prefix: str
+    prompt: str
+    paraphrase: int
+    order: int
+    labels: tuple[str, ...] | None
+    n: int
+    answered: int
+    differs: float
+    differs_low: float
+    differs_high: float
+    n_truth: int
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much the answers to one attribute depend on the wording.
+
+    ``flips`` and ``groups`` tell over how many faces: the share that got more than one answer over all wordings (with
+    its 95 % Wilson interval) and the mean flip rate, that is the share of wordings whose answer is not the face's most
+    frequent one (with its 95 % bootstrap interval). ``by_paraphrase`` is the same over the wordings in the labels' own
+    order alone, ``by_order`` over the orders of the model's own wording alone; None where these are one or all. Faces
+    without an answer to any wording are ``unanswered`` and not in these.
+
+    ``spread`` compares the most accurate wording ``a`` with the least accurate ``b`` on the same faces; its interval
+    and p-value do not know that they were picked as the extremes. It is None where all are equally accurate or there
+    is no ground truth. ``field`` holds each face's flip rate, and ``view`` names the saved view of the faces with one
+    above 0, the highest first.
+    """
+
+    attribute: str
+    wordings: tuple[WordingResult, ...]
+    flips: FlipRates
+    by_paraphrase: FlipRates | None
+    by_order: FlipRates | None
+    groups: Mapping[str, tuple[FlipRates, ...]]
+    unanswered: int
+    spread: Pair | None
+    ground_truth: str | None
+    field: str
+    view: str
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data; what is undefined is None."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain
+
+
+def sensitivity(
+    target: targets.Collection,
+    model: str | Backend = "demo",
+    attributes: Sequence[str | Attribute] = (),
+    *,
+    prefix: str | None = None,
+    paraphrases: Mapping[str, Sequence[str]] | None = None,
+    orders: int = ORDERS,
+    seed: int = 0,
+    groups: Sequence[str] = (),
+    ground_truth: Mapping[str, str] | None = None,
+    batch_size: int | None = None,
+    chunk_size: int = 256,
+    threads: int | None = None,
+    overwrite: bool = False,
+    joint: bool = True,
+    options: Options | None = None,
+    draws: int = DRAWS,
+    registry: Registry | None = None,
+    progress: bool = True,
+) -> list[Sensitivity]:
+    """Ask about the same faces in several wordings, and tell how often answers flip, per face and per group.
+
+    Every wording is a run of its own, as by :func:`facevlm.apply`, under the prefix ``<prefix>_w1``, or ``_w1o2`` in
+    another order of labels; ``_w0`` is the model's own wording. Asked again, only what has no answer yet is asked.
+
+    Args:
+        target: a FiftyOne dataset or view.
+        model: as of :func:`facevlm.apply`.
+        attributes: names or :class:`~facevlm.types.Attribute`; at least one.
+        prefix: by default the model's short name and ``_words``. Each face's flip rate goes to the number field
+            ``<prefix>_<attribute>_flip_rate``.
+        paraphrases: attribute name -> other wordings of its question, instead of those that facevlm ships; one that
+            holds ``{labels}`` is the whole prompt.
+        orders: in how many orders the labels are listed, their own included, where the prompt lists them.
+        seed: of the orders.
+        groups: fields by which flips are shown, as in :func:`facevlm.compare`.
+        ground_truth: attribute name -> field; by default found by name, and not needed.
+        draws: bootstrap draws behind the intervals of mean flip rates and of the spread.
+        batch_size, chunk_size, threads, overwrite, joint, registry, progress: as of :func:`facevlm.apply`.
+        options: how the model is loaded.
+
+    Raises:
+        FacevlmError: before anything is asked, saying what was got, what was expected, and what to do.
+    """
+    known = registry or registry_module.shipped()
+    targets.check(target)
+    check_sizes(orders=orders, draws=draws)
+    card = card_of(model)
+    chosen = resolve_attributes(attributes, card, known)
+    for what, given in (("paraphrases", paraphrases or {}), ("ground truth", ground_truth or {})):
+        _check_names(what, given, chosen)
+    start = prefix if prefix is not None else f"{default_prefix(card.name)}_words"
+    rows = PictureRows(target)
+    by = {name: evaluations.group_values(rows, name) for name in groups}
+    for attribute in chosen:
+        flips.check(target, flips.field_of(start, attribute.name))
+        if (ground_truth or {}).get(attribute.name):
+            find_truth(rows, attribute, (ground_truth or {})[attribute.name], known)
+    loading = options or Options()
+    if not card.is_here():
+        # Fetched first: how the questions are worded depends on the family that its config names.
+        backend_of(model, loading, chosen)
+    shared = joint and loading.decode == "score"
+    asked = {
+        a.name: wordings.wordings(card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=shared)
+        for a in chosen
+    }
+    settings: dict[str, Any] = {
+        "batch_size": batch_size,
+        "chunk_size": chunk_size,
+        "threads": threads,
+        "overwrite": overwrite,
+        "joint": joint,
+        "options": loading,
+        "registry": known,
+        # One for all runs: of a model with several checkpoints, others are asked in some than in others.
+        "backend": backend_of(model, loading, chosen),
+    }
+    _ask(target, model, chosen, asked, start, settings, progress)
+    return [_result(rows, a, asked[a.name], start, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
+
+
+def _check_names(what: str, given: Mapping[str, object], chosen: Sequence[Attribute]) -> None:
+    strange = sorted(set(given) - {a.name for a in chosen})
+    if strange:
+        raise InputError(f"Got {what} for {', '.join(strange)}, expected only {', '.join(a.name for a in chosen)}.")
+
+
+def _ask(
+    target: targets.Collection,
+    model: str | Backend,
+    attributes: Sequence[Attribute],
+    asked: Mapping[str, Sequence[Wording]],
+    prefix: str,
+    settings: Mapping[str, Any],
+    progress: bool,
+) -> None:
+    """One run per wording, for all attributes that have it; all are tried on one face before any is asked."""
+    runs: dict[str, list[tuple[Attribute, Wording]]] = {}
+    for attribute in attributes:
+        for wording in asked[attribute.name]:
+            runs.setdefault(f"{prefix}_{wording.ending}", []).append((attribute, wording))
+    for where in (target.limit(1), target):
+        for name, askers in runs.items():
+            prompts = {a.name: w.given for a, w in askers if w.given is not None}
+            one = Application(where, model, [a for a, _ in askers], prefix=name, prompts=prompts, **settings)
+            if where is target:
+                carry_out(one, progress=progress)
+
+
+def _result(
+    rows: PictureRows,
+    attribute: Attribute,
+    asked: Sequence[Wording],
+    prefix: str,
+    truth_field: str | None,
+    groups: Mapping[str, Sequence[str | None]],
+    draws: int,
+    known: Registry,
+) -> Sensitivity:
+    prefixes = [f"{prefix}_{wording.ending}" for wording in asked]
+    runs, _ = read_runs(rows, prefixes, attribute, align(attribute, (), known))
+    codes, labels = list(runs.values()), len(attribute.labels)
+    rates = flip_rates(codes, labels)
+    there = np.isfinite(rates)
+    field = flips.field_of(prefix, attribute.name)
+    truth, notes = find_truth(rows, attribute, truth_field, known)
+    judged = _judged(attribute, codes, truth, there)
+    if not any(wording.labels for wording in asked):
+        notes += (f"The prompts about {attribute.name} list no labels, so that their order could not be changed.",)
+    return Sensitivity(
+        attribute=attribute.name,
+        wordings=tuple(
+            _wording(name, wording, said[there], codes[0][there], None if judged is None else judged.right(k))
+            for k, (name, wording, said) in enumerate(zip(prefixes, asked, codes, strict=True))
+        ),
+        flips=summarise("all", rates, draws=draws),
+        by_paraphrase=_part(codes, [not w.order for w in asked], labels, draws),
+        by_order=_part(codes, [not w.paraphrase for w in asked], labels, draws),
+        groups={
+            name: tuple(summarise(group, rates[inside], draws=draws) for group, inside in members(name, values))
+            for name, values in groups.items()
+        },
+        unanswered=int((~there).sum()),
+        spread=_spread(prefixes, judged, draws) if judged else None,
+        ground_truth=truth.field if truth else None,
+        field=field,
+        view=flips.save(rows.target, field, rates, prefixes),
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Label indices, on the common label set of so many labels, of the faces with ground truth and any answer."""
+
+    labels: int
+    truth: Codes
+    runs: tuple[Codes, ...]
+
+    def right(self, run: int) -> Flags:
+        """Which of the faces a run is right about."""
+        same: Flags = self.runs[run] == self.truth
+        return same
+
+
+def _judged(
+    attribute: Attribute, codes: Sequence[Codes], truth: evaluations.Truth | None, there: Flags
+) -> _Judged | None:
+    if truth is None:
+        return None
+    common = truth.alignment.common.labels
+    # The last place, reached by -1, is no answer.
+    mapped = np.array([*(common.index(truth.alignment.predicted[label]) for label in attribute.labels), -1])
+    true = label_codes(truth.labels(), common)
+    known = there & (true >= 0)
+    return _Judged(len(common), true[known], tuple(mapped[said[known]] for said in codes))
+
+
+def _wording(name: str, wording: Wording, said: Codes, own: Codes, right: Flags | None) -> WordingResult:
+    n, other = len(said), int((said != own).sum())
+    differs_low, differs_high = wilson(other, n)
+    n_truth, hits = (len(right), int(right.sum())) if right is not None else (0, 0)
+    low, high = wilson(hits, n_truth)
+    return WordingResult(
+        prefix=name,
+        prompt=wording.prompt,
+        paraphrase=wording.paraphrase,
+        order=wording.order,
+        labels=wording.labels,
+        n=n,
+        answered=int((said >= 0).sum()),
+        differs=other / n if n else math.nan,
+        differs_low=differs_low,
+        differs_high=differs_high,
+        n_truth=n_truth,
+        accuracy=hits / n_truth if n_truth else math.nan,
+        low=low,
+        high=high,
+    )
+
+
+def _part(codes: Sequence[Codes], kept: Sequence[bool], labels: int, draws: int) -> FlipRates | None:
+    """Flips over some of the wordings; None where these are one or all."""
+    some = list(itertools.compress(codes, kept))
+    return summarise("all", flip_rates(some, labels), draws=draws) if 1 < len(some) < len(codes) else None
+
+
+def _spread(prefixes: Sequence[str], judged: _Judged, draws: int) -> Pair | None:
+    """The most accurate wording against the least accurate one, of equals the first; None without ground truth."""
+    hits = [int(judged.right(k).sum()) for k in range(len(prefixes))]
+    best, worst = hits.index(max(hits)), hits.index(min(hits))
+    if not len(judged.truth) or best == worst:
+        return None
+    a, b = judged.runs[best], judged.runs[worst]
+    return compare_two(prefixes[best], prefixes[worst], judged.truth, a, b, judged.labels, draws=draws)
