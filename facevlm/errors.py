@@ -3,6 +3,7 @@
 FacevlmError
 ├── InputError           something the caller gave
 │   ├── UnknownName      a name that is not in a registry
+│   │   └── UnknownOption    a keyword that a verb does not take; a TypeError, too
 │   ├── FieldError       a dataset field of the wrong kind, or none
 │   ├── TargetError      nothing to work on, or of the wrong media type
 │   ├── LayoutError      a folder that does not hold the data set asked for
@@ -36,9 +37,17 @@ class UnknownName(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
-        super().__init__(f"Unknown {kind} '{name}'. Known: {', '.join(names) or 'none'}.{hint}")
-        self.kind, self.name = kind, name
+        self.kind, self.name, self.listed = kind, name, ", ".join(names) or "none"
+        self.hint = f" Did you mean '{close[0]}'?" if close else ""
+        super().__init__(f"Unknown {kind} '{name}'. Known: {self.listed}.{self.hint}")
+
+
+class UnknownOption(UnknownName, TypeError):
+    """A keyword that a verb does not take."""
+
+    def __init__(self, verb: str, name: str, known: Iterable[str]) -> None:
+        super().__init__("option", name, known)
+        self.args = (f"Got the option '{name}', which {verb} does not take.{self.hint} Expected: {self.listed}.",)
 
 
 class FieldError(InputError):
@@ -82,6 +91,14 @@ def lookup(kind: str, table: Mapping[str, T], name: str) -> T:
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]
+
+
+def refuse_unknown(verb: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise :class:`UnknownOption` for the first keyword that is not among the known ones."""
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise UnknownOption(verb, name, names)
 
 
 def check_sizes(**sizes: int | None) -> None:

@@ -14,7 +14,7 @@ from facevlm.store import asking, targets
 from facevlm.store import detections as found_store
 from facevlm.store.rows import detections_fields
 from facevlm.tasks.apply import selected
-from facevlm.tasks.detect import Detection
+from facevlm.tasks.detect import DetectRun
 
 from . import _forms
 
@@ -52,13 +52,13 @@ def crop(ctx: foo.ExecutionContext, usual: Crop) -> Crop:
     return Crop(margin=usual.margin if margin is None else margin, align=bool(ctx.params.get("align")))
 
 
-def search(ctx: foo.ExecutionContext) -> Detection | None:
+def search(ctx: foo.ExecutionContext) -> DetectRun | None:
     """The search for faces that comes first, if the form wants one.
 
     Raises :class:`~facevlm.errors.FacevlmError` where it cannot begin.
     """
     found = ctx.target_view()
-    return Detection(found) if _about(ctx, found) == FIRST else None
+    return DetectRun(found) if _about(ctx, found) == FIRST else None
 
 
 def count(ctx: foo.ExecutionContext) -> int:

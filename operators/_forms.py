@@ -10,7 +10,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm.errors import FacevlmError
-from facevlm.tasks._run import Work
+from facevlm.tasks._run import Run
 from facevlm.tasks.apply import ApplyResult
 from facevlm.types import OUTCOMES
 
@@ -68,9 +68,9 @@ def progress(ctx: foo.ExecutionContext, done: int, total: int, what: str) -> Gen
     yield ctx.ops.set_progress(progress=share, label=label)
 
 
-def followed(ctx: foo.ExecutionContext, work: Work[Any], what: str) -> Generator[Any, None, None]:
+def followed(ctx: foo.ExecutionContext, run: Run[Any], what: str) -> Generator[Any, None, None]:
     """Do the work of a run that was begun, and report its progress; cancelled, it is closed and keeps what it did."""
-    with closing(work.steps()) as steps:
+    with closing(run.steps()) as steps:
         for step in steps:
             yield from progress(ctx, step.done, step.total, what)
 

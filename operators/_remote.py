@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import fiftyone.operators as foo
@@ -15,11 +14,9 @@ from facevlm.backends.remote import keys, services, templates, words
 from facevlm.errors import InputError
 from facevlm.tasks.apply import ApplyResult
 
-from . import _forms
+from . import _forms, _options
 
 API = "api"
-TEXTS = ("base_url", "key_name", "template")
-NUMBERS = ("concurrency", "budget", "samples")
 USUAL = Remote()
 
 
@@ -34,33 +31,17 @@ def model_name(ctx: foo.ExecutionContext) -> str:
     return f"{services.PREFIX}{ctx.params.get('api_model') or ''}"
 
 
-def options(ctx: foo.ExecutionContext, usual: Remote = USUAL) -> Remote:
-    """What the form says. Fields that are empty, or were never sent, are as in ``usual``.
-
-    Raises :class:`~facevlm.errors.InputError` for what cannot be.
-    """
-    given = {name: ctx.params.get(name) for name in (*TEXTS, *NUMBERS)}
-    return replace(usual, **{name: value for name, value in given.items() if value not in (None, "")})
-
-
-def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = True) -> None:
+def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = True, usual: Remote = USUAL) -> None:
     """Fields for server and limits; without ``votes`` everything is asked once."""
     inputs.view("service", types.Header(label="Service", description="Pictures leave this process", divider=True))
-    server = inputs.str("base_url", label="Server", description="base_url; empty: that of the model's own service")
-    inputs.str(
-        "key_name",
-        label="Name of the key",
-        description="Name of the secret, environment variable or keyring entry that holds it; never the key itself",
-    )
-    wording = inputs.str("template", label="Wording", description="face, main-person, or a YAML file; empty: face")
-    limit = inputs.int("concurrency", label="Requests in flight", default=USUAL.concurrency, min=1)
-    if votes:
-        inputs.int("samples", label="Samples", description="Ask so often and take the vote", default=1, min=1)
-    inputs.float("budget", label="Budget in US dollars", description="The run stops before it is exceeded")
-    chosen = _forms.attempt(limit, lambda: options(ctx))
+    names = [name for name in _options.SERVICE if votes or name != "samples"]
+    fields = _options.add(inputs, names, usual)
+    _options.add_more(ctx, inputs, usual)
+    chosen = _forms.attempt(fields["concurrency"], lambda: _options.remote(ctx, usual))
     if chosen is None:
         return
-    _forms.attempt(wording, lambda: (templates.load(chosen), words.load(chosen.template)))
+    _forms.attempt(fields["template"], lambda: (templates.load(chosen), words.load(chosen.template)))
+    server = fields["base_url"]
     endpoint = _forms.attempt(server, lambda: services.endpoint(model, chosen.base_url, chosen.key_name))
     if endpoint is not None:
         _forms.attempt(server, lambda: keys.find(endpoint, ctx.secrets.get))

@@ -9,14 +9,15 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm import attributes as registry
-from facevlm.backends import DECODES, Briefing, Options, cards
+from facevlm.backends import Briefing, cards
 from facevlm.backends.briefings import brief
 from facevlm.backends.choice import default_prefix, resolve_attributes
 from facevlm.store import asking, predictions, targets
 from facevlm.tasks import batch as batch_task
-from facevlm.tasks.apply import Application, ApplyResult
+from facevlm.tasks._options import Settings
+from facevlm.tasks.apply import ApplyResult, ApplyRun
 
-from . import _asking, _faces, _forms, _remote
+from . import _asking, _faces, _forms, _options, _remote
 
 NAME = "apply_vlm_face_attributes"
 LABEL = "Apply VLM face attributes"
@@ -56,37 +57,37 @@ class ApplyVlmFaceAttributes(foo.Operator):
             yield from _forms.followed(ctx, search, "pictures searched")
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
         target = _faces.target(ctx)
-        kind = batch_task.Submission if _is_batch(ctx) else Application
-        application = kind(
+        model, settings = model_name(ctx), _settings(ctx)
+        run = ApplyRun(
             target,
-            model_name(ctx),
+            model,
             _asking.asked(ctx),
             faces=_faces.selection(ctx, target),
-            crop=_faces.crop(ctx, cards.find(model_name(ctx)).crop()),
+            crop=_faces.crop(ctx, cards.find(model).crop()),
             min_face_px=ctx.params.get("min_face_px"),
             prefix=ctx.params.get("prefix") or None,
-            batch_size=ctx.params.get("batch_size"),
             overwrite=_forms.overwrites(ctx),
-            options=Options(
-                device=ctx.params.get("device") or None,
-                decode=ctx.params.get("decode") or DECODES[0],
-                trust_remote_code=bool(ctx.params.get("trust_remote_code")),
-                remote=_remote.options(ctx),
-            ),
-            secrets=ctx.secrets.get,
+            settings=settings,
         )
-        application.begin(lambda said: _remote.confirmed(ctx, said))
-        yield from _forms.followed(ctx, application, "faces")
-        if isinstance(application, batch_task.Submission):
-            yield _forms.output(ctx, "Batches", _handed_in(application.submitted()))
+        if _is_batch(ctx):
+            submission = batch_task.SubmitRun(run, model, settings.options.remote)
+            submission.begin(lambda said: _remote.confirmed(ctx, said))
+            yield from _forms.followed(ctx, submission, "faces")
+            yield _forms.output(ctx, "Batches", _handed_in(submission.result()))
             return
-        text = applied_summary(application.result())
-        yield from _forms.finished(ctx, application.shown, application.source, "Predictions are stored", text)
+        run.begin(lambda said: _remote.confirmed(ctx, said))
+        yield from _forms.followed(ctx, run, "faces")
+        text = applied_summary(run.result())
+        yield from _forms.finished(ctx, run.shown, run.faces_field, "Predictions are stored", text)
+
+
+def _settings(ctx: foo.ExecutionContext) -> Settings:
+    return Settings(options=_options.options(ctx), batch_size=ctx.params.get("batch_size"), secrets=ctx.secrets.get)
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
     attributes = resolve_attributes(_asking.asked(ctx))
-    return brief(model, attributes, _faces.count(ctx), Options(remote=_remote.options(ctx)), batch=_is_batch(ctx))
+    return brief(model, attributes, _faces.count(ctx), _options.options(ctx), batch=_is_batch(ctx))
 
 
 def _is_batch(ctx: foo.ExecutionContext) -> bool:
@@ -159,6 +160,7 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
     if not card.hosted:
         _batch_size(ctx, inputs)
+        _options.add_loading(ctx, inputs)
     _forms.existing(inputs, "face")
     if card.hosted:
         times = {NOW: "Now", BATCH: "As a batch: about half the price, answered within a day, collected by you"}

@@ -9,7 +9,6 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm.backends import Options
 from facevlm.backends.cards import HUB, Card, find
 from facevlm.backends.remote import services
 from facevlm.detection import FIELD
@@ -17,9 +16,10 @@ from facevlm.errors import FacevlmError, InputError
 from facevlm.language.phrases import words
 from facevlm.store import targets
 from facevlm.store.rows import detections_fields
-from facevlm.tasks.ask import GROUNDING, Asking, AskResult, NobodyLooks, NotRead, check_planner
+from facevlm.tasks._options import Settings
+from facevlm.tasks.ask import GROUNDING, AskResult, AskRun, NobodyLooks, NotRead, check_planner
 
-from . import _forms, _remote
+from . import _forms, _options, _remote
 from .apply import applied_summary, model_inputs, model_name
 
 NAME = "ask_about_faces"
@@ -75,7 +75,7 @@ class AskAboutFaces(foo.Operator):
         yield _forms.output(ctx, "Faces are picked", _summary(result))
 
 
-def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> Asking | None:
+def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> AskRun | None:
     """What the request would do, or what is wrong with it, as it is being written."""
     unnamed = {model_name(ctx), _looker(ctx)} & {HUB, services.PREFIX}
     if unnamed or not (ctx.params.get("request") or "").strip():
@@ -86,7 +86,7 @@ def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> Asking | None
     return read
 
 
-def _read(ctx: foo.ExecutionContext, inputs: Any) -> Asking | None:
+def _read(ctx: foo.ExecutionContext, inputs: Any) -> AskRun | None:
     """None where only the planner can tell."""
     planner = _planner(ctx)
     known = planner if planner and _is_hosted(planner) else None
@@ -178,8 +178,8 @@ def _planner(ctx: foo.ExecutionContext) -> str | None:
     return (ctx.params.get("planner") or "").strip() or None
 
 
-def _asking(ctx: foo.ExecutionContext, planner: str | None) -> Asking:
-    return Asking(
+def _asking(ctx: foo.ExecutionContext, planner: str | None) -> AskRun:
+    return AskRun(
         ctx.target_view(),
         ctx.params.get("request") or "",
         model_name(ctx),
@@ -187,8 +187,7 @@ def _asking(ctx: foo.ExecutionContext, planner: str | None) -> Asking:
         prefix=ctx.params.get("prefix") or None,
         grounding=_looker(ctx),
         planner=planner,
-        options=Options(remote=_remote.options(ctx), trust_remote_code=bool(ctx.params.get("trust_remote_code"))),
-        secrets=ctx.secrets.get,
+        settings=Settings(options=_options.options(ctx), secrets=ctx.secrets.get),
     )
 
 

@@ -11,15 +11,16 @@ from fiftyone.operators import types
 
 from facevlm.backends import Briefing, Options, Remote, cards
 from facevlm.backends.choice import default_prefix
+from facevlm.backends.options import SCENE
 from facevlm.backends.remote import words
-from facevlm.backends.remote.options import SCENE
 from facevlm.errors import InputError
 from facevlm.faces.people import PEOPLE
 from facevlm.store import descriptions, predictions, targets
 from facevlm.store.rows import detections_fields
-from facevlm.tasks.describe import DescribeResult, Description, brief
+from facevlm.tasks._options import Settings
+from facevlm.tasks.describe import DescribeResult, DescribeRun, brief
 
-from . import _asking, _forms, _remote
+from . import _asking, _forms, _options, _remote
 
 NAME = "describe_people"
 LABEL = "Describe people in pictures"
@@ -62,19 +63,18 @@ class DescribePeople(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Asking the server what it can do")
-        description = Description(
+        run = DescribeRun(
             ctx.target_view(),
             _model_name(ctx),
             _asking.asked(ctx),
             **_about(ctx),
             prefix=ctx.params.get("prefix") or None,
             overwrite=_forms.overwrites(ctx),
-            options=Options(remote=_options(ctx)),
-            secrets=ctx.secrets.get,
+            settings=Settings(options=Options(remote=_remote_of(ctx)), secrets=ctx.secrets.get),
         )
-        description.begin(lambda said: _remote.confirmed(ctx, said))
-        yield from _forms.followed(ctx, description, "pictures")
-        result = description.result()
+        run.begin(lambda said: _remote.confirmed(ctx, said))
+        yield from _forms.followed(ctx, run, "pictures")
+        result = run.result()
         shown = [*result.fields.values(), result.people_field]
         yield from _forms.finished(ctx, shown, _faces(ctx), "People are described", _summary(result))
 
@@ -92,7 +92,7 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
             return None
     card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
     if card is not None:
-        _remote.inputs(ctx, inputs, card.name, votes=_mark(ctx) is not None)
+        _remote.inputs(ctx, inputs, card.name, votes=_mark(ctx) is not None, usual=SCENE)
     return card
 
 
@@ -167,9 +167,9 @@ def _mark(ctx: foo.ExecutionContext) -> str | None:
     return None if _faces(ctx) is None or mark == BOXES else str(mark)
 
 
-def _options(ctx: foo.ExecutionContext) -> Remote:
+def _remote_of(ctx: foo.ExecutionContext) -> Remote:
     """What the form says about the API; samples only where it offers them."""
-    remote = _remote.options(ctx, SCENE)
+    remote = _options.remote(ctx, SCENE)
     return remote if _mark(ctx) is not None else replace(remote, samples=1)
 
 
@@ -179,7 +179,7 @@ def _asks(ctx: foo.ExecutionContext) -> bool:
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing:
-    return brief(ctx.target_view(), model, _asking.asked(ctx), remote=_options(ctx), **_about(ctx))
+    return brief(ctx.target_view(), model, _asking.asked(ctx), remote=_remote_of(ctx), **_about(ctx))
 
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:

@@ -10,7 +10,7 @@ from fiftyone.operators import types
 
 from facevlm.detection import AUTO, FIELD, TILES, Search
 from facevlm.store import detections, targets
-from facevlm.tasks.detect import Detection, DetectResult
+from facevlm.tasks.detect import DetectResult, DetectRun
 
 from . import _forms
 
@@ -68,7 +68,7 @@ class DetectFaces(foo.Operator):
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Loading the detector")
-        work = Detection(
+        run = DetectRun(
             ctx.target_view(),
             ctx.params.get("field") or FIELD,
             ctx.params.get("detector") or AUTO,
@@ -76,8 +76,8 @@ class DetectFaces(foo.Operator):
             quality=bool(ctx.params.get("quality")),
             overwrite=_forms.overwrites(ctx),
         )
-        yield from _forms.followed(ctx, work, "pictures")
-        yield from _forms.finished(ctx, [work.prefix], None, "Faces are stored", _summary(work.result()))
+        yield from _forms.followed(ctx, run, "pictures")
+        yield from _forms.finished(ctx, [run.prefix], None, "Faces are stored", _summary(run.result()))
 
 
 def _check(target: targets.Collection, field: str) -> None:

@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from PIL.Image import Image, Resampling
 
 from facevlm.backends.cards import find
+from facevlm.backends.options import ATTENTION as ATTENTION
+from facevlm.backends.options import COMPILE as COMPILE
+from facevlm.backends.options import DECODES as DECODES
+from facevlm.backends.options import QUANTIZE as QUANTIZE
+from facevlm.backends.options import Options as Options
+from facevlm.backends.options import Remote as Remote
 from facevlm.backends.remote.keys import Secrets as Secrets
-from facevlm.backends.remote.options import Remote as Remote
-from facevlm.errors import InputError
 from facevlm.types import Inquiry, Question, Reply, Scene
 
 if TYPE_CHECKING:
@@ -27,45 +31,10 @@ if TYPE_CHECKING:
 
 LOCAL = "facevlm.backends.local:LocalBackend"
 REMOTE = "facevlm.backends.remote.describe:DescribingBackend"
-DECODES = ("score", "generate")
-QUANTIZE = ("8bit", "4bit")
-ATTENTION = ("sdpa", "eager", "flash_attention_2")
-COMPILE = ("default", "max-autotune-no-cudagraphs")
-CHOICES = {"decode": DECODES, "quantize": QUANTIZE, "attention": ATTENTION, "compile": COMPILE}
 KEEP_LOADED = 2
 
 _loaded: OrderedDict[object, Backend] = OrderedDict()
 _lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a model is loaded and read.
-
-    ``decode`` is ``score`` (closed set, exact) or ``generate`` (free text). ``quantize`` is ``8bit`` or ``4bit``, by
-    bitsandbytes. ``attention`` is ``sdpa``, ``eager`` or ``flash_attention_2`` (for the vision tower). ``compile`` is a
-    mode of torch.compile without CUDA graphs. ``memory_gb`` is what checkpoints may take
-    together, in GiB; by default what is free. ``remote`` is for models behind an API, to which the others do not apply.
-    """
-
-    device: str | None = None
-    dtype: str | None = None
-    revision: str | None = None
-    decode: str = "score"
-    trust_remote_code: bool = False
-    quantize: str | None = None
-    attention: str | None = None
-    compile: str | None = None
-    memory_gb: float | None = None
-    remote: Remote = field(default_factory=Remote)
-
-    def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            got = getattr(self, name)
-            if got is not None and got not in choices:
-                raise InputError(f"Got {name}='{got}', expected one of {', '.join(choices)}.")
-        if self.memory_gb is not None and not self.memory_gb > 0:
-            raise InputError(f"Got memory_gb={self.memory_gb}, expected a number of GiB above 0.")
 
 
 @dataclass(frozen=True)

@@ -42,3 +42,17 @@ def fresh(options: Options) -> Options:
     if options.remote.cache != "on":
         return options
     return replace(options, remote=replace(options.remote, cache="refresh"))
+
+
+def together(steps: Sequence[Briefing]) -> Briefing | None:
+    """What is said about several steps that are agreed to at once; None for no step.
+
+    Its price is that of all steps; None where that of any is not known.
+    """
+    if len(steps) < 2:
+        return steps[0] if steps else None
+    prices = [step.dollars for step in steps if step.dollars is not None]
+    total = sum(prices) if len(prices) == len(steps) else None
+    price = "" if total is None else f" In all at most ${total:,.2f}."
+    text = f"{len(steps)} times: {steps[0].text}{price}"
+    return Briefing(text, all(step.is_local for step in steps), total)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import facevlm
 from facevlm.cli import (
+    apply,
     ask,
     batch,
     cache,
@@ -20,7 +21,6 @@ from facevlm.cli import (
     listing,
     load,
     paper,
-    predict,
     probe,
     report,
     sensitivity,
@@ -32,7 +32,7 @@ COMMANDS = (
     load,
     check,
     detect,
-    predict,
+    apply,
     describe,
     ask,
     evaluate,

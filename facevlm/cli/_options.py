@@ -1,15 +1,22 @@
-"""What several commands share: kinds of arguments, groups of options, the dataset to work on."""
+"""What several commands share: kinds of arguments, groups of options, the dataset to work on.
+
+The flags of what a model and a service can be told are made from :mod:`facevlm.backends.options`, one for each option.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import facevlm
 from facevlm import attributes as attribute_registry
-from facevlm.backends import ATTENTION, COMPILE, QUANTIZE, cards
+from facevlm.backends import Briefing, Options, Remote, cards
+from facevlm.backends.briefings import CONFIRM_ABOVE
+from facevlm.backends.options import Option, described
 from facevlm.errors import InputError
 
 
@@ -70,6 +77,10 @@ def add_question(command: Any, *, prompts: bool = True) -> None:
         )
 
 
+def add_prefix(command: Any) -> None:
+    command.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+
+
 def add_faces(command: Any) -> None:
     """Which faces of pictures, and how they are cut out."""
     command.add_argument("--faces", help="ask about every face in this field of Detections (default: whole pictures)")
@@ -90,20 +101,74 @@ def faces(args: argparse.Namespace) -> dict[str, Any]:
     return chosen | {"crop": replace(usual, margin=margin, align=args.align)}
 
 
-def add_loading(command: Any) -> None:
-    """Options of everything that loads a model."""
-    command.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
-    command.add_argument("--dtype", help="float32, bfloat16 or float16 (default: float32 on CPU, else bfloat16)")
-    command.add_argument("--revision", help="revision of the checkpoint on the hub")
-    command.add_argument("--quantize", choices=QUANTIZE, help="weights in 8 or 4 bits, by bitsandbytes")
-    command.add_argument("--attention", choices=ATTENTION, help="attention kernels (default: transformers' choice)")
-    command.add_argument("--compile", choices=COMPILE, help="mode of torch.compile (default: off)")
+def add_running(command: Any) -> None:
+    """How faces are shown to a model in batches."""
+    command.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
+    command.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
     command.add_argument(
-        "--memory-gb", type=float, help="GiB for all checkpoints of a model together (default: what is free)"
+        "--separate", action="store_true", help="one prompt per attribute even if the model has a shared one"
     )
-    command.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the checkpoint")
 
 
-def loading(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("device", "dtype", "revision", "quantize", "attention", "compile", "memory_gb", "trust_remote_code")
-    return {name: getattr(args, name) for name in names}
+def running(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_running` added, as every verb takes it."""
+    return {"batch_size": args.batch_size, "threads": args.threads, "joint": not args.separate}
+
+
+def add_model(command: Any, *, local: bool = True, usual: Remote | None = None, ask: bool = True) -> None:
+    """A flag for everything that a model and a service can be told, and what to do before pictures are sent away.
+
+    Without ``local`` only what a service can be told; ``usual`` is what it is told otherwise. Without ``ask`` the
+    command has a question of its own before it begins.
+    """
+    if local:
+        loading = command.add_argument_group("models that run here")
+        for row in described(Options):
+            _add_flag(loading, row, row.default)
+    service = command.add_argument_group("models behind an API (gpt-4o, gemini-flash, openai:MODEL)")
+    for row in described(Remote):
+        _add_flag(service, row, getattr(usual or Remote(), row.name))
+    service.add_argument(
+        "--no-cache", dest="cache", action="store_const", const="off", help="neither use nor keep replies on disk"
+    )
+    if ask:
+        service.add_argument(
+            "--dry-run", action="store_true", help="say where pictures would go and at what cost, and stop"
+        )
+        service.add_argument(
+            "--yes", action="store_true", help=f"do not ask before API runs of more than ${CONFIRM_ABOVE:g}"
+        )
+
+
+def _add_flag(group: Any, row: Option, default: Any) -> None:
+    flag, text = "--" + row.name.replace("_", "-"), row.help(default)
+    if row.kind is bool:
+        group.add_argument(flag, action="store_true", help=text)
+    elif row.choices:
+        group.add_argument(flag, choices=row.choices, default=default, help=text)
+    else:
+        group.add_argument(flag, type=row.kind, default=default, help=text)
+
+
+def options(args: argparse.Namespace) -> Options:
+    """What :func:`add_model` added, as one object."""
+    remote = Remote(**{row.name: getattr(args, row.name) for row in described(Remote)})
+    local = {row.name: getattr(args, row.name) for row in described(Options) if hasattr(args, row.name)}
+    return Options(remote=remote, **local)
+
+
+def confirmation(args: argparse.Namespace) -> Callable[[Briefing], bool]:
+    """Says where pictures go, and asks before a run that costs more than a little and has no budget."""
+
+    def confirm(briefing: Briefing) -> bool:
+        print(briefing.text, file=sys.stderr)
+        if args.dry_run:
+            return False
+        dear = briefing.dollars is not None and briefing.dollars > CONFIRM_ABOVE
+        if not dear or args.yes or args.budget is not None:
+            return True
+        if sys.stdin.isatty():
+            return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        raise InputError(f"The run may cost more than ${CONFIRM_ABOVE:g}. Add --yes, or set a --budget.")
+
+    return confirm

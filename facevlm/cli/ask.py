@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import facevlm
-from facevlm.cli import _options, _remote
-from facevlm.cli.predict import print_applied
+from facevlm.cli import _options
+from facevlm.cli.apply import print_applied
 from facevlm.detection import FIELD
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
     command.add_argument("--model", default="demo", help="see 'facevlm models' (default: demo)")
     command.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
     command.add_argument("--faces", default=FIELD, help=f"field of Detections with the faces (default: {FIELD})")
-    command.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    _options.add_prefix(command)
     command.add_argument(
         "--grounding",
         metavar="MODEL",
@@ -38,9 +38,8 @@ def add(commands: Any) -> None:
         "--planner", metavar="MODEL", help="reads what the grammar cannot, from the words alone: openai:MODEL"
     )
     command.add_argument("--save-view", metavar="NAME", help="save the picked faces as a view")
-    command.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
-    command.add_argument("--device", help="such as cuda, mps, cpu (default: the first that is there)")
-    _remote.add(command)
+    _options.add_running(command)
+    _options.add_model(command, ask=False)
     command.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     command.add_argument("--yes", action="store_true", help="do not ask whether to go on")
     command.set_defaults(run=_ask)
@@ -55,12 +54,11 @@ def _ask(args: argparse.Namespace) -> None:
         prefix=args.prefix,
         grounding=args.grounding,
         planner=args.planner,
-        batch_size=args.batch_size,
-        device=args.device,
-        remote=_remote.options(args),
         confirm=lambda proposal: _confirmed(args, proposal),
-        confirm_sending=_remote.confirmation(args),
+        confirm_sending=_options.confirmation(args),
+        options=_options.options(args),
         registry=_options.registry(args.attributes_file),
+        **_options.running(args),
     )
     if result.agreed:
         _print(result)

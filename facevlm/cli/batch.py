@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm.cli import _options, _remote
+from facevlm.cli import _options
 from facevlm.types import OUTCOMES
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     batch = commands.add_parser(
         "batch",
         help="ask a model behind an API by batches: half the price, within a day",
-        description="Hands in the questions of 'facevlm predict' as files, tells how far they are, and stores the "
+        description="Hands in the questions of 'facevlm apply' as files, tells how far they are, and stores the "
         "answers. Each step may be another process, on another day.",
     )
     steps = batch.add_subparsers(required=True, metavar="STEP")
@@ -45,19 +45,18 @@ def _add_submit(steps: Any) -> None:
     submit = steps.add_parser(
         "submit",
         help="hand in the questions",
-        description="Words the requests of 'facevlm predict' and hands them in as files.",
+        description="Words the requests of 'facevlm apply' and hands them in as files.",
     )
     _options.add_question(submit)
     _options.add_faces(submit)
-    submit.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    _options.add_prefix(submit)
     submit.add_argument("--overwrite", action="store_true", help="ask every face again")
-    _remote.add(submit)
-    _remote.add_confirmation(submit)
+    _options.add_model(submit, local=False)
     submit.set_defaults(run=_submit, stopped="What was handed in can be collected.")
 
 
 def _submit(args: argparse.Namespace) -> None:
-    done = facevlm.batching.submit(
+    done = facevlm.batch.submit(
         _options.target(args),
         args.model,
         args.attributes,
@@ -65,8 +64,8 @@ def _submit(args: argparse.Namespace) -> None:
         prefix=args.prefix,
         prompts=dict(args.prompt),
         overwrite=args.overwrite,
-        remote=_remote.options(args),
-        confirm=_remote.confirmation(args),
+        confirm=_options.confirmation(args),
+        options=_options.options(args),
         registry=_options.registry(args.attributes_file),
     )
     if args.dry_run:
@@ -77,13 +76,13 @@ def _submit(args: argparse.Namespace) -> None:
 
 
 def _list(args: argparse.Namespace) -> None:
-    known = facevlm.batching.overview(facevlm.sources.load(args.dataset))
+    known = facevlm.batch.overview(facevlm.sources.load(args.dataset))
     rows = [[o.prefix, o.model, o.status, o.batches, o.collected] for o in known]
     print(tabulate(rows, ["prefix", "model", "status", "batches", "collected"]) if rows else "No batch was handed in.")
 
 
 def _status(args: argparse.Namespace) -> None:
-    with facevlm.batching.Batches(facevlm.sources.load(args.dataset), args.prefix) as batches:
+    with facevlm.batch.Batches(facevlm.sources.load(args.dataset), args.prefix) as batches:
         if args.wait:
             batches.wait(lambda states: _print(states, batches))
         else:
@@ -99,7 +98,7 @@ def _print(states: list[State], batches: Any) -> None:
 
 
 def _collect(args: argparse.Namespace) -> None:
-    result = facevlm.batching.collect(facevlm.sources.load(args.dataset), args.prefix, wait=args.wait)
+    result = facevlm.batch.collect(facevlm.sources.load(args.dataset), args.prefix, wait=args.wait)
     rows = [[name, *(counts.get(o, 0) for o in OUTCOMES)] for name, counts in result.outcomes.items()]
     if rows:
         print(tabulate(rows, ["attribute", *OUTCOMES]))
@@ -117,5 +116,5 @@ def _collect(args: argparse.Namespace) -> None:
 
 
 def _cancel(args: argparse.Namespace) -> None:
-    for state in facevlm.batching.cancel(facevlm.sources.load(args.dataset), args.prefix):
+    for state in facevlm.batch.cancel(facevlm.sources.load(args.dataset), args.prefix):
         print(f"{state.id}: {state.status}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import facevlm
-from facevlm.cli import evaluate, predict
+from facevlm.cli import apply, evaluate
 
 DEMO_ATTRIBUTES = ("gender", "age5", "race5", "emotion7")
 OPEN_APP = "Open the App on it: make app DATASET={0}, or: fiftyone app launch {0}"
@@ -35,7 +35,7 @@ def _demo(args: argparse.Namespace) -> None:
         facevlm.sources.sample_groups()
     print(f"Dataset '{dataset.name}': {len(dataset)} pictures. Labels are perceived or apparent, not facts.\n")
     result = facevlm.apply(dataset, "demo", DEMO_ATTRIBUTES, overwrite=True)
-    predict.print_applied(result)
+    apply.print_applied(result)
     if not args.images:
         evaluate.print_evaluated(facevlm.evaluate(dataset, DEMO_ATTRIBUTES, prefix="demo"), pairs=False)
     print(f"\n{OPEN_APP.format(dataset.name)}")

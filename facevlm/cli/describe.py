@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 import facevlm
-from facevlm.backends.remote.options import MARKS, SCENE
-from facevlm.cli import _options, _remote
-from facevlm.cli.predict import print_applied
+from facevlm.backends.options import MARKS, SCENE
+from facevlm.cli import _options
+from facevlm.cli.apply import print_applied
 
 if TYPE_CHECKING:
     from facevlm.tasks.describe import DescribeResult
@@ -41,10 +41,9 @@ def add(commands: Any) -> None:
         choices=MARKS,
         help="draw numbers on the known faces, or send their crops (default: ask for boxes)",
     )
-    command.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
+    _options.add_prefix(command)
     command.add_argument("--overwrite", action="store_true", help="ask about every picture again")
-    _remote.add(command, SCENE)
-    _remote.add_confirmation(command)
+    _options.add_model(command, local=False, usual=SCENE)
     command.set_defaults(run=_describe)
 
 
@@ -59,8 +58,8 @@ def _describe(args: argparse.Namespace) -> None:
         mark=args.mark,
         prefix=args.prefix,
         overwrite=args.overwrite,
-        remote=_remote.options(args),
-        confirm=_remote.confirmation(args),
+        confirm=_options.confirmation(args),
+        options=_options.options(args),
         registry=_options.registry(args.attributes_file),
     )
     if result.asked or not args.dry_run:

@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
         "detect",
         help="find the faces of pictures",
         description="Finds faces and stores their boxes as Detections, for questions about each of them: "
-        "facevlm predict DATASET --faces FIELD. Run again, it searches only pictures that were not searched yet.",
+        "facevlm apply DATASET --faces FIELD. Run again, it searches only pictures that were not searched yet.",
     )
     _options.add_target(command)
     command.add_argument("--field", default="faces", help="where the boxes go (default: faces)")

@@ -10,8 +10,8 @@ from tabulate import tabulate
 
 from facevlm.attributes import SETS, load, shipped
 from facevlm.backends import cards, families
+from facevlm.backends.options import MAX_SIDE
 from facevlm.backends.remote import services
-from facevlm.backends.remote.options import MAX_SIDE
 from facevlm.cli import _options
 
 

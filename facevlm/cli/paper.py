@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from facevlm.backends import Options
 from facevlm.cli import _options
 from facevlm.errors import DatabaseError, InputError
 from facevlm.reports import text as report
@@ -61,8 +60,8 @@ def add(commands: Any) -> None:
         "--truth", type=_options.pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
     )
     paper.add_argument("--prefix", default="", help="put before the field prefix of every model's predictions")
-    paper.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
-    _options.add_loading(paper)
+    _options.add_running(paper)
+    _options.add_model(paper)
     paper.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
     paper.set_defaults(run=_paper)
 
@@ -81,8 +80,9 @@ def _paper(args: argparse.Namespace) -> None:
             views=_views(args.view, [name for name, _ in args.dataset]),
             ground_truth=dict(args.truth),
             prefix=args.prefix,
-            batch_size=args.batch_size,
-            options=Options(**_options.loading(args)),
+            confirm=_options.confirmation(args),
+            options=_options.options(args),
+            **_options.running(args),
         )
     else:
         _need_dataset(args)

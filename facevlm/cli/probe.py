@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm.backends import Options, cards
-from facevlm.cli import _options, _remote
+from facevlm.backends import cards
+from facevlm.cli import _options
 
 if TYPE_CHECKING:
     from facevlm.tasks.probe import AttributeProbe
@@ -31,8 +31,7 @@ def add(commands: Any) -> None:
     probe.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
     probe.add_argument("--batch-size", type=int, default=16, help="pictures per forward pass (default: 16)")
     probe.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
-    _options.add_loading(probe)
-    _remote.add(probe)
+    _options.add_model(probe)
     probe.set_defaults(run=_probe)
 
 
@@ -45,7 +44,8 @@ def _probe(args: argparse.Namespace) -> None:
         seed=args.seed,
         prompts=dict(args.prompt),
         batch_size=args.batch_size,
-        options=Options(**_options.loading(args), remote=_remote.options(args)),
+        confirm=_options.confirmation(args),
+        options=_options.options(args),
         registry=_options.registry(args.attributes_file),
     )
     if args.json:

@@ -31,14 +31,8 @@ def add(commands: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> None:
-    # Imported here: they load FiftyOne, which listing models or attributes has no need of.
-    from facevlm import reports
-    from facevlm.store import reporting
-
-    folder = args.out or Path(f"{args.dataset}-report")
-    reports.check_folder(folder)
-    source = reporting.read(facevlm.sources.load(args.dataset), args.prefix, args.eval_key, pictures=args.pictures)
-    for path in reports.write(reports.build(source), folder):
+    dataset = facevlm.sources.load(args.dataset)
+    for path in facevlm.report(dataset, args.out, prefix=args.prefix, eval_key=args.eval_key, pictures=args.pictures):
         print(path)
     if args.pictures:
         print("report.html holds pictures of people's faces: treat it as you treat the pictures themselves.")

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm.backends import DECODES, Options
-from facevlm.cli import _options, _remote
+from facevlm.cli import _options
 from facevlm.evaluation.groups import SMALL
 from facevlm.reports import text as report
 
@@ -46,12 +45,10 @@ def add(commands: Any) -> None:
     command.add_argument(
         "--truth", type=_options.pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
     )
-    command.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
     command.add_argument("--overwrite", action="store_true", help="ask every face again")
-    command.add_argument("--decode", default="score", choices=DECODES, help="as of predict (default: score)")
     command.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
-    _options.add_loading(command)
-    _remote.add(command)
+    _options.add_running(command)
+    _options.add_model(command)
     command.set_defaults(run=_sensitivity)
 
 
@@ -70,11 +67,14 @@ def _sensitivity(args: argparse.Namespace) -> None:
         seed=args.seed,
         groups=args.groups,
         ground_truth=dict(args.truth),
-        batch_size=args.batch_size,
         overwrite=args.overwrite,
-        options=Options(decode=args.decode, **_options.loading(args), remote=_remote.options(args)),
+        confirm=_options.confirmation(args),
+        options=_options.options(args),
         registry=_options.registry(args.attributes_file),
+        **_options.running(args),
     )
+    if not results:
+        return
     for result in results:
         _print(result)
     print(

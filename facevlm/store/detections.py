@@ -59,6 +59,8 @@ def pending(target: Collection, pictures: Sequence[Face], field: str, stamp: str
 
 def outcome_counts(target: Collection, field: str) -> dict[str, int]:
     """Pictures per outcome, as the dataset holds them now."""
+    if target._dataset.get_field(f"{field}.outcome") is None:
+        return {}
     return {o: n for o, n in target.count_values(f"{field}.outcome").items() if o is not None}
 
 

@@ -16,11 +16,14 @@ import fiftyone as fo
 import numpy as np
 from fiftyone.operators import types
 from PIL import Image
+from typing_extensions import Unpack
 
 from facevlm import attributes as registry
 from facevlm import parsing
-from facevlm.backends import Backend, Options, open_backend
+from facevlm.backends import Backend, open_backend
 from facevlm.backends.cards import find, questions_for
+from facevlm.backends.options import ModelOptions, merged
+from facevlm.errors import refuse_unknown
 from facevlm.faces import images
 from facevlm.store.predictions import to_label
 from facevlm.types import Attribute, Face, Question, Reply
@@ -86,13 +89,14 @@ def load(
     *,
     prompts: Mapping[str, str] | None = None,
     joint: bool = True,
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> FaceAttributeModel:
     """The model of a shipped name, asked about these attributes; arguments are those of :func:`facevlm.apply`.
 
     Raises :class:`~facevlm.errors.FacevlmError` as that does.
     """
-    chosen = Options(**options)
+    refuse_unknown("load_zoo_model", options, ModelOptions.__annotations__)
+    chosen = merged(options)
     questions = questions_for(find(name), list(attributes), prompts, joint=joint and chosen.decode == "score")
     backend = open_backend(name, chosen, [a.name for a in attributes])
     return FaceAttributeModel(FaceAttributeModelConfig(backend, tuple(questions)))

@@ -9,24 +9,26 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from facevlm import attributes as registry_module
-from facevlm.attributes import Registry
-from facevlm.backends import Backend, Briefing, Hosted, Options, Remote, Secrets, open_backend
+from typing_extensions import Unpack
+
+from facevlm.backends import Backend, Briefing, Hosted, Options, Remote, open_backend
 from facevlm.backends import briefings as briefings_module
 from facevlm.backends.cards import find
 from facevlm.backends.choice import card_of, default_prefix, resolve_attributes
-from facevlm.backends.remote.options import SCENE
+from facevlm.backends.options import SCENE
 from facevlm.detection import FIELD
 from facevlm.detection.grounding import Grounder
 from facevlm.errors import InputError
 from facevlm.faces.selection import Selection
 from facevlm.language import grammar
 from facevlm.language import planner as planner_module
-from facevlm.language.phrases import Condition, Place, Plan, Vocabulary
+from facevlm.language.phrases import Condition, Plan, Vocabulary
+from facevlm.language.places import face_at
 from facevlm.store import descriptions, picked, predictions, targets
 from facevlm.store.asking import subjects
-from facevlm.tasks._run import Work, carry_out
-from facevlm.tasks.apply import Application, ApplyResult
+from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
+from facevlm.tasks._run import Run, carry_out
+from facevlm.tasks.apply import ApplyResult, ApplyRun
 from facevlm.tasks.look import ByNumber, ByPlace, Grounding, brief
 from facevlm.types import Face
 
@@ -89,8 +91,8 @@ class AskResult:
         return f"{len(self.faces):,} faces picked.{left}"
 
 
-class Asking:
-    """A request that is read and checked; iterate :meth:`works`, do each, then read :meth:`result`. See :func:`ask`.
+class AskRun:
+    """A request that is read and checked, of several runs; take :meth:`works` one by one, then read :meth:`result`.
 
     Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
     """
@@ -105,26 +107,22 @@ class Asking:
         prefix: str | None = None,
         grounding: str | Grounding | None = None,
         planner: str | None = None,
-        batch_size: int | None = None,
-        options: Options | None = None,
-        registry: Registry | None = None,
-        secrets: Secrets | None = None,
+        settings: Settings | None = None,
     ) -> None:
         self._target, self._model, self._faces_field = target, model, faces
         self._card = card_of(model)
-        self._registry = registry or registry_module.shipped()
+        self._settings = settings or Settings()
+        self._registry, self._options = self._settings.registry, self._settings.options
         self.prefix = prefix if prefix is not None else default_prefix(self._card.name)
         predictions.field_name(self.prefix, "x")
         self._offered = list(self._card.questions) or list(self._registry.attributes)
         stored = picked.predicted(target, self.prefix, self._registry.attributes) if _is_view(target) else []
-        self._options, self._secrets = options or Options(), secrets
         self.plan = self._read(request, Vocabulary(self._registry, self._offered, stored), planner)
         self._faces = subjects(target, Selection(faces)).faces
         self._grounding = self._looker(grounding)
-        self._batch_size = batch_size
         self.undecided: dict[str, str] = {}
         self.picked: list[str] = []
-        self._last: Application | None = None
+        self._last: ApplyRun | None = None
         self.proposal = self._proposed()
 
     def _read(self, request: str, vocabulary: Vocabulary, name: str | None) -> Plan:
@@ -140,7 +138,7 @@ class Asking:
                 raise
             if name is None:
                 raise NotRead(str(error)) from None
-        opened = open_backend(name, self._options, (), self._secrets)
+        opened = open_backend(name, self._options, (), self._settings.secrets)
         if not (isinstance(opened, Hosted) and isinstance(opened, planner_module.Talking)):
             raise _no_planner(name)
         try:
@@ -193,7 +191,7 @@ class Asking:
     def _by_number(self) -> bool:
         return isinstance(self._grounding, str) and find(self._grounding).hosted
 
-    def works(self) -> Generator[Work[Any], None, None]:
+    def works(self) -> Generator[Run[Any], None, None]:
         """What is to be done, one after the other; each must be done before the next is asked for."""
         # Opened before anything is asked: what cannot be had must not be found out half-way.
         opened = self._open_looker()
@@ -209,7 +207,7 @@ class Asking:
                 fit = [face for face in fit if face.label_id in look.found.fit]
             self.picked = [str(face.label_id) for face in self._placed(fit)]
             if self.plan.attributes and self.picked:
-                self._last = self._application(self.picked, self.plan.attributes)
+                self._last = self._apply_run(self.picked, self.plan.attributes)
                 yield self._last
         finally:
             if isinstance(opened, Hosted):
@@ -245,10 +243,10 @@ class Asking:
             if isinstance(backend, Hosted):
                 backend.close()
 
-    def _conditions_first(self) -> Application | None:
+    def _conditions_first(self) -> ApplyRun | None:
         """A run over the faces of which a condition is not known, where the model can tell."""
         ids, names = self._lacking()
-        return self._application(ids, names) if names else None
+        return self._apply_run(ids, names) if names else None
 
     def _lacking(self) -> tuple[list[str], list[str]]:
         """Faces of which a condition is not known, and the attributes that are to be asked about them."""
@@ -262,17 +260,14 @@ class Asking:
                 ids.update(dict.fromkeys(lacking))
         return list(ids), names
 
-    def _application(self, ids: Sequence[str], attributes: Sequence[str]) -> Application:
-        return Application(
+    def _apply_run(self, ids: Sequence[str], attributes: Sequence[str]) -> ApplyRun:
+        return ApplyRun(
             picked.narrowed(self._target, self._faces_field, ids),
             self._model,
             list(attributes),
             faces=Selection(self._faces_field),
             prefix=self.prefix,
-            batch_size=self._batch_size,
-            options=self._options,
-            registry=self._registry,
-            secrets=self._secrets,
+            settings=self._settings,
         )
 
     def _fitting(self) -> list[Face]:
@@ -301,7 +296,7 @@ class Asking:
         if not self._by_number():
             return Grounder(self._grounding)
         scene = Options(remote=_closely(self._options.remote))
-        return open_backend(self._grounding, scene, (), self._secrets)
+        return open_backend(self._grounding, scene, (), self._settings.secrets)
 
     def _look(self, fit: Sequence[Face], opened: Backend | Grounding) -> ByNumber | ByPlace:
         shown = picked.pictures(self._target, self._faces_field, [str(face.label_id) for face in fit])
@@ -318,11 +313,11 @@ class Asking:
             by_picture[face.sample_id].append(face)
         chosen = []
         for sample_id, faces in by_picture.items():
-            found, why = at(faces, self.plan.place)
+            chosen_face, why = face_at(faces, self.plan.place)
             if sample_id in doubtful:
-                found, why = None, "another face of the picture is undecided, and so is the place"
-            if found is not None:
-                chosen.append(found)
+                chosen_face, why = None, "another face of the picture is undecided, and so is the place"
+            if chosen_face is not None:
+                chosen.append(chosen_face)
             elif why:
                 self.undecided |= {str(face.label_id): why for face in faces}
         return chosen
@@ -361,26 +356,7 @@ def _closely(remote: Remote) -> Remote:
     return replace(remote, max_side=remote.max_side or SCENE.max_side, detail=SCENE.detail)
 
 
-def at(faces: Sequence[Face], place: Place) -> tuple[Face | None, str | None]:
-    """The face of one picture at a place, or why there is none; fewer faces than the place counts are no reason."""
-    ordered = sorted(faces, key=lambda face: _measure(face, place.by))
-    if not place.which:
-        if len(ordered) % 2:
-            return ordered[len(ordered) // 2], None
-        return None, "an even number of faces has no middle one"
-    if len(ordered) < abs(place.which):
-        return None, None
-    found = ordered[place.which - 1 if place.which > 0 else place.which]
-    same = [face for face in ordered if _measure(face, place.by) == _measure(found, place.by)]
-    return (found, None) if len(same) == 1 else (None, "two faces are at the same place")
-
-
-def _measure(face: Face, by: str) -> float:
-    """The middle of a face by ``x`` or ``y``, or its area, in shares of the picture."""
-    x, y, w, h = face.box_xywh_rel or (0.0,) * 4
-    return {"x": x + w / 2, "y": y + h / 2, "size": w * h}[by]
-
-
+@takes_options(RunOptions)
 def plan(
     target: targets.Collection,
     request: str,
@@ -390,15 +366,17 @@ def plan(
     prefix: str | None = None,
     grounding: str | Grounding | None = None,
     planner: str | None = None,
-    base_url: str | None = None,
-    registry: Registry | None = None,
+    **options: Unpack[RunOptions],
 ) -> Proposal:
     """What :func:`ask` would do, in sentences; no picture is sent and nothing is written. Arguments as there."""
-    options = Options(remote=Remote(base_url=base_url))
-    given = {"faces": faces, "prefix": prefix, "grounding": grounding, "planner": planner, "registry": registry}
-    return Asking(target, request, model, options=options, **given).proposal  # type: ignore[arg-type]
+    told = settings(options)
+    asked = AskRun(
+        target, request, model, faces=faces, prefix=prefix, grounding=grounding, planner=planner, settings=told
+    )
+    return asked.proposal
 
 
+@takes_options(RunOptions)
 def ask(
     target: targets.Collection,
     request: str,
@@ -408,15 +386,9 @@ def ask(
     prefix: str | None = None,
     grounding: str | Grounding | None = None,
     planner: str | None = None,
-    batch_size: int | None = None,
-    device: str | None = None,
-    base_url: str | None = None,
-    budget: float | None = None,
-    remote: Remote | None = None,
     confirm: Callable[[Proposal], bool] | None = None,
     confirm_sending: Callable[[Briefing], bool] | None = None,
-    registry: Registry | None = None,
-    progress: bool = True,
+    **options: Unpack[RunOptions],
 ) -> AskResult:
     """Ask about faces in words: ``age group and emotion of the child``, ``everyone wearing glasses``.
 
@@ -435,35 +407,26 @@ def ask(
             ``model`` if that is behind an API.
         planner: a model behind an API that reads what the grammar cannot: it sees the words, no picture, and names
             only attributes and labels that there are, which is checked.
-        batch_size, device, base_url, budget, remote, registry, progress: as in :func:`facevlm.apply`. The budget is
-            that of each of the steps.
         confirm: called with the plan before anything is done; if it returns False nothing is. By default the log
             says it.
         confirm_sending: called before pictures are sent to a server, as ``confirm`` of :func:`facevlm.apply`.
+        {options}
+
+    The budget is that of each of the steps.
 
     Raises:
         FacevlmError: before anything is written, saying what was understood, what not, and what can be asked.
     """
-    given = {"base_url": base_url, "budget": budget}
-    chosen = replace(remote or Remote(), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    asking = Asking(
-        target,
-        request,
-        model,
-        faces=faces,
-        prefix=prefix,
-        grounding=grounding,
-        planner=planner,
-        batch_size=batch_size,
-        options=Options(device=device, remote=chosen),
-        registry=registry,
+    told = settings(options)
+    asked = AskRun(
+        target, request, model, faces=faces, prefix=prefix, grounding=grounding, planner=planner, settings=told
     )
-    if not (confirm or announce)(asking.proposal):
-        return asking.result(agreed=False)
-    with closing(asking.works()) as works:
+    if not (confirm or announce)(asked.proposal):
+        return asked.result(agreed=False)
+    with closing(asked.works()) as works:
         for work in works:
-            carry_out(work, confirm=confirm_sending, progress=progress)
-    return asking.result()
+            carry_out(work, confirm_sending, progress=told.progress)
+    return asked.result()
 
 
 def announce(proposal: Proposal) -> bool:

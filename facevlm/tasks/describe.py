@@ -8,29 +8,30 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from PIL.Image import Image
+from typing_extensions import Unpack
 
 from facevlm.attributes import Registry
-from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Secrets, Shot, open_backend
+from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Shot, open_backend
 from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import Card, questions_for
 from facevlm.backends.choice import backend_of, card_of, default_prefix, resolve_attributes
+from facevlm.backends.options import MARKS, SCENE, Mark
 from facevlm.backends.remote import words
 from facevlm.backends.remote.describe import DescribingBackend
-from facevlm.backends.remote.options import MARKS, SCENE, Mark
 from facevlm.backends.remote.words import Words
-from facevlm.engines import facts
-from facevlm.engines.tally import Progress, Tally
+from facevlm.engines.tally import Progress
 from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import InputError
 from facevlm.faces import crops, images
 from facevlm.faces.assign import assign, nobody
 from facevlm.faces.crops import Crop
 from facevlm.faces.people import PEOPLE, Described, PeoplePicture
-from facevlm.store import descriptions, predictions, runs, targets
-from facevlm.tasks._run import carry_out
+from facevlm.store import descriptions, predictions, targets
+from facevlm.tasks._options import Settings, TaskOptions, settings, takes_options
+from facevlm.tasks._run import ModelRun, carry_out
 from facevlm.tasks.apply import ApplyResult
 from facevlm.types import Attribute, Inquiry, digest
 
@@ -51,8 +52,8 @@ class DescribeResult(ApplyResult):
     wrong_counts: int = 0
 
 
-class Description:
-    """A checked run that has not begun: iterate :meth:`steps`, then read :meth:`result`. See :func:`describe`.
+class DescribeRun(ModelRun[DescribeResult]):
+    """A checked run that has not begun. See :func:`describe` for the arguments.
 
     Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
     """
@@ -69,93 +70,71 @@ class Description:
         mark: str | None = None,
         prefix: str | None = None,
         overwrite: bool = False,
-        options: Options | None = None,
-        registry: Registry | None = None,
-        secrets: Secrets | None = None,
+        settings: Settings | None = None,
     ) -> None:
-        asked = options or Options(remote=SCENE)
+        told = settings or Settings(options=Options(remote=SCENE))
         card = card_of(model)
         if isinstance(model, str) and not card.hosted:
             raise unable(model)
-        self._words = model.words if isinstance(model, DescribingBackend) else words.load(asked.remote.template)
-        self._inquiry = inquiry_of(card, attributes, worded(free, self._words), who, faces, mark, registry)
+        self._words = model.words if isinstance(model, DescribingBackend) else words.load(told.options.remote.template)
+        self._inquiry = inquiry_of(card, attributes, worded(free, self._words), who, faces, mark, told.registry)
         self.questions = {q.attribute.name: q for q in self._inquiry.questions}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
         self._pictures = descriptions.read(target, faces)
+        self.target, self.dataset, self._faces = target, target._dataset, faces
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         self.people_field = predictions.field_name(self.prefix, PEOPLE)
         descriptions.check_fields(target, [*self.fields.values(), self.people_field])
         chosen = [q.attribute for q in self._inquiry.questions]
-        opened = backend_of(model, fresh(asked) if overwrite else asked, chosen, secrets)
+        options = fresh(told.options) if overwrite else told.options
+        opened = backend_of(model, options, chosen, told.secrets)
         self.backend, self._describing = opened, describing(opened)
-        self._own_backend = isinstance(model, str)
+        self.owns_backend = isinstance(model, str)
         with ExitStack() as on_error:
-            on_error.callback(self._close)
+            on_error.callback(self.close)
             self._describing.check_inquiry(self._inquiry)
-            self._prepare(target, faces, overwrite)
+            self._prepare(overwrite)
             on_error.pop_all()
 
-    def _prepare(self, target: targets.Collection, faces: str | None, overwrite: bool) -> None:
+    def _prepare(self, overwrite: bool) -> None:
         """Check what the fields hold, and find what is still to ask."""
-        self._dataset, self._target, self._faces_field = target._dataset, target, faces
-        self.run_key = runs.run_key(self.prefix)
-        mark = self._fingerprint()
-        self._marks = dict.fromkeys([*self.questions, PEOPLE], mark)
+        self.identify(dict.fromkeys([*self.questions, PEOPLE], self._fingerprint()), overwrite=overwrite)
+        pending = self._pictures
         if not overwrite:
-            runs.check_unchanged(self._dataset, self.run_key, self._marks, self.prefix)
-        self._stamps = dict.fromkeys(self._marks, runs.stamp(self.run_key, mark))
-        todo = self._pictures
-        if not overwrite:
-            todo = descriptions.pending(target, todo, self.people_field, self._stamps[PEOPLE])
-        self._todo = [p for p in todo if p.faces != ()]
-        self._empty = [p for p in todo if p.faces == ()]
-        self.total = len(self._todo)
-        self.tally = Tally()
+            pending = descriptions.pending(self.target, pending, self.people_field, self.stamps[PEOPLE])
+        self._pending = [p for p in pending if p.faces != ()]
+        self._empty = [p for p in pending if p.faces == ()]
+        self.total = len(self._pending)
         self._outcomes: Counter[str] = Counter()
         self._people = self._wrong_counts = 0
-        self._spent_before = {} if overwrite else runs.read(self._dataset, self.run_key).get("spent") or {}
-        counts = [len(p.faces or ()) for p in self._todo]
+        counts = [len(p.faces or ()) for p in self._pending]
         self.briefing = self._describing.briefing_of(counts, self._inquiry)
 
     def _fingerprint(self) -> str:
         """Eight hex digits of all that decides the answers: model, questions and words, and how people are shown."""
         i, info = self._inquiry, self.backend.info
         asked = [q.fingerprint() for q in i.questions]
-        return digest([info.identity, asked, dict(i.free), i.who, i.shown, self._faces_field, self._words.version])
+        return digest([info.identity, asked, dict(i.free), i.who, i.shown, self._faces, self._words.version])
 
-    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
-        """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over."""
-        agreed = False
-        try:
-            agreed = not self.total or confirm(self.briefing)
-        finally:
-            if not agreed:
-                self._close()
-        return agreed
+    @property
+    def is_needed(self) -> bool:
+        return bool(self._pending or self._empty)
 
-    def steps(self) -> Generator[Progress, None, None]:
-        """Do the work; yields as pictures are answered. Closing it keeps what was answered."""
-        status = "stopped"
-        try:
-            self._record("running")
-            write = descriptions.DescriptionWriter(
-                self._dataset, self.fields, self.people_field, self._stamps, list(self._inquiry.free)
-            )
-            with ChunkWriter(write, CHUNK) as writer:
-                writer.add([nobody(picture) for picture in self._empty])
-                yield from self._answers(writer)
-            status = "done" if self.tally.faces >= self.total else "stopped"
-        finally:
-            self._close()
-            self._record(status)
+    def work(self) -> Generator[Progress, None, None]:
+        write = descriptions.DescriptionWriter(
+            self.dataset, self.fields, self.people_field, self.stamps, list(self._inquiry.free)
+        )
+        with ChunkWriter(write, CHUNK) as writer:
+            writer.add([nobody(picture) for picture in self._empty])
+            yield from self._answers(writer)
 
     def _answers(self, writer: ChunkWriter[Described]) -> Generator[Progress, None, None]:
         if not self.total:
             return
         start = time.perf_counter()
         with closing(self._describing.scenes(self._shots(), self._inquiry)) as answered:
-            for rows in answered:
-                described = [assign(self._todo[number], scene, self._inquiry) for number, scene in rows]
+            for scenes in answered:
+                described = [assign(self._pending[number], scene, self._inquiry) for number, scene in scenes]
                 self._count(described)
                 self.tally.seconds = self.tally.model_seconds = time.perf_counter() - start
                 writer.add(described)
@@ -167,64 +146,47 @@ class Description:
             self._outcomes[one.outcome] += 1
             self._people += one.got or 0
             self._wrong_counts += one.wrong_count
-            for found in one.people:
-                for prediction in found.predictions:
+            for person in one.people:
+                for prediction in person.predictions:
                     self.tally.add(prediction)
 
     def _shots(self) -> Iterator[Shot]:
         side = self.backend.info.max_side
-        for picture in self._todo:
+        for picture in self._pending:
             count = None if picture.faces is None else len(picture.faces)
             yield Shot(functools.partial(shown, picture, self._inquiry.shown, side), count)
-
-    def _close(self) -> None:
-        if self._own_backend and isinstance(self.backend, Hosted):
-            self.backend.close()
 
     def result(self) -> DescribeResult:
         info, asked = self.backend.info, self.tally.faces
         return DescribeResult(
-            self.run_key,
-            self.fields,
-            asked,
-            len(self._pictures) - self.total,
-            self.tally,
-            info.notes,
-            info.usage,
-            self.total - asked,
+            run_key=self.run_key,
+            fields=self.fields,
+            asked=asked,
+            skipped=len(self._pictures) - self.total,
+            tally=self.tally,
+            notes=info.notes,
+            usage=info.usage,
+            left=self.total - asked,
             people_field=self.people_field,
             people=self._people,
             pictures=dict(self._outcomes),
             wrong_counts=self._wrong_counts,
         )
 
-    def _record(self, status: str) -> None:
+    def facts(self) -> dict[str, Any]:
         i = self._inquiry
-        runs.write(
-            self._dataset,
-            self.run_key,
-            {
-                "status": status,
-                "prefix": self.prefix,
-                "fingerprints": self._marks,
-                "outcomes": descriptions.outcome_counts(self._target, self.fields),
-                "coverage": self.tally.coverage(),
-                "describe": {
-                    "free": dict(i.free),
-                    "who": i.who,
-                    "shown": i.shown,
-                    "words": self._words.version,
-                    "faces": self._faces_field,
-                    "pictures": descriptions.picture_outcomes(self._target, self.people_field),
-                },
-                "faces": len(self._pictures),
-                "asked": self.tally.faces,
-                "seconds": round(self.tally.seconds, 3),
-                "view": targets.describe(self._target),
-                "spent": facts.spent(self.backend.info, self._spent_before),
-                **facts.facts(self.backend.info, self.questions),
+        return {
+            "outcomes": descriptions.outcome_counts(self.target, self.fields),
+            "faces": len(self._pictures),
+            "describe": {
+                "free": dict(i.free),
+                "who": i.who,
+                "shown": i.shown,
+                "words": self._words.version,
+                "faces": self._faces,
+                "pictures": descriptions.picture_outcomes(self.target, self.people_field),
             },
-        )
+        }
 
 
 def inquiry_of(
@@ -333,6 +295,7 @@ def shown(picture: PeoplePicture, how: str, max_side: int | None) -> list[Image]
     return [images.numbered(whole, boxes) if how == "numbers" else whole]
 
 
+@takes_options(TaskOptions)
 def describe(
     target: targets.Collection,
     model: str | Backend,
@@ -344,13 +307,8 @@ def describe(
     mark: Mark | None = None,
     prefix: str | None = None,
     overwrite: bool = False,
-    base_url: str | None = None,
-    concurrency: int | None = None,
-    budget: float | None = None,
-    remote: Remote = SCENE,
     confirm: Callable[[Briefing], bool] | None = None,
-    registry: Registry | None = None,
-    progress: bool = True,
+    **options: Unpack[TaskOptions],
 ) -> DescribeResult:
     """Describe all people of every picture in one request, and store a Detection for each.
 
@@ -371,15 +329,17 @@ def describe(
             answer is then by number. By default boxes are asked for and met with the known ones by overlap.
         prefix: by default the model's short name.
         overwrite: ask about every picture again; else those with a whole answer are skipped.
-        base_url, concurrency, budget, confirm, registry, progress: as in :func:`facevlm.apply`.
-        remote: everything else about the API; by default pictures of 1024 pixels, looked at closely.
+        confirm: as of :func:`facevlm.apply`.
+        {options}
+
+    A service is told to look at pictures of 1024 pixels closely, with 4096 tokens for an answer, if it is not told
+    otherwise.
 
     Raises:
         FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
     """
-    given = {"base_url": base_url, "concurrency": concurrency, "budget": budget}
-    chosen = replace(remote, **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    description = Description(
+    told = settings(options, SCENE)
+    run = DescribeRun(
         target,
         model,
         attributes,
@@ -389,7 +349,6 @@ def describe(
         mark=mark,
         prefix=prefix,
         overwrite=overwrite,
-        options=Options(remote=chosen),
-        registry=registry,
+        settings=told,
     )
-    return carry_out(description, confirm=confirm, progress=progress, unit="picture")
+    return carry_out(run, confirm, progress=told.progress, unit="picture")

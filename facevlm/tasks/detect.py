@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from PIL.Image import Image
 
-from facevlm.backends import BackendInfo, Briefing
+from facevlm.backends import BackendInfo
 from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, Looked, Search, look, open_detector
 from facevlm.engines.reading import Cutter, Loaded, Loader, batches
 from facevlm.engines.tally import Progress, Tally
@@ -20,7 +20,7 @@ from facevlm.faces import quality
 from facevlm.store import detections, runs, targets
 from facevlm.store.asking import WholePictures
 from facevlm.store.detections import Searched
-from facevlm.tasks._run import carry_out
+from facevlm.tasks._run import Run, carry_out
 from facevlm.types import Face, digest
 
 BATCH, CHUNK = 8, 64
@@ -52,8 +52,8 @@ class DetectResult:
         return list(self.detector.notes)
 
 
-class Detection:
-    """A checked run that has not begun: iterate :meth:`steps`, then read :meth:`result`. See :func:`detect`.
+class DetectRun(Run[DetectResult]):
+    """A checked run that has not begun. See :func:`detect` for the arguments.
 
     Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
     """
@@ -78,35 +78,22 @@ class Detection:
         self._stamp = runs.stamp(self.run_key, digest([info.name, info.identity, quality]))
         self._pictures = WholePictures(target).faces
         every = self._pictures
-        self._todo = every if overwrite else detections.pending(target, every, field, self._stamp)
-        self.total = len(self._todo)
+        self._pending = every if overwrite else detections.pending(target, every, field, self._stamp)
+        self.total = len(self._pending)
         self._outcomes: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._faces, self._seconds = 0, 0.0
 
-    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
-        """Nothing leaves this process."""
-        return True
-
-    def steps(self) -> Generator[Progress, None, None]:
-        """Do the work; yields after every batch. Closing it keeps what was found."""
-        if not self.total:
-            return
+    def work(self) -> Generator[Progress, None, None]:
         write = detections.DetectionWriter(self._dataset, self.prefix, self._stamp, quality=self._quality)
-        start, status = time.perf_counter(), "stopped"
-        self._record("running")
-        try:
-            cutter = Cutter(WHOLE)
-            with ChunkWriter(write, CHUNK) as writer, Loader(self._todo, cutter, BATCH) as loader:
-                for batch in batches(loader, BATCH):
-                    searched = self._search(batch)
-                    writer.add(searched)
-                    self._count(searched)
-                    self._seconds = time.perf_counter() - start
-                    yield Progress(sum(self._outcomes.values()), self.total, Tally())
-            status = "done"
-        finally:
-            self._record(status)
+        start, cutter = time.perf_counter(), Cutter(WHOLE)
+        with ChunkWriter(write, CHUNK) as writer, Loader(self._pending, cutter, BATCH) as loader:
+            for batch in batches(loader, BATCH):
+                searched = self._search(batch)
+                writer.add(searched)
+                self._count(searched)
+                self._seconds = time.perf_counter() - start
+                yield Progress(sum(self._outcomes.values()), self.total, Tally())
 
     def _search(self, batch: Sequence[Loaded]) -> list[Searched]:
         pictures = [picture for _, picture in batch if not isinstance(picture, ImageError)]
@@ -134,18 +121,18 @@ class Detection:
         asked = sum(self._outcomes.values())
         skipped = len(self._pictures) - self.total
         return DetectResult(
-            self.prefix,
-            self.run_key,
-            self.detector.info,
-            asked,
-            skipped,
-            self._faces,
-            self._seconds,
-            dict(self._outcomes),
-            dict(self._reasons),
+            field=self.prefix,
+            run_key=self.run_key,
+            detector=self.detector.info,
+            asked=asked,
+            skipped=skipped,
+            faces=self._faces,
+            seconds=self._seconds,
+            outcomes=dict(self._outcomes),
+            reasons=dict(self._reasons),
         )
 
-    def _record(self, status: str) -> None:
+    def record(self, status: str) -> None:
         record = {
             "status": status,
             "field": self.prefix,
@@ -199,5 +186,5 @@ def detect(
         FacevlmError: before anything is written, saying what was got, what was expected, and what to do.
     """
     search = Search(min_confidence, min_face_px, max_faces, tiles, weights)
-    work = Detection(target, field, detector, search=search, quality=quality, overwrite=overwrite)
-    return carry_out(work, progress=progress, unit="picture")
+    run = DetectRun(target, field, detector, search=search, quality=quality, overwrite=overwrite)
+    return carry_out(run, progress=progress, unit="picture")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from facevlm.faces.images import BOX
 from facevlm.faces.matching import match_faces
 from facevlm.faces.people import PeoplePicture
 from facevlm.tasks import describe as describe_task
+from facevlm.tasks._run import Run
 from facevlm.types import Inquiry
 
 EVIDENCE = {"evidence": "in a few words, what shows that the words fit?"}
@@ -49,8 +50,8 @@ class Fitting:
                 self.undecided[face.label_id] = reason
 
 
-class _Looking:
-    """A run over pictures with known faces; ``found`` fills as it goes on."""
+class LookRun(Run[Fitting]):
+    """A run over pictures with known faces; ``found`` fills as it goes on. Nothing is stored."""
 
     prefix = "looking"
 
@@ -79,7 +80,7 @@ def _inquiry(who: str) -> Inquiry:
     return Inquiry((), EVIDENCE, who, "numbers")
 
 
-class ByNumber(_Looking):
+class ByNumber(LookRun):
     """A model behind an API says which of the numbered faces a phrase fits."""
 
     def __init__(self, pictures: Sequence[PeoplePicture], who: str, backend: Backend) -> None:
@@ -89,12 +90,7 @@ class ByNumber(_Looking):
         self._inquiry = _inquiry(who)
         self.briefing = brief([len(p.faces or ()) for p in pictures], who, backend)
 
-    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
-        """Say where the pictures go; nothing is sent where ``confirm`` says no."""
-        return confirm(self.briefing)
-
-    def steps(self) -> Generator[Progress, None, None]:
-        """Do the work; yields as pictures are answered."""
+    def work(self) -> Generator[Progress, None, None]:
         done, side = 0, self.backend.info.max_side
         shots = (
             Shot(functools.partial(describe_task.shown, p, "numbers", side), len(p.faces or ())) for p in self._pictures
@@ -112,19 +108,14 @@ class ByNumber(_Looking):
                 yield Progress(done, self.total, Tally())
 
 
-class ByPlace(_Looking):
+class ByPlace(LookRun):
     """A model that answers with places boxes the faces whom a phrase fits; they are met with the known ones."""
 
     def __init__(self, pictures: Sequence[PeoplePicture], who: str, grounding: Grounding) -> None:
         super().__init__(pictures, who)
         self._grounding, self._phrase = grounding, FACE_OF.format(who=who)
 
-    def begin(self, confirm: Callable[[Briefing], bool]) -> bool:
-        """Nothing leaves this process."""
-        return True
-
-    def steps(self) -> Generator[Progress, None, None]:
-        """Do the work; yields after every picture."""
+    def work(self) -> Generator[Progress, None, None]:
         for number, picture in enumerate(self._pictures, 1):
             try:
                 [seen] = self._grounding.look_for([images.load(picture.filepath)], self._phrase)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from facevlm import attributes as registry_module
+from typing_extensions import Unpack
+
 from facevlm.attributes import Registry, label_map
-from facevlm.backends import Backend, Options
+from facevlm.backends import Backend
 from facevlm.backends.cards import Card, shipped
 from facevlm.backends.choice import card_of, default_prefix
 from facevlm.errors import FacevlmError, InputError, lookup
@@ -21,7 +22,9 @@ from facevlm.evaluation.evaluate import AttributeEvaluation, ClassRow, to_plain
 from facevlm.evaluation.published import Difference, Paper, PublishedTable
 from facevlm.store import database, rows, targets
 from facevlm.store.targets import Collection
-from facevlm.tasks.apply import apply
+from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
+from facevlm.tasks._run import Confirm, carry_out
+from facevlm.tasks.apply import ApplyRun, selected
 from facevlm.tasks.evaluate import evaluate
 
 
@@ -86,13 +89,12 @@ class Reproduction:
     models: Sequence[str | Backend]
     ground_truth: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
-    batch_size: int | None = None
-    options: Options = field(default_factory=Options)
-    progress: bool = True
+    settings: Settings = field(default_factory=Settings)
+    confirm: Confirm | None = None
     paper: Paper = field(default_factory=published.shipped)
-    registry: Registry = field(default_factory=registry_module.shipped)
 
 
+@takes_options(RunOptions)
 def reproduce(
     datasets: Mapping[str, str | Collection],
     models: Sequence[str | Backend] | None = None,
@@ -101,9 +103,8 @@ def reproduce(
     views: Mapping[str, str] | None = None,
     ground_truth: Mapping[str, str] | None = None,
     prefix: str = "",
-    batch_size: int | None = None,
-    options: Options | None = None,
-    progress: bool = True,
+    confirm: Confirm | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[Result]:
     """Run the paper's comparisons on the data sets and models that are here; one result per table.
 
@@ -119,9 +120,8 @@ def reproduce(
         views: data set -> saved view; only its faces count.
         ground_truth: label set -> field; by default found by name.
         prefix: put before the field prefix of every model's predictions.
-        batch_size: pictures per forward pass.
-        options: how models are loaded.
-        progress: show progress bars.
+        confirm: as of :func:`facevlm.apply`, for every model behind an API; where it says no the table says so.
+        {options}
 
     Raises:
         FacevlmError: for names that are not there, before anything is run.
@@ -142,9 +142,8 @@ def reproduce(
         models=models if models is not None else here(paper),
         ground_truth=ground_truth or {},
         prefix=prefix,
-        batch_size=batch_size,
-        options=options or Options(),
-        progress=progress,
+        settings=settings(options),
+        confirm=confirm,
     )
     for model in plan.models:
         card_of(model)
@@ -210,24 +209,17 @@ def _one_model(
 ) -> Iterator[tuple[PublishedTable, PaperRow | str]]:
     """A row for each table, or the reason why there is none; ``boxes`` is the field of faces, if they are counted."""
     card = card_of(model)
-    asked = {table.name: _asked(card, table.attribute, plan.registry) for table in tables}
+    asked = {table.name: _asked(card, table.attribute, plan.settings.registry) for table in tables}
     names = list(dict.fromkeys(name for name in asked.values() if name is not None))
     why = _trained(plan, card, tables[0].dataset)
     prefix = plan.prefix + default_prefix(card.name)
     warnings: tuple[str, ...] = ()
     if names and not why:
         try:
-            applied = apply(
-                shown,
-                model,
-                names,
-                prefix=prefix,
-                faces=boxes,
-                batch_size=plan.batch_size,
-                progress=plan.progress,
-                registry=plan.registry,
-                **{option.name: getattr(plan.options, option.name) for option in fields(plan.options)},
-            )
+            run = ApplyRun(shown, model, names, prefix=prefix, faces=selected(boxes), settings=plan.settings)
+            applied = carry_out(run, plan.confirm, progress=plan.settings.progress)
+            if applied.left:
+                why = f"{applied.left} faces were not asked: it was not agreed to, or the budget is used up"
             warnings = tuple(applied.warnings)
         except FacevlmError as error:
             why = str(error)
@@ -272,7 +264,7 @@ def _evaluated(
             onto=onto,
             groups=[],
             eval_key=key,
-            registry=plan.registry,
+            registry=plan.settings.registry,
         )
     except FacevlmError as error:
         return str(error)

@@ -10,19 +10,22 @@ import random
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-from facevlm.attributes import Registry, fold
-from facevlm.backends import Backend, BackendInfo, Hosted, Options, Speaker
+from typing_extensions import Unpack
+
+from facevlm.attributes import fold
+from facevlm.backends import Backend, BackendInfo, Hosted, Speaker
 from facevlm.backends.cards import questions_for
 from facevlm.backends.choice import backend_of, card_of, resolve_attributes
 from facevlm.engines.local import run
 from facevlm.errors import check_sizes
 from facevlm.store import targets
 from facevlm.store.asking import WholePictures
-from facevlm.tasks._run import announce
+from facevlm.tasks._options import TaskOptions, settings, takes_options
+from facevlm.tasks._run import Confirm, announce
 from facevlm.types import Attribute, Prediction, Question
 
 
@@ -88,6 +91,7 @@ class AttributeProbe:
         }
 
 
+@takes_options(TaskOptions)
 def probe(
     target: targets.Collection,
     model: str | Backend,
@@ -97,27 +101,40 @@ def probe(
     seed: int = 0,
     prompts: Mapping[str, str] | None = None,
     batch_size: int = 16,
-    options: Options | None = None,
-    registry: Registry | None = None,
+    confirm: Confirm | None = None,
+    **options: Unpack[TaskOptions],
 ) -> list[AttributeProbe]:
     """Ask freely about some faces, and score the labels about the same faces; one result per attribute.
 
-    ``faces`` are drawn at random by ``seed``; every attribute is asked by a prompt of its own. Other arguments are
-    those of :func:`facevlm.apply`. Raises :class:`~facevlm.errors.FacevlmError` as that does.
+    Args:
+        target, model, attributes, prompts: those of :func:`facevlm.apply`; every attribute is asked by a prompt of its
+            own.
+        faces: how many, drawn at random by ``seed``.
+        seed: of the drawing.
+        batch_size: pictures per forward pass.
+        confirm: as of :func:`facevlm.apply`; every face is asked about twice. Where it says no there is no result.
+        {options}
+
+    Raises:
+        FacevlmError: before anything is asked, as :func:`facevlm.apply` does.
     """
+    told = settings(options)
     check_sizes(faces=faces, batch_size=batch_size)
     targets.check(target)
     card = card_of(model)
-    chosen = resolve_attributes(attributes, card, registry)
-    backend = backend_of(model, options or Options(), chosen)
+    chosen = resolve_attributes(attributes, card, told.registry)
+    backend = backend_of(model, told.options, chosen)
     questions = questions_for(card, chosen, prompts, joint=False)
     every = WholePictures(target).faces
     drawn = random.Random(seed).sample(every, min(faces, len(every)))
-    if isinstance(backend, Hosted):
-        announce(backend.briefing(len(drawn), questions))
-    said = _ask(drawn, _Speaking(backend), questions, batch_size)
-    scored = _ask(drawn, backend, questions, batch_size)
-    return [_result(q, said[q.attribute.name], scored[q.attribute.name]) for q in questions]
+    with ExitStack() as after:
+        if isinstance(model, str) and isinstance(backend, Hosted):
+            after.callback(backend.close)
+        if isinstance(backend, Hosted) and not (confirm or announce)(backend.briefing(2 * len(drawn), questions)):
+            return []
+        spoken = _ask(drawn, _Speaking(backend), questions, batch_size)
+        scored = _ask(drawn, backend, questions, batch_size)
+    return [_result(q, spoken[q.attribute.name], scored[q.attribute.name]) for q in questions]
 
 
 def _ask(

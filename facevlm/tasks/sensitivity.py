@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
-from facevlm import attributes as registry_module
 from facevlm.attributes import Registry, align
-from facevlm.backends import Backend, Options
+from facevlm.backends import Backend, Hosted
+from facevlm.backends.briefings import together
 from facevlm.backends.choice import backend_of, card_of, default_prefix, resolve_attributes
 from facevlm.errors import InputError, check_sizes
 from facevlm.evaluation.comparison import Flags, FlipRates, Pair, compare_two, flip_rates, members, summarise
@@ -23,8 +26,9 @@ from facevlm.language import wordings
 from facevlm.language.wordings import Wording
 from facevlm.store import evaluations, flips, targets
 from facevlm.store.rows import PictureRows
-from facevlm.tasks._run import carry_out
-from facevlm.tasks.apply import Application
+from facevlm.tasks._options import RunOptions, settings, takes_options
+from facevlm.tasks._run import Confirm, announce, carry_out
+from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.compare import find_truth, label_codes, read_runs
 from facevlm.types import Attribute
 
@@ -91,6 +95,7 @@ class Sensitivity:
         return plain
 
 
+@takes_options(RunOptions)
 def sensitivity(
     target: targets.Collection,
     model: str | Backend = "demo",
@@ -102,15 +107,10 @@ def sensitivity(
     seed: int = 0,
     groups: Sequence[str] = (),
     ground_truth: Mapping[str, str] | None = None,
-    batch_size: int | None = None,
-    chunk_size: int = 256,
-    threads: int | None = None,
     overwrite: bool = False,
-    joint: bool = True,
-    options: Options | None = None,
     draws: int = DRAWS,
-    registry: Registry | None = None,
-    progress: bool = True,
+    confirm: Confirm | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[Sensitivity]:
     """Ask about the same faces in several wordings, and tell how often answers flip, per face and per group.
 
@@ -130,13 +130,16 @@ def sensitivity(
         groups: fields by which flips are shown, as in :func:`facevlm.compare`.
         ground_truth: attribute name -> field; by default found by name, and not needed.
         draws: bootstrap draws behind the intervals of mean flip rates and of the spread.
-        batch_size, chunk_size, threads, overwrite, joint, registry, progress: as of :func:`facevlm.apply`.
-        options: how the model is loaded.
+        overwrite: as of :func:`facevlm.apply`.
+        confirm: as of :func:`facevlm.apply`, asked once about all wordings together; where it says no there is no
+            result.
+        {options}
 
     Raises:
         FacevlmError: before anything is asked, saying what was got, what was expected, and what to do.
     """
-    known = registry or registry_module.shipped()
+    told = settings(options)
+    known = told.registry
     targets.check(target)
     check_sizes(orders=orders, draws=draws)
     card = card_of(model)
@@ -150,28 +153,46 @@ def sensitivity(
         flips.check(target, flips.field_of(start, attribute.name))
         if (ground_truth or {}).get(attribute.name):
             find_truth(rows, attribute, (ground_truth or {})[attribute.name], known)
-    loading = options or Options()
     if not card.is_here():
         # Fetched first: how the questions are worded depends on the family that its config names.
-        backend_of(model, loading, chosen)
-    shared = joint and loading.decode == "score"
+        backend_of(model, told.options, chosen)
     asked = {
-        a.name: wordings.wordings(card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=shared)
+        a.name: wordings.wordings(
+            card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=told.shares_prompts
+        )
         for a in chosen
     }
-    settings: dict[str, Any] = {
-        "batch_size": batch_size,
-        "chunk_size": chunk_size,
-        "threads": threads,
-        "overwrite": overwrite,
-        "joint": joint,
-        "options": loading,
-        "registry": known,
-        # One for all runs: of a model with several checkpoints, others are asked in some than in others.
-        "backend": backend_of(model, loading, chosen),
-    }
-    _ask(target, model, chosen, asked, start, settings, progress)
+    # One for all runs: of a model with several checkpoints, others are asked in some than in others.
+    backend = backend_of(model, told.options, chosen)
+    planned = _planned(chosen, asked, start)
+    make = functools.partial(ApplyRun, model=model, overwrite=overwrite, settings=told, backend=backend)
+    with ExitStack() as after:
+        if isinstance(model, str) and isinstance(backend, Hosted):
+            after.callback(backend.close)
+        if not _ask(target, planned, make, confirm or announce, told.progress):
+            return []
     return [_result(rows, a, asked[a.name], start, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The run of one wording: its prefix, the attributes that have it, and the prompts by which they are asked."""
+
+    prefix: str
+    attributes: Sequence[Attribute]
+    prompts: Mapping[str, str]
+
+
+def _planned(attributes: Sequence[Attribute], asked: Mapping[str, Sequence[Wording]], prefix: str) -> list[_Planned]:
+    """One run per wording, for all attributes that have it."""
+    askers: dict[str, list[tuple[Attribute, Wording]]] = {}
+    for attribute in attributes:
+        for wording in asked[attribute.name]:
+            askers.setdefault(f"{prefix}_{wording.ending}", []).append((attribute, wording))
+    return [
+        _Planned(name, [a for a, _ in pairs], {a.name: w.given for a, w in pairs if w.given is not None})
+        for name, pairs in askers.items()
+    ]
 
 
 def _check_names(what: str, given: Mapping[str, object], chosen: Sequence[Attribute]) -> None:
@@ -182,24 +203,30 @@ def _check_names(what: str, given: Mapping[str, object], chosen: Sequence[Attrib
 
 def _ask(
     target: targets.Collection,
-    model: str | Backend,
-    attributes: Sequence[Attribute],
-    asked: Mapping[str, Sequence[Wording]],
-    prefix: str,
-    settings: Mapping[str, Any],
+    planned: Sequence[_Planned],
+    make: functools.partial[ApplyRun],
+    confirm: Confirm,
     progress: bool,
-) -> None:
-    """One run per wording, for all attributes that have it; all are tried on one face before any is asked."""
-    runs: dict[str, list[tuple[Attribute, Wording]]] = {}
-    for attribute in attributes:
-        for wording in asked[attribute.name]:
-            runs.setdefault(f"{prefix}_{wording.ending}", []).append((attribute, wording))
-    for where in (target.limit(1), target):
-        for name, askers in runs.items():
-            prompts = {a.name: w.given for a, w in askers if w.given is not None}
-            one = Application(where, model, [a for a, _ in askers], prefix=name, prompts=prompts, **settings)
-            if where is target:
-                carry_out(one, progress=progress)
+) -> bool:
+    """Carry the runs out one after the other; False where ``confirm`` says no to what they send all together.
+
+    All are made before any is begun, so that what is wrong with one is said before anything is asked; where nothing
+    is sent away, one face is enough for that.
+    """
+    sends = isinstance(make.keywords["backend"], Hosted)
+    tried = target if sends else target.limit(1)
+    runs = [make(tried, attributes=p.attributes, prefix=p.prefix, prompts=p.prompts) for p in planned]
+    briefing = together([run.briefing for run in runs if run.briefing is not None and run.total])
+    if briefing is not None and not confirm(briefing):
+        return False
+    for one in planned:
+        # Made anew: a run before it may have changed what the dataset holds.
+        carry_out(
+            make(target, attributes=one.attributes, prefix=one.prefix, prompts=one.prompts),
+            lambda _: True,
+            progress=progress,
+        )
+    return True
 
 
 def _result(

@@ -40,7 +40,7 @@ def judged() -> Iterator[fo.Dataset]:
     dataset.set_values("side", ["left", "right"] * (COUNT // 2))
     dataset.save_view("few", dataset.limit(5))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert cli.main(["predict", JUDGED, "--attributes", "gender,age5"]) == 0
+        assert cli.main(["apply", JUDGED, "--attributes", "gender,age5"]) == 0
     yield dataset
     drop(JUDGED)
 

@@ -14,24 +14,24 @@ from tests.cli.running import JUDGED, Run
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["predict", "no-such", "--attributes", "gender"], "Unknown dataset 'no-such'. Known: "),
+        (["apply", "no-such", "--attributes", "gender"], "Unknown dataset 'no-such'. Known: "),
         (["evaluate", "no-such"], "Unknown dataset 'no-such'. Known: "),
-        (["predict", JUDGED, "--attributes", "gender", "--model", "demoo"], "Unknown model 'demoo'."),
-        (["predict", JUDGED, "--attributes", "gender", "--model", "hf:"], "Got the model 'hf:', expected hf:"),
-        (["predict", JUDGED, "--attributes", "gendr"], "Did you mean 'gender'?"),
-        (["predict", JUDGED, "--attributes", "race7"], "answers gender, race5, age5, emotion7; got 'race7'."),
-        (["predict", JUDGED], "Got no attribute, expected at least one of gender, race5, age5, emotion7."),
-        (["predict", JUDGED, "--attributes", " , "], "Got no attribute, expected at least one of"),
-        (["predict", JUDGED, "--attributes", "gender", "--view", "fw"], "Unknown saved view 'fw'."),
+        (["apply", JUDGED, "--attributes", "gender", "--model", "demoo"], "Unknown model 'demoo'."),
+        (["apply", JUDGED, "--attributes", "gender", "--model", "hf:"], "Got the model 'hf:', expected hf:"),
+        (["apply", JUDGED, "--attributes", "gendr"], "Did you mean 'gender'?"),
+        (["apply", JUDGED, "--attributes", "race7"], "answers gender, race5, age5, emotion7; got 'race7'."),
+        (["apply", JUDGED], "Got no attribute, expected at least one of gender, race5, age5, emotion7."),
+        (["apply", JUDGED, "--attributes", " , "], "Got no attribute, expected at least one of"),
+        (["apply", JUDGED, "--attributes", "gender", "--view", "fw"], "Unknown saved view 'fw'."),
         (["evaluate", JUDGED, "--view", "fw"], "Did you mean 'few'?"),
-        (["predict", JUDGED, "--attributes", "gender", "--prefix", "9x"], "Got the field prefix '9x', expected"),
-        (["predict", JUDGED, "--attributes", "gender", "--prefix", ""], "Got the field prefix ''"),
-        (["predict", JUDGED, "--attributes", "gender", "--batch-size", "0"], "Got batch_size=0, expected a whole"),
-        (["predict", JUDGED, "--attributes", "gender", "--threads", "-1"], "Got threads=-1, expected a whole"),
-        (["predict", JUDGED, "--attributes", "gender", "--dtype", "float99"], "Unknown dtype 'float99'."),
-        (["predict", JUDGED, "--attributes", "gender", "--prompt", "age5=how?"], "Got prompts for age5, expected only"),
-        (["predict", JUDGED, "--images", "{empty}"], "holds no picture. Expected files that end in"),
-        (["predict", JUDGED, "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
+        (["apply", JUDGED, "--attributes", "gender", "--prefix", "9x"], "Got the field prefix '9x', expected"),
+        (["apply", JUDGED, "--attributes", "gender", "--prefix", ""], "Got the field prefix ''"),
+        (["apply", JUDGED, "--attributes", "gender", "--batch-size", "0"], "Got batch_size=0, expected a whole"),
+        (["apply", JUDGED, "--attributes", "gender", "--threads", "-1"], "Got threads=-1, expected a whole"),
+        (["apply", JUDGED, "--attributes", "gender", "--dtype", "float99"], "Unknown dtype 'float99'."),
+        (["apply", JUDGED, "--attributes", "gender", "--prompt", "age5=how?"], "Got prompts for age5, expected only"),
+        (["apply", JUDGED, "--images", "{empty}"], "holds no picture. Expected files that end in"),
+        (["apply", JUDGED, "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
         (["demo", "--images", "{empty}"], "holds no picture. Expected files that end in"),
         (["demo", "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
         (["evaluate", JUDGED, "--prefix", "nope"], "no predictions under the prefix 'nope'. Prefixes with predictions"),
@@ -71,15 +71,15 @@ def test_bad_input_is_one_line_and_status_two(
     [
         ([], "the following arguments are required: COMMAND"),
         (["evaluat"], "invalid choice: 'evaluat'"),
-        (["predict"], "the following arguments are required: dataset"),
-        (["predict", "x", "--prompt", "gender"], "argument --prompt: got 'gender', expected NAME=VALUE"),
-        (["predict", "x", "--prompt", "gender= "], "argument --prompt: got 'gender= ', expected NAME=VALUE"),
+        (["apply"], "the following arguments are required: dataset"),
+        (["apply", "x", "--prompt", "gender"], "argument --prompt: got 'gender', expected NAME=VALUE"),
+        (["apply", "x", "--prompt", "gender= "], "argument --prompt: got 'gender= ', expected NAME=VALUE"),
         (["evaluate", "x", "--truth", "=sex"], "argument --truth: got '=sex', expected NAME=VALUE"),
         (["evaluate", "x", "--bins", "age"], "argument --bins: got 'age', expected NAME=VALUE"),
         (["evaluate", "x", "--bins", "age=a,b"], "argument --bins: got 'age=a,b', expected FIELD=NUMBERS such as"),
         (["compare", "x"], "the following arguments are required: --prefixes"),
-        (["predict", "x", "--batch-size", "few"], "argument --batch-size: invalid int value: 'few'"),
-        (["predict", "x", "--decode", "guess"], "argument --decode: invalid choice: 'guess'"),
+        (["apply", "x", "--batch-size", "few"], "argument --batch-size: invalid int value: 'few'"),
+        (["apply", "x", "--decode", "guess"], "argument --decode: invalid choice: 'guess'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -115,7 +115,7 @@ def test_a_report_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp_pa
 @pytest.mark.parametrize("place", ["/nowhere/at/all", "{empty}"])
 def test_a_model_that_cannot_be_loaded_is_status_one(place: str, faces: fo.Dataset, tmp_path: Path, run: Run) -> None:
     checkpoint = place.replace("{empty}", str(tmp_path))
-    done = run("predict", faces.name, "--attributes", "gender", "--model", f"hf:{checkpoint}", "--prefix", "p")
+    done = run("apply", faces.name, "--attributes", "gender", "--model", f"hf:{checkpoint}", "--prefix", "p")
     assert (done.status, done.out) == (1, "")
     assert f"facevlm: Cannot load model 'hf:{checkpoint}'" in done.err
     assert "Traceback" not in done.err

@@ -11,8 +11,8 @@ from tests.cli.running import JUDGED, Run, share
 
 
 def test_two_prompts_are_compared(faces: fo.Dataset, tmp_path: Path, run: Run) -> None:
-    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "a").status == 0
-    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "b", "--prompt", "gender=who?").status == 0
+    assert run("apply", faces.name, "--attributes", "gender", "--prefix", "a").status == 0
+    assert run("apply", faces.name, "--attributes", "gender", "--prefix", "b", "--prompt", "gender=who?").status == 0
     path = tmp_path / "figures.json"
     done = run("compare", faces.name, "--prefixes", "a,b", "--groups", "gender", "--json", str(path))
     assert done.status == 0
@@ -27,7 +27,7 @@ def test_two_prompts_are_compared(faces: fo.Dataset, tmp_path: Path, run: Run) -
 
 
 def test_the_faces_behind_the_counts_are_saved_on_demand(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
-    again = ("predict", JUDGED, "--attributes", "gender,age5", "--prefix", "again", "--prompt", "age5=how old?")
+    again = ("apply", JUDGED, "--attributes", "gender,age5", "--prefix", "again", "--prompt", "age5=how old?")
     assert run(*again).status == 0
     path = tmp_path / "figures.json"
     command = ("compare", JUDGED, "--prefixes", "demo,again", "--json", str(path))
@@ -49,8 +49,8 @@ def test_the_faces_behind_the_counts_are_saved_on_demand(judged: fo.Dataset, tmp
 
 def test_runs_are_compared_without_ground_truth(faces: fo.Dataset, run: Run) -> None:
     faces.delete_sample_field("gender")
-    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "a").status == 0
-    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "b", "--prompt", "gender=who?").status == 0
+    assert run("apply", faces.name, "--attributes", "gender", "--prefix", "a").status == 0
+    assert run("apply", faces.name, "--attributes", "gender", "--prefix", "b", "--prompt", "gender=who?").status == 0
     done = run("compare", faces.name, "--prefixes", "a,b")
     assert done.status == 0
     assert [row[:3] for row in done.rows("a")] == [["a", "b", "n"], ["a", "b", "6"]]

@@ -87,7 +87,7 @@ def test_ground_truth_can_be_named(judged: fo.Dataset, tmp_path: Path, run: Run)
 
 
 def test_predictions_of_another_prefix_are_evaluated(faces: fo.Dataset, run: Run) -> None:
-    assert run("predict", faces.name, "--attributes", "gender", "--prefix", "mine").status == 0
+    assert run("apply", faces.name, "--attributes", "gender", "--prefix", "mine").status == 0
     assert "Prefixes with predictions: mine." in run("evaluate", faces.name).err
     done = run("evaluate", faces.name, "--prefix", "mine")
     assert done.status == 0

@@ -28,7 +28,7 @@ def test_faces_are_found_asked_about_and_judged(groups: fo.Dataset, capsys: pyte
     assert "Warning: This is the simple detector that comes with OpenCV" in said
     assert cli.main(["detect", groups.name, "--quality"]) == 0
     assert "Nothing to search: all 8 pictures were searched" in capsys.readouterr().out
-    ask = ["predict", groups.name, "--attributes", "gender", "--device", "cpu", "--faces", "faces"]
+    ask = ["apply", groups.name, "--attributes", "gender", "--device", "cpu", "--faces", "faces"]
     assert cli.main([*ask, "--min-face-px", "60"]) == 0
     said = capsys.readouterr().out
     assert "28 faces asked" in said
@@ -41,7 +41,7 @@ def test_faces_are_found_asked_about_and_judged(groups: fo.Dataset, capsys: pyte
 
 
 def test_one_command_finds_and_asks(groups: fo.Dataset, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["predict", groups.name, "--attributes", "gender", "--device", "cpu", "--detect"]) == 0
+    assert cli.main(["apply", groups.name, "--attributes", "gender", "--device", "cpu", "--detect"]) == 0
     said = capsys.readouterr().out
     assert "28 faces in 'faces'" in said
     assert "28 faces asked" in said
@@ -54,9 +54,9 @@ def test_one_command_finds_and_asks(groups: fo.Dataset, capsys: pytest.CaptureFi
     [
         (["detect", "--field", "people"], "was not written by a detector"),
         (["detect", "--min-confidence", "2"], "between 0 and 1"),
-        (["predict", "--attributes", "gender", "--faces", "nope"], "expected a field of Detections: people"),
-        (["predict", "--attributes", "gender", "--faces", "people", "--margin", "-1"], "from 0 to 10"),
-        (["predict", "--attributes", "gender", "--min-confidence", "0.5"], "without faces"),
+        (["apply", "--attributes", "gender", "--faces", "nope"], "expected a field of Detections: people"),
+        (["apply", "--attributes", "gender", "--faces", "people", "--margin", "-1"], "from 0 to 10"),
+        (["apply", "--attributes", "gender", "--min-confidence", "0.5"], "without faces"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -18,6 +18,7 @@ LOADING = {
     "--compile",
     "--memory-gb",
     "--trust-remote-code",
+    "--decode",
 }
 QUESTION = {"--images", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
 REMOTE = {
@@ -40,22 +41,27 @@ REMOTE = {
     "--wording",
     "--order",
     "--prices",
+    "--cache",
     "--no-cache",
 }
-ASKING = {"--prefix", "--batch-size", "--overwrite", "--decode"}
+RUNNING = {"--batch-size", "--threads", "--separate"}
+AGREEING = {"--dry-run", "--yes"}
+MODEL = LOADING | REMOTE
 OPTIONS = {
     "demo": {"--images"},
-    "predict": QUESTION
-    | LOADING
-    | REMOTE
-    | ASKING
-    | {"--threads", "--separate", "--dry-run", "--yes", "--faces", "--detect", "--face-labels", "--min-confidence"}
+    "apply": QUESTION
+    | MODEL
+    | RUNNING
+    | AGREEING
+    | {"--prefix", "--overwrite", "--faces", "--detect", "--face-labels", "--min-confidence"}
     | {"--min-face-px", "--margin", "--align"},
     "detect": {"--images", "--view", "--field", "--detector", "--weights", "--min-confidence", "--min-face-px"}
     | {"--max-faces", "--tiles", "--quality", "--overwrite", "--faces"},
-    "describe": (QUESTION | REMOTE) - {"--prompt"}
-    | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--dry-run", "--yes"},
-    "ask": REMOTE
+    "describe": (QUESTION | REMOTE | AGREEING) - {"--prompt"}
+    | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite"},
+    "ask": MODEL
+    | RUNNING
+    | AGREEING
     | {
         "--images",
         "--view",
@@ -66,9 +72,8 @@ OPTIONS = {
         "--grounding",
         "--planner",
         "--save-view",
-    }
-    | {"--batch-size", "--device", "--dry-run", "--yes"},
-    "probe": QUESTION | LOADING | REMOTE | {"--faces", "--seed", "--batch-size", "--json"},
+    },
+    "probe": QUESTION | MODEL | AGREEING | {"--faces", "--seed", "--batch-size", "--json"},
     "evaluate": {
         "--view",
         "--prefix",
@@ -95,8 +100,8 @@ OPTIONS = {
         "--save-views",
         "--json",
     },
-    "sensitivity": (QUESTION | LOADING | REMOTE | ASKING) - {"--prompt"}
-    | {"--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
+    "sensitivity": (QUESTION | MODEL | RUNNING | AGREEING) - {"--prompt"}
+    | {"--prefix", "--overwrite", "--paraphrase", "--orders", "--seed", "--groups", "--truth", "--json"},
     "check": {
         "--view",
         "--fields",
@@ -109,7 +114,10 @@ OPTIONS = {
         "--attributes-file",
         "--json",
     },
-    "paper": LOADING | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--batch-size", "--json"},
+    "paper": MODEL
+    | RUNNING
+    | AGREEING
+    | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--json"},
     "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option", "--check"}
     | {"--from", "--view", "--people", "--pictures", "--seed", "--height", "--remove-background"},
     "models": set(),

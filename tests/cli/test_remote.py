@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from facevlm import cli
-from facevlm.backends import Remote
-from facevlm.cli import _remote
+from facevlm.backends import Options, Remote
+from facevlm.cli import _options
 from tests.servers.server import Act, after_probe, obedient, running
 
 Run = Callable[..., tuple[int, str, str]]
@@ -56,7 +56,7 @@ PREDICT = ("--model", "openai:m", "--attributes", "gender", "--prefix", "p")
 def test_predict_says_where_pictures_go_and_what_it_took(dataset: fo.Dataset, run: Run, prices: str) -> None:
     with running() as server:
         arguments = (*PREDICT, "--base-url", server.base_url, "--concurrency", "4", "--prices", prices)
-        status, out, err = run("predict", dataset.name, *arguments)
+        status, out, err = run("apply", dataset.name, *arguments)
         assert status == 0
         assert err.startswith(f"10 pictures of faces go to 127.0.0.1:{server.port} (on this machine or network)")
         assert "11 requests (0 again), 0 answers from the cache, 2,200 + 220 tokens, $0.0550" in out
@@ -67,7 +67,7 @@ def test_predict_says_where_pictures_go_and_what_it_took(dataset: fo.Dataset, ru
 def test_a_dry_run_asks_nothing(dataset: fo.Dataset, run: Run, prices: str) -> None:
     with running() as server:
         arguments = (*PREDICT, "--base-url", server.base_url, "--prices", prices, "--dry-run")
-        status, out, err = run("predict", dataset.name, *arguments)
+        status, out, err = run("apply", dataset.name, *arguments)
         assert (status, out, server.asked) == (0, "", [])
     assert "about $0.09 at prices of 2031-01-01" in err
     assert dataset.list_runs() == []
@@ -76,7 +76,7 @@ def test_a_dry_run_asks_nothing(dataset: fo.Dataset, run: Run, prices: str) -> N
 def test_a_budget_stops_and_says_so(dataset: fo.Dataset, run: Run, prices: str) -> None:
     with running() as server:
         arguments = (*PREDICT, "--base-url", server.base_url, "--prices", prices, "--concurrency", "1")
-        status, out, _ = run("predict", dataset.name, *arguments, "--budget", "0.03")
+        status, out, _ = run("apply", dataset.name, *arguments, "--budget", "0.03")
         assert status == 0
         assert "Warning: Stopped early: the budget of $0.03 is used up" in out
         assert len(server.asked) < 6
@@ -88,15 +88,15 @@ def test_a_dear_run_is_asked_about(
     (tmp_path / "dear.yaml").write_text("date: 2031-01-01\nmodels: {m: {input: 5000, output: 0}}\n")
     with running() as server:
         arguments = (*PREDICT, "--base-url", server.base_url, "--prices", str(tmp_path / "dear.yaml"))
-        status, _, err = run("predict", dataset.name, *arguments)
+        status, _, err = run("apply", dataset.name, *arguments)
         assert (status, server.asked) == (2, [])
         assert "may cost more than $5. Add --yes, or set a --budget." in err
         for answer, asked in (("n", 0), ("", 0), ("y", 10)):
             monkeypatch.setattr(sys, "stdin", _Terminal(f"{answer}\n"))
-            assert run("predict", dataset.name, *arguments)[0] == 0
+            assert run("apply", dataset.name, *arguments)[0] == 0
             assert len(server.asked) == asked
         monkeypatch.setattr(sys, "stdin", io.StringIO())
-        assert run("predict", dataset.name, *arguments, "--overwrite", "--yes")[0] == 0
+        assert run("apply", dataset.name, *arguments, "--overwrite", "--yes")[0] == 0
         assert len(server.asked) == 20
 
 
@@ -109,7 +109,7 @@ class _Terminal(io.StringIO):
 
 def test_a_broken_key_is_one_line_and_status_1(dataset: fo.Dataset, run: Run) -> None:
     with running(lambda request: Act({"error": {"message": "expired"}}, 401)) as server:
-        status, out, err = run("predict", dataset.name, *PREDICT, "--base-url", server.base_url)
+        status, out, err = run("apply", dataset.name, *PREDICT, "--base-url", server.base_url)
     assert (status, out) == (1, "")
     [line] = err.splitlines()
     assert line.startswith("facevlm: 127.0.0.1:")
@@ -118,7 +118,7 @@ def test_a_broken_key_is_one_line_and_status_1(dataset: fo.Dataset, run: Run) ->
 
 @pytest.mark.parametrize("option", [("--base-url", "nowhere"), ("--concurrency", "0"), ("--template", "odd")])
 def test_bad_options_are_status_2(dataset: fo.Dataset, run: Run, option: tuple[str, str]) -> None:
-    status, _, err = run("predict", dataset.name, *PREDICT, *option)
+    status, _, err = run("apply", dataset.name, *PREDICT, *option)
     assert status == 2
     assert err.startswith("facevlm: ")
 
@@ -146,16 +146,16 @@ def test_every_option_reaches_the_backend() -> None:
         "prices": "p.yaml",
     }
     words = [part for name, value in given.items() for part in ("--" + name.replace("_", "-"), str(value))]
-    args = cli.parser().parse_args(["predict", "d", *words, "--no-cache"])
-    assert _remote.options(args) == Remote(**given, cache="off")  # type: ignore[arg-type]
-    assert _remote.options(cli.parser().parse_args(["predict", "d"])) == Remote()
+    args = cli.parser().parse_args(["apply", "d", *words, "--no-cache"])
+    assert _options.options(args).remote == Remote(**given, cache="off")  # type: ignore[arg-type]
+    assert _options.options(cli.parser().parse_args(["apply", "d"])) == Options()
     assert set(given) | {"cache"} == set(Remote.__dataclass_fields__)
 
 
 def test_the_cache_is_shown_and_cleared(dataset: fo.Dataset, run: Run, own_cache: Path) -> None:
     assert "No replies are kept." in run("cache", "info")[1]
     with running() as server:
-        assert run("predict", dataset.name, *PREDICT, "--base-url", server.base_url)[0] == 0
+        assert run("apply", dataset.name, *PREDICT, "--base-url", server.base_url)[0] == 0
         shown = run("cache", "info")[1]
         assert str(own_cache) in shown
         assert [line.split() for line in shown.splitlines()][-1] == [f"127.0.0.1:{server.port}", "m", "10"]
@@ -166,7 +166,7 @@ def test_the_cache_is_shown_and_cleared(dataset: fo.Dataset, run: Run, own_cache
 
 def test_without_the_cache_nothing_is_kept(dataset: fo.Dataset, run: Run, own_cache: Path) -> None:
     with running() as server:
-        assert run("predict", dataset.name, *PREDICT, "--base-url", server.base_url, "--no-cache")[0] == 0
+        assert run("apply", dataset.name, *PREDICT, "--base-url", server.base_url, "--no-cache")[0] == 0
     assert not own_cache.exists()
 
 
@@ -181,7 +181,7 @@ def test_an_interrupt_stops_within_a_second_and_keeps_what_was_answered(dataset_
             sys.executable,
             "-m",
             "facevlm.cli",
-            "predict",
+            "apply",
             dataset_name,
             *PREDICT,
             "--base-url",

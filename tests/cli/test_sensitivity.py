@@ -66,7 +66,7 @@ def test_without_ground_truth_there_is_no_accuracy(faces: fo.Dataset, run: Run) 
 def test_unread_pictures_and_the_best_and_worst_wording_are_told(faces: fo.Dataset, tmp_path: Path, run: Run) -> None:
     faces.add_sample(fo.Sample(filepath=str(tmp_path / "none.jpg")))
     # Ground truth made of what the model's own prompt gets for an answer.
-    assert run("predict", faces.name, "--attributes", "race5", "--prefix", "seen").status == 0
+    assert run("apply", faces.name, "--attributes", "race5", "--prefix", "seen").status == 0
     faces.reload()
     faces.set_values("truth", faces.values("seen_race5.label"))
     path = tmp_path / "figures.json"

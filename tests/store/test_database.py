@@ -45,7 +45,7 @@ def start(script: str, uri: str | None, *arguments: str) -> subprocess.Completed
     ids=["nobody listens", "bad URI", "no mongod"],
 )
 def test_a_database_out_of_reach_is_one_sentence(script: str, uri: str | None, said: str) -> None:
-    done = start(script, uri, "predict", "x")
+    done = start(script, uri, "apply", "x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"facevlm: {said}")
     assert done.stderr.count("\n") == 1

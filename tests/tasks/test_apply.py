@@ -21,7 +21,8 @@ from facevlm.attributes import define, get
 from facevlm.errors import FieldError, InputError, TargetError, TaxonomyError, UnknownName
 from facevlm.store.evaluations import truth_fields
 from facevlm.store.rows import PictureRows
-from facevlm.tasks.apply import Application, ApplyResult
+from facevlm.tasks._options import Settings
+from facevlm.tasks.apply import ApplyResult, ApplyRun
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
 
@@ -144,7 +145,7 @@ def test_the_record_repeats_the_run(dataset: fo.Dataset) -> None:
 
 
 def test_closing_early_keeps_what_was_answered(dataset: fo.Dataset) -> None:
-    application = Application(dataset, backend(), ["gender"], prefix="t", batch_size=2)
+    application = ApplyRun(dataset, backend(), ["gender"], prefix="t", settings=Settings(batch_size=2))
     steps = application.steps()
     next(steps)
     next(steps)

@@ -212,7 +212,7 @@ def test_the_key_is_in_nothing_that_a_run_wrote(
             shown = _whole_traceback(error)
             assert when == "probe"
         question = ["--model", "openai:m", "--attributes", "gender", "--prefix", "c"]
-        status = cli.main(["predict", dataset.name, *question, "--base-url", server.base_url])
+        status = cli.main(["apply", dataset.name, *question, "--base-url", server.base_url])
         assert status == (1 if when == "probe" else 0)
     captured = capfd.readouterr()
     output = captured.out + captured.err + shown + caplog.text

@@ -12,8 +12,9 @@ import facevlm
 from facevlm.detection import FoundFace, Looked, found
 from facevlm.errors import FieldError, InputError
 from facevlm.language.phrases import Place
+from facevlm.language.places import face_at
 from facevlm.tasks import sources as sources_task
-from facevlm.tasks.ask import AskResult, Proposal, at, plan
+from facevlm.tasks.ask import AskResult, Proposal, plan
 from facevlm.types import Face
 
 FACES, PICTURES = 28, 8
@@ -186,4 +187,4 @@ def test_one_face_of_a_picture_is_at_a_place(
     xs: list[float], place: Place, expected: int | None, why: str | None
 ) -> None:
     faces = [Face("s", "p", (x, 0.2, 0.1, 0.1), str(k)) for k, x in enumerate(xs)]
-    assert at(faces, place) == (None if expected is None else faces[expected], why)
+    assert face_at(faces, place) == (None if expected is None else faces[expected], why)

@@ -25,6 +25,8 @@ from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.store import runs
 from facevlm.tasks import batch as batch_task
 from facevlm.tasks import sources as sources_task
+from facevlm.tasks._options import Settings
+from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.batch import submit as submit_task
 from tests.operators.test_operators import APPLY, execute, form
 from tests.servers.batch_server import KEY, LOST, PAGE, Provider, by_level, level_of, serving
@@ -204,12 +206,12 @@ def test_a_process_that_ends_between_two_files_pays_for_nothing_twice(
 
 STEP = """
 import sys, fiftyone as fo
-from facevlm import batching
+from facevlm import batch
 dataset = fo.load_dataset(sys.argv[1])
 if sys.argv[2] == "submit":
-    batching.submit(dataset, "openai:m", ["gender"], prefix="b", base_url=sys.argv[3], progress=False)
+    batch.submit(dataset, "openai:m", ["gender"], prefix="b", base_url=sys.argv[3], progress=False)
 else:
-    print(batching.collect(dataset).outcomes)
+    print(batch.collect(dataset).outcomes)
 """
 
 
@@ -461,10 +463,11 @@ def test_what_another_process_collects_during_a_submission_is_counted_once(
     dataset: fo.Dataset, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_files(monkeypatch)
-    options = Options(remote=Remote(base_url=provider.base_url))
-    work = batch_task.Submission(dataset, "openai:m", NAMES, prefix="b", options=options)
+    remote = Remote(base_url=provider.base_url)
+    told = Settings(options=Options(remote=remote))
+    work = batch_task.SubmitRun(ApplyRun(dataset, "openai:m", NAMES, prefix="b", settings=told), "openai:m", remote)
     for _ in work.steps():
-        if len(work.submitted().batches) == 1 and not runs.fresh(dataset, work.batch_key)["collected"]:
+        if len(work.result().batches) == 1 and not runs.fresh(dataset, work.batch_key)["collected"]:
             command = [sys.executable, "-c", STEP, dataset.name, "collect"]
             subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     record = runs.fresh(dataset, work.batch_key)

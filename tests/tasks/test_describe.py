@@ -20,13 +20,14 @@ import pytest
 import facevlm
 from facevlm import reports
 from facevlm.backends import Describing, Options, Remote, open_backend
+from facevlm.backends.options import SCENE
 from facevlm.backends.remote import words
-from facevlm.backends.remote.options import SCENE
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.faces import images
 from facevlm.store import reporting, runs
 from facevlm.tasks import sources as sources_task
-from facevlm.tasks.describe import DescribeResult, Description
+from facevlm.tasks._options import Settings
+from facevlm.tasks.describe import DescribeResult, DescribeRun
 from facevlm.tasks.evaluate import EvaluationResult
 from facevlm.types import Attribute
 from tests.servers.killing import distinct_pictures, killed_and_run_again
@@ -451,8 +452,8 @@ def test_samples_vote_about_each_numbered_face(groups: fo.Dataset, model: Onlook
 
 
 def test_a_run_that_is_closed_keeps_what_was_answered(groups: fo.Dataset, server: Server) -> None:
-    options = Options(remote=Remote(base_url=server.base_url, concurrency=1))
-    started = Description(groups, "openai:m", ["gender"], faces="faces", prefix="d", options=options)
+    told = Settings(options=Options(remote=Remote(base_url=server.base_url, concurrency=1)))
+    started = DescribeRun(groups, "openai:m", ["gender"], faces="faces", prefix="d", settings=told)
     assert started.begin(lambda briefing: True)
     with closing(started.steps()) as steps:
         next(step for step in steps if step.done >= 2)

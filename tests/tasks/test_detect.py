@@ -17,7 +17,7 @@ from facevlm.errors import FacevlmError, FieldError, InputError, TargetError, Un
 from facevlm.store import runs
 from facevlm.store.rows import detections_fields
 from facevlm.tasks import sources as sources_task
-from facevlm.tasks.detect import Detection
+from facevlm.tasks.detect import DetectRun
 from tests.detection.yunet import WEIGHTS, needs_yunet
 
 
@@ -87,7 +87,7 @@ def test_a_second_run_searches_what_was_not_searched(levels: fo.Dataset) -> None
 
 
 def test_a_run_that_is_stopped_keeps_what_it_found(levels: fo.Dataset) -> None:
-    work = Detection(levels, detector=Bright())
+    work = DetectRun(levels, detector=Bright())
     with closing(work.steps()) as steps:
         done = next(steps).done
     assert 0 < done < 20

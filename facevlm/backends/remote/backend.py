@@ -16,6 +16,7 @@ from PIL.Image import Image
 
 from facevlm.backends import BackendInfo, Briefing
 from facevlm.backends.cards import ANY, Card
+from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import abilities as probe_module
 from facevlm.backends.remote import batches, ledger, pictures, replies, services, templates
 from facevlm.backends.remote import keys as keys_module
@@ -23,7 +24,6 @@ from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.cache import Cache, joined, key_of
 from facevlm.backends.remote.client import BudgetReached, Client, Stopped, waiting_client
 from facevlm.backends.remote.flow import Given, LoopThread, Result, flow
-from facevlm.backends.remote.options import MAX_SIDE, Remote
 from facevlm.errors import InputError, ModelError
 from facevlm.parsing import answer_table
 from facevlm.types import Question, Reply, digest

@@ -186,7 +186,7 @@ class BatchService:
     def _no_batch(self) -> str:
         return (
             f"{self._endpoint.host} answered with a page or something else that is no batch, expected a Batch API at "
-            f"{self._endpoint.base_url}. Check base_url, or ask it without a batch: facevlm predict."
+            f"{self._endpoint.base_url}. Check base_url, or ask it without a batch: facevlm apply."
         )
 
     def _asked(self, call: Callable[[], T], gone: str = "") -> T:
@@ -217,7 +217,7 @@ class BatchService:
             return f"{host} cannot be reached: {error.__cause__ or error}"
         said, status = self._said(error), error.status_code
         if status in (404, 405, 501):
-            return f"{host} has no Batch API (HTTP {status}: {said}). Ask it without a batch: facevlm predict."
+            return f"{host} has no Batch API (HTTP {status}: {said}). Ask it without a batch: facevlm apply."
         if status in (401, 403):
             return f"{host}: HTTP {status}: {said} Check the key ({' or '.join(self._endpoint.key_names)})."
         return f"{host}: HTTP {status}: {said}"

@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 
+from facevlm.backends.options import Remote
 from facevlm.backends.remote import limits, replies
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.ledger import Ledger
-from facevlm.backends.remote.options import Remote
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.services import Endpoint, service_of
 from facevlm.errors import ModelError

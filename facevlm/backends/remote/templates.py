@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import pictures
-from facevlm.backends.remote.options import MAX_SIDE, Remote
 from facevlm.errors import ImageError, InputError, UnknownName
 from facevlm.faces import images
 from facevlm.folders import ASSETS

@@ -9,24 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
 
-from facevlm.attributes import Registry
-from facevlm.backends import Briefing, Options, Remote
+from typing_extensions import Unpack
+
+from facevlm.backends import Briefing
 from facevlm.backends.remote.batches import State
 from facevlm.faces.crops import Crop
 from facevlm.store import targets
+from facevlm.tasks._options import RunOptions, settings, takes_options
 from facevlm.tasks._run import carry_out
-from facevlm.tasks.apply import selected
+from facevlm.tasks.apply import ApplyRun, selected
 from facevlm.tasks.batch.collect import Batches, Collected, Overview, overview, prefixes
-from facevlm.tasks.batch.submit import Submission, Submitted
+from facevlm.tasks.batch.submit import SubmitRun, Submitted
 from facevlm.types import Attribute
 
 __all__ = [
     "Batches",
     "Collected",
     "Overview",
-    "Submission",
+    "SubmitRun",
     "Submitted",
     "cancel",
     "collect",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 
+@takes_options(RunOptions)
 def submit(
     target: targets.Collection,
     model: str,
@@ -50,24 +52,24 @@ def submit(
     prefix: str | None = None,
     prompts: Mapping[str, str] | None = None,
     overwrite: bool = False,
-    base_url: str | None = None,
-    budget: float | None = None,
-    remote: Remote | None = None,
     confirm: Callable[[Briefing], bool] | None = None,
-    registry: Registry | None = None,
-    progress: bool = True,
+    **options: Unpack[RunOptions],
 ) -> Submitted:
     """Hand in the questions about faces as batches; :func:`collect` stores the answers, within a day or sooner.
 
-    Arguments are those of :func:`facevlm.apply`; ``budget`` counts the estimate at the price of a batch. Faces that
-    have their answers, in the dataset or in the reply cache, are not sent.
+    Faces that have their answers, in the dataset or in the reply cache, are not sent. ``budget`` counts the estimate at
+    the price of a batch.
+
+    Args:
+        target, model, attributes, faces, face_labels, min_confidence, min_face_px, crop, prefix, prompts, overwrite,
+        confirm: those of :func:`facevlm.apply`.
+        {options}
 
     Raises:
         FacevlmError: before anything is sent, saying what was got, what was expected, and what to do.
     """
-    given = {"base_url": base_url, "budget": budget}
-    asked = replace(remote or Remote(), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
-    work = Submission(
+    told = settings(options)
+    run = ApplyRun(
         target,
         model,
         attributes,
@@ -77,11 +79,9 @@ def submit(
         prefix=prefix,
         prompts=prompts,
         overwrite=overwrite,
-        options=Options(remote=asked),
-        registry=registry,
+        settings=told,
     )
-    carry_out(work, confirm=confirm, progress=progress)
-    return work.submitted()
+    return carry_out(SubmitRun(run, model, told.options.remote), confirm, progress=told.progress)
 
 
 def status(dataset: targets.Collection, prefix: str | None = None) -> list[State]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 import uuid
@@ -11,17 +12,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facevlm.backends import Briefing
+from facevlm.backends import Remote
 from facevlm.backends.remote.batches import URL, BatchService, limits
 from facevlm.engines.local import row_of, unread_row
 from facevlm.engines.reading import Cutter, Loader
 from facevlm.engines.tally import Progress
 from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import FieldError, ImageError, InputError
-from facevlm.store import runs, targets
-from facevlm.tasks.apply import Application
+from facevlm.store import runs
+from facevlm.tasks._run import Run
+from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.batch.common import METHOD, batch_key, batching, flat, lacks, storable
-from facevlm.types import Attribute, Face, Prediction, Question, Reply
+from facevlm.types import Face, Prediction, Reply
 
 
 @dataclass(frozen=True)
@@ -58,106 +60,103 @@ class _Part:
         self.size += len(line)
 
 
-class Submission(Application):
-    """A checked submission that has not begun: iterate :meth:`steps`, then read :meth:`submitted`.
+class SubmitRun(Run[Submitted]):
+    """A checked submission that has not begun: it hands in the requests of ``run``, which never begins itself.
 
-    Raises :class:`~facevlm.errors.FacevlmError` while nothing is sent yet. See :func:`submit`.
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is sent yet. See :func:`submit` for the arguments.
     """
 
-    def __init__(self, target: targets.Collection, model: str, attributes: Sequence[str | Attribute], **options: Any):
-        super().__init__(target, model, attributes, **options)
+    def __init__(self, run: ApplyRun, model: str, remote: Remote) -> None:
+        self.run, self.prefix, self.total = run, run.prefix, run.total
+        self._model, self._remote = model, remote
         with ExitStack() as on_error:
-            on_error.callback(self._close)
-            self._model, self._batching = model, batching(self.backend)
-            self._remote = options["options"].remote
-            if self._remote.samples != 1:
-                raise InputError(f"Got samples={self._remote.samples} and a batch, expected 1: a batch asks once.")
+            on_error.callback(self.close)
+            self._batching = batching(run.backend)
+            if remote.samples != 1:
+                raise InputError(f"Got samples={remote.samples} and a batch, expected 1: a batch asks once.")
             self.batch_key = batch_key(self.prefix)
-            _check_none_out(self._dataset, self.prefix)
+            _check_none_out(run.dataset, self.prefix)
             on_error.pop_all()
-        self._lacking = lacks(self._work)
+        self._questions = list(run.questions.values())
+        self.briefing = self._batching.batch_briefing(self.total, self._questions)
+        self._lacking = lacks(run.pending)
+        self._mark = uuid.uuid4().hex
         self._batches: list[str] = []
         self._known = self._unread = self._sent = 0
+        self._service: BatchService | None = None
 
-    def _briefing(self) -> Briefing:
-        return batching(self.backend).batch_briefing(self.total, list(self.questions.values()))
+    def close(self) -> None:
+        self.run.close()
 
-    def steps(self) -> Generator[Progress, None, None]:
+    def record(self, status: str) -> None:
+        """Nothing is noted of a submission that the provider never saw."""
+        if self._service is not None:
+            self._note(status)
+
+    def finished(self) -> str:
+        return "submitted"
+
+    def work(self) -> Generator[Progress, None, None]:
         """Word the requests and hand them in. Stopped, it leaves whole batches, which can be collected."""
-        if not self.total:
-            self._close()
-            return
-        writer = self._subjects.writer(self.prefix, self.fields, self._stamps)
-        status = "stopped"
-        try:
-            service = self._batching.batches()
-            service.check()
-            self._mark = uuid.uuid4().hex
-            self._note("submitting")
-            self._record("submitted")
-            with ChunkWriter[list[Prediction]](flat(writer), self._sizes["chunk_size"] or 1) as kept:
-                # A face that lacks one answer is asked for all: the answers of a batch are read without knowing which.
-                faces = [face for group in self._work.values() for face in group]
-                yield from self._hand_in(service, kept, list(self.questions.values()), faces)
-            status = "submitted"
-        finally:
-            self._close()
-            if self._mark:
-                self._note(status)
-
-    _mark = ""
+        run = self.run
+        service = self._batching.batches()
+        service.check()
+        self._service = service
+        writer = run.subjects.writer(run.prefix, run.fields, run.stamps)
+        self._note("submitting")
+        run.record("submitted")
+        with ChunkWriter[list[Prediction]](flat(writer), run.chunk_size) as kept:
+            # A face that lacks one answer is asked for all: the answers of a batch are read without knowing which.
+            faces = [face for group in run.pending.values() for face in group]
+            yield from self._hand_in(service, kept, faces)
 
     def _hand_in(
-        self,
-        service: BatchService,
-        kept: ChunkWriter[list[Prediction]],
-        questions: Sequence[Question],
-        faces: Sequence[Face],
+        self, service: BatchService, kept: ChunkWriter[list[Prediction]], faces: Sequence[Face]
     ) -> Generator[Progress, None, None]:
-        most = self._affordable(questions)
-        cutter = Cutter(self.backend.info, self._crop, self._min_face_px)
+        run, most = self.run, self._affordable()
+        cutter = Cutter(run.backend.info, run.crop, run.min_face_px)
         with (
             tempfile.TemporaryDirectory(prefix="facevlm-batch-") as folder,
-            Loader(faces, cutter, int(self._sizes["batch_size"] or 1), self._sizes["threads"]) as loader,
+            Loader(faces, cutter, run.batch_size, run.threads) as loader,
         ):
-            parts = (_Part(Path(folder) / f"{n}.jsonl") for n in iter(int, 1))
+            parts = (_Part(Path(folder) / f"{n}.jsonl") for n in itertools.count())
             part = next(parts)
-            for face, body, known in self._requests(loader, questions, kept):
+            for face, body, known in self._requests(loader, kept):
                 if known is not None:
                     self._known += 1
-                    kept.add([row_of(face, questions, known)])
+                    kept.add([row_of(face, self._questions, known)])
                     continue
                 if most is not None and self._sent >= most:
                     break
                 line = _line(face, body)
                 if not part.takes(line):
-                    self._send(service, part, questions)
+                    self._send(service, part)
                     part = next(parts)
                 part.add(line)
                 self._sent += 1
-                yield Progress(self._sent + self._known + self._unread, self.total, self.tally)
+                yield Progress(self._sent + self._known + self._unread, self.total, run.tally)
             if part.requests:
-                self._send(service, part, questions)
+                self._send(service, part)
 
     def _requests(
-        self, loader: Loader, questions: Sequence[Question], kept: ChunkWriter[list[Prediction]]
+        self, loader: Loader, kept: ChunkWriter[list[Prediction]]
     ) -> Iterator[tuple[Face, Mapping[str, Any], list[Reply] | None]]:
         """Every face with its request; one that cannot be read is written as such and left out."""
         for face, picture in loader:
             if isinstance(picture, ImageError):
                 self._unread += 1
-                kept.add([storable(unread_row(face, questions, picture), self._lacking)])
+                kept.add([storable(unread_row(face, self._questions, picture), self._lacking)])
                 continue
-            [(body, known)] = self._batching.requests([picture], questions)
+            [(body, known)] = self._batching.requests([picture], self._questions)
             yield face, body, known
 
-    def _affordable(self, questions: Sequence[Question]) -> int | None:
+    def _affordable(self) -> int | None:
         """How many requests fit into the budget, None without one."""
-        dollars = self._batching.batch_briefing(1, questions).dollars
+        dollars = self._batching.batch_briefing(1, self._questions).dollars
         budget = self._remote.budget
         return None if budget is None or not dollars else int(budget / dollars)
 
-    def _send(self, service: BatchService, part: _Part, questions: Sequence[Question]) -> None:
+    def _send(self, service: BatchService, part: _Part) -> None:
         # Before and after: whoever collects meanwhile, or after this process ended here, looks for it by its mark.
         self._note("submitting")
         state = service.submit(part.path, f"{self._mark}-{len(self._batches)}")
@@ -167,8 +166,9 @@ class Submission(Application):
 
     def _note(self, status: str) -> None:
         """Keep what is needed to collect from any process: no picture, no key. What is collected already stays so."""
-        chosen = self._subjects.selection
-        before = runs.fresh(self._dataset, self.batch_key)
+        run = self.run
+        chosen = run.subjects.selection
+        before = runs.fresh(run.dataset, self.batch_key)
         record = {
             "status": status,
             "prefix": self.prefix,
@@ -176,20 +176,24 @@ class Submission(Application):
             "model": self._model,
             "remote": asdict(self._remote),
             "about": None if chosen is None else asdict(chosen),
-            "stamps": dict(self._stamps),
-            "fields": dict(self.fields),
-            "asked": json.dumps({name: asdict(question) for name, question in self.questions.items()}),
+            "stamps": dict(run.stamps),
+            "fields": dict(run.fields),
+            "asked": json.dumps({name: asdict(question) for name, question in run.questions.items()}),
             "batches": list(self._batches),
             "collected": before["collected"] if before.get("mark") == self._mark else [],
         }
-        runs.write(self._dataset, self.batch_key, record, METHOD)
+        runs.write(run.dataset, self.batch_key, record, METHOD)
 
-    def submitted(self) -> Submitted:
-        """What was handed in."""
-        left = self.total - self._sent - self._known - self._unread
-        skipped = len(self._subjects.faces) - self.total
+    def result(self) -> Submitted:
         return Submitted(
-            self.run_key, self.prefix, self._sent, tuple(self._batches), self._known, self._unread, left, skipped
+            run_key=self.run.run_key,
+            prefix=self.prefix,
+            faces=self._sent,
+            batches=tuple(self._batches),
+            answered=self._known,
+            unread=self._unread,
+            left=self.total - self._sent - self._known - self._unread,
+            skipped=self.run.skipped,
         )
 
 

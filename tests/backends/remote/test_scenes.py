@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from facevlm.attributes import get
 from facevlm.backends.cards import find, questions_for
+from facevlm.backends.options import Remote
 from facevlm.backends.remote import describe, templates, words
 from facevlm.backends.remote.cache import joined
-from facevlm.backends.remote.options import Remote
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.scores import Token
 from facevlm.types import Inquiry, Scene

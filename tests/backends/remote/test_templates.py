@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from facevlm.attributes import get
+from facevlm.backends.options import Remote
 from facevlm.backends.remote import templates
-from facevlm.backends.remote.options import Remote
 from facevlm.errors import InputError, UnknownName
 from facevlm.types import Question
 

@@ -8,8 +8,8 @@ import pytest
 
 from facevlm.attributes import get
 from facevlm.backends.cards import find, questions_for
+from facevlm.backends.options import Remote
 from facevlm.backends.remote import describe, templates, words
-from facevlm.backends.remote.options import Remote
 from facevlm.errors import InputError
 from facevlm.types import Inquiry
 

@@ -12,7 +12,7 @@ from tests.cli.running import Run
 
 
 def test_predictions_are_made_once_unless_they_are_to_be_overwritten(faces: fo.Dataset, run: Run) -> None:
-    command = ("predict", faces.name, "--attributes", "gender, age5", "--prefix", "mine", "--batch-size", "4")
+    command = ("apply", faces.name, "--attributes", "gender, age5", "--prefix", "mine", "--batch-size", "4")
     first = run(*command)
     assert first.status == 0
     assert [row[:3] for row in (*first.rows("gender"), *first.rows("age5"))] == [
@@ -32,7 +32,7 @@ def test_predictions_are_made_once_unless_they_are_to_be_overwritten(faces: fo.D
 
 
 def test_a_saved_view_is_all_that_is_asked(faces: fo.Dataset, run: Run) -> None:
-    command = ("predict", faces.name, "--attributes", "gender")
+    command = ("apply", faces.name, "--attributes", "gender")
     assert "2 faces asked, 0 skipped" in run(*command, "--view", "few").out
     faces.reload()
     assert faces.count("demo_gender.label") == 2
@@ -40,7 +40,7 @@ def test_a_saved_view_is_all_that_is_asked(faces: fo.Dataset, run: Run) -> None:
 
 
 def test_own_words_and_separate_prompts_stand_in_the_record(faces: fo.Dataset, run: Run) -> None:
-    base = ("predict", faces.name, "--view", "few", "--attributes", "gender,age5", "--prefix")
+    base = ("apply", faces.name, "--view", "few", "--attributes", "gender,age5", "--prefix")
     assert run(*base, "joint").status == 0
     assert run(*base, "apart", "--separate").status == 0
     assert run(*base, "own", "--prompt", "gender=man = or woman?").status == 0
@@ -53,7 +53,7 @@ def test_own_words_and_separate_prompts_stand_in_the_record(faces: fo.Dataset, r
 
 
 def test_free_text_is_another_way_of_decoding(faces: fo.Dataset, run: Run) -> None:
-    done = run("predict", faces.name, "--view", "few", "--attributes", "gender", "--decode", "generate")
+    done = run("apply", faces.name, "--view", "few", "--attributes", "gender", "--decode", "generate")
     [row] = done.rows("gender")
     assert sum(map(int, row[2 : 2 + len(OUTCOMES)])) == 2
     assert row[-1] in ("nan", "-")
@@ -62,7 +62,7 @@ def test_free_text_is_another_way_of_decoding(faces: fo.Dataset, run: Run) -> No
 
 
 def test_another_prompt_does_not_overwrite_silently(faces: fo.Dataset, run: Run) -> None:
-    command = ("predict", faces.name, "--view", "few", "--attributes", "gender")
+    command = ("apply", faces.name, "--view", "few", "--attributes", "gender")
     assert run(*command).status == 0
     other = run(*command, "--prompt", "gender=who?")
     assert (other.status, other.out) == (2, "")
@@ -70,7 +70,7 @@ def test_another_prompt_does_not_overwrite_silently(faces: fo.Dataset, run: Run)
 
 
 def test_a_dataset_is_made_of_a_folder_and_asked(folder: Path, dataset_name: str, run: Run) -> None:
-    command = ("predict", dataset_name, "--images", str(folder), "--attributes", "gender", "--threads", "1")
+    command = ("apply", dataset_name, "--images", str(folder), "--attributes", "gender", "--threads", "1")
     first = run(*command)
     assert first.status == 0
     assert first.rows("gender")[0][1:7] == ["demo_gender", "3", "0", "0", "0", "1"]

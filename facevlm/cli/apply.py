@@ -1,4 +1,4 @@
-"""facevlm predict: apply a model to a dataset."""
+"""facevlm apply: apply a model to a dataset."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tabulate import tabulate
 
 import facevlm
-from facevlm.backends import DECODES
-from facevlm.cli import _options, _remote
+from facevlm.cli import _options
 from facevlm.cli.detect import print_detected
 from facevlm.detection import FIELD
 from facevlm.reports import text
@@ -22,32 +21,24 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any) -> None:
-    predict = commands.add_parser(
-        "predict",
+    command = commands.add_parser(
+        "apply",
+        aliases=["predict"],
         help="apply a model to a FiftyOne dataset",
         description="Predicts perceived attributes of the face in every picture and stores them as label fields "
         "PREFIX_ATTRIBUTE. Run again, it asks only what has no answer yet.",
     )
-    _options.add_question(predict)
-    _options.add_faces(predict)
-    predict.add_argument("--detect", action="store_true", help="find faces first, in pictures that were not searched")
-    predict.add_argument("--prefix", help="fields are named PREFIX_ATTRIBUTE (default: the model's short name)")
-    predict.add_argument("--batch-size", type=int, help="pictures per forward pass (default: what fits)")
-    predict.add_argument("--threads", type=int, help="decoding threads (default: one per core)")
-    predict.add_argument("--overwrite", action="store_true", help="ask every face again")
-    predict.add_argument(
-        "--separate", action="store_true", help="one prompt per attribute even if the model has a shared one"
-    )
-    predict.add_argument(
-        "--decode", default="score", choices=DECODES, help="exact label probabilities, or free text (default: score)"
-    )
-    _options.add_loading(predict)
-    _remote.add(predict)
-    _remote.add_confirmation(predict)
-    predict.set_defaults(run=_predict)
+    _options.add_question(command)
+    _options.add_faces(command)
+    command.add_argument("--detect", action="store_true", help="find faces first, in pictures that were not searched")
+    _options.add_prefix(command)
+    command.add_argument("--overwrite", action="store_true", help="ask every face again")
+    _options.add_running(command)
+    _options.add_model(command)
+    command.set_defaults(run=_apply)
 
 
-def _predict(args: argparse.Namespace) -> None:
+def _apply(args: argparse.Namespace) -> None:
     target = _options.target(args)
     if args.detect:
         args.faces = args.faces or FIELD
@@ -59,15 +50,11 @@ def _predict(args: argparse.Namespace) -> None:
         **_options.faces(args),
         prefix=args.prefix,
         prompts=dict(args.prompt),
-        batch_size=args.batch_size,
-        threads=args.threads,
         overwrite=args.overwrite,
-        joint=not args.separate,
-        decode=args.decode,
-        **_options.loading(args),
-        remote=_remote.options(args),
-        confirm=_remote.confirmation(args),
+        confirm=_options.confirmation(args),
+        options=_options.options(args),
         registry=_options.registry(args.attributes_file),
+        **_options.running(args),
     )
     if result.asked or not args.dry_run:
         print_applied(result)
