@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from PIL.Image import Image
 
 from facevlm.backends import BackendInfo, Briefing
-from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, Looked, Search, look, open_detector
+from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, Looked, Search, Searched, look, open_detector
 from facevlm.engines.reading import Cutter, Loaded, Loader, batches
 from facevlm.engines.tally import Progress, Tally
 from facevlm.engines.writing import ChunkWriter
@@ -19,7 +19,6 @@ from facevlm.errors import ImageError
 from facevlm.faces import quality
 from facevlm.store import detections, runs, targets
 from facevlm.store.asking import WholePictures
-from facevlm.store.detections import Searched
 from facevlm.tasks._run import carry_out
 from facevlm.types import Face, digest
 
