@@ -33,7 +33,7 @@ from facevlm.engines.reading import Cutter, Loader
 from facevlm.errors import ModelError
 from facevlm.faces.selection import Selection
 from facevlm.store import rows
-from facevlm.store.asking import Boxes
+from facevlm.store.asking import FaceSubjects
 from facevlm.tasks import sources as sources_task
 from tools.demo_model.faces import SHARED
 from tools.demo_model.measure import held_out_pictures
@@ -92,7 +92,7 @@ def systems(search: Search) -> Iterator[tuple[str, Any]]:
 def cutting(dataset: fo.Dataset) -> dict[str, Any]:
     """Faces cut out in the order of pictures, and in an order in which every face costs a decode of its picture."""
     cutter = Cutter(open_backend("demo").info)
-    together = Boxes(dataset, Selection("faces")).faces
+    together = FaceSubjects(dataset, Selection("faces")).faces
     apart = sorted(together, key=lambda face: random.Random(str(face.label_id)).random())
 
     def run(faces: Sequence[Any]) -> float:

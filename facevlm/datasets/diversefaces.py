@@ -58,12 +58,12 @@ def remover(name: str) -> Remover | None:
     if name != "rembg":
         raise InputError(f"Got the background remover '{name}', expected rembg, or a function in Python.")
     try:
-        found: Remover = importlib.import_module("rembg").remove
+        remover: Remover = importlib.import_module("rembg").remove
     except ImportError as error:
         raise InputError(
             "Removing backgrounds needs rembg: pip install rembg (it fetches a model on first use)."
         ) from error
-    return found
+    return remover
 
 
 def build(
@@ -113,8 +113,8 @@ def build(
 
 def _row(name: str, person: Record, box: Box, columns: Mapping[str, str]) -> dict[str, object]:
     place = dict(zip(HEAD[1:5], box, strict=True))
-    said = {columns[field]: value for field, value in person.labels.items() if field in columns}
-    return {"file": name, **place, "age": "" if person.age is None else f"{person.age:g}", **said}
+    labels = {columns[field]: value for field, value in person.labels.items() if field in columns}
+    return {"file": name, **place, "age": "" if person.age is None else f"{person.age:g}", **labels}
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class DiverseFaces(Reader):
 
 def _face(row: Mapping[str, str], fields: Mapping[str, str]) -> FaceBox:
     x, y, width, height = (files.number(row[name], name) for name in HEAD[1:5])
-    said = {field: (attribute, row[f"{field}:{attribute}"]) for field, attribute in fields.items()}
-    labels = {field: label(attribute, value) for field, (attribute, value) in said.items() if value}
+    spelled = {field: (attribute, row[f"{field}:{attribute}"]) for field, attribute in fields.items()}
+    labels = {field: label(attribute, value) for field, (attribute, value) in spelled.items() if value}
     age = files.number(row["age"], "age") if row["age"] else None
     return FaceBox(files.relative_box(x, y, width, height, (1, 1)), labels, age)

@@ -149,12 +149,12 @@ def number(value: str, what: str) -> float:
     Raises :class:`BrokenRow` for anything else.
     """
     try:
-        found = float(value)
+        parsed = float(value)
     except ValueError:
         raise BrokenRow(f"{what} is no number", f"got '{value}'") from None
-    if not math.isfinite(found):
+    if not math.isfinite(parsed):
         raise BrokenRow(f"{what} is no number", f"got '{value}'")
-    return found
+    return parsed
 
 
 def size(path: str) -> tuple[int, int]:

@@ -80,8 +80,8 @@ def _manual(path: Path) -> dict[str, str]:
     if len(codes) != 3:
         raise BrokenRow("manual annotation has not gender, race and age", path.name)
     gender = named(GENDERS, codes[0], "gender")
-    found = {"race": named(RACES, codes[1], "race"), "age_group": named(_ages(), codes[2], "age")}
-    return found | ({"gender": gender} if gender else {})
+    labels = {"race": named(RACES, codes[1], "race"), "age_group": named(_ages(), codes[2], "age")}
+    return labels | ({"gender": gender} if gender else {})
 
 
 @functools.cache

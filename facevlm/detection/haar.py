@@ -54,14 +54,14 @@ class Haar:
 
     def _cascade(self) -> cv2.CascadeClassifier:
         if not hasattr(self._own, "cascade"):
-            cascade = getattr(cv2, "CascadeClassifier", None)
-            if cascade is None:
+            opened = getattr(cv2, "CascadeClassifier", None)
+            if opened is None:
                 raise ModelError(
                     f"OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5', or use YuNet."
                 )
-            self._own.cascade = cascade(str(Path(cv2.__file__).parent / "data" / FILE))
-        found: cv2.CascadeClassifier = self._own.cascade
-        return found
+            self._own.cascade = opened(str(Path(cv2.__file__).parent / "data" / FILE))
+        cascade: cv2.CascadeClassifier = self._own.cascade
+        return cascade
 
 
 def open_haar(search: Search, notes: tuple[str, ...] = ()) -> Haar:

@@ -56,8 +56,8 @@ class YuNet:
     def _network(self) -> cv2.FaceDetectorYN:
         if not hasattr(self._own, "network"):
             self._own.network = cv2.FaceDetectorYN.create(self._path, "", (32, 32), self._confidence, NMS_IOU, MOST)
-        found: cv2.FaceDetectorYN = self._own.network
-        return found
+        network: cv2.FaceDetectorYN = self._own.network
+        return network
 
 
 def open_yunet(search: Search, notes: tuple[str, ...] = ()) -> YuNet:

@@ -109,8 +109,8 @@ class _Reader:
             return named
         table = self.vocabulary.table
         for length in range(min(self.vocabulary.longest, len(self.tokens) - at), 0, -1):
-            if found := table.get(tuple(self.tokens[at : at + length])):
-                return found, length
+            if item := table.get(tuple(self.tokens[at : at + length])):
+                return item, length
         token = self.tokens[at]
         if token in ("and", "or", ",", "&"):
             return Item("join", token, token), 1
@@ -136,8 +136,8 @@ class _Reader:
         """'aged 20-39', 'between 20 and 39', 'over 60', 'younger than 10'."""
         text = " ".join(self.tokens[at : at + 6])
         span, bound, least = (pattern.match(text) for pattern in (SPAN, BOUND, LEAST))
-        found = span or bound or least
-        if not found:
+        match = span or bound or least
+        if not match:
             return None
         if span:
             low, high = float(span[1]), float(span[2]) + 1
@@ -146,9 +146,9 @@ class _Reader:
         elif bound and bound[1] in OLDER:
             low, high = float(bound[2]), float("inf")
         else:
-            low, high = 0.0, float(found[2])
-        condition = self.vocabulary.years(low, high, found[0])
-        return Item("label", found[0], condition), len(found[0].split())
+            low, high = 0.0, float(match[2])
+        condition = self.vocabulary.years(low, high, match[0])
+        return Item("label", match[0], condition), len(match[0].split())
 
     def _ordered(self, items: list[Item]) -> list[Item]:
         """With a colon, the attributes first: 'children: age' as 'age: children'."""
@@ -246,8 +246,8 @@ class _Reader:
         for condition in conditions:
             self._narrow(condition, item)
         if item.kind == "group" and conditions:
-            said = " and ".join(f"{c.attribute} {' or '.join(c.labels)}" for c in conditions)
-            self.notes.append(f"'{item.text}' is read as {said}.")
+            reading = " and ".join(f"{c.attribute} {' or '.join(c.labels)}" for c in conditions)
+            self.notes.append(f"'{item.text}' is read as {reading}.")
 
     def _look(self, item: Item) -> None:
         """A word that no label set can decide is left to a model that looks."""
@@ -276,10 +276,10 @@ class _Reader:
             self.notes.append(f"'{item.text}' is read as {name} {' or '.join(conditions[0].labels)}.")
 
     def _narrow(self, condition: Condition, item: Item) -> None:
-        there = self.groups.get(condition.attribute, condition.labels)
-        both = tuple(label for label in there if label in condition.labels)
+        before = self.groups.get(condition.attribute, condition.labels)
+        both = tuple(label for label in before if label in condition.labels)
         if not both:
-            raise self._unclear(f"nobody is '{item.text}' and {' or '.join(there)} at once")
+            raise self._unclear(f"nobody is '{item.text}' and {' or '.join(before)} at once")
         self.groups[condition.attribute] = both
 
     def _position(self, item: Item) -> None:
@@ -370,8 +370,8 @@ class _Reader:
 
     def _close(self, texts: Sequence[str]) -> str:
         close = [difflib.get_close_matches(t, self.vocabulary.single, 1, 0.8) for t in texts if len(t) > 3]
-        found = [match[0] for match in close if match]
-        return f" Did you mean '{found[0]}'?" if found else ""
+        suggestions = [match[0] for match in close if match]
+        return f" Did you mean '{suggestions[0]}'?" if suggestions else ""
 
     def _unclear(self, why: str) -> InputError:
         got = [*self.attributes, *(f"{name} {' or '.join(labels)}" for name, labels in self.groups.items())]

@@ -21,9 +21,8 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from facevlm.errors import FieldError
-from facevlm.faces.selection import Selection
+from facevlm.faces.selection import NOTHING, Selection, State, lacking
 from facevlm.store import documents, predictions, runs, summaries
-from facevlm.store.predictions import State
 from facevlm.store.rows import detections_fields
 from facevlm.store.schema import (
     BOUNDING_BOX,
@@ -41,7 +40,6 @@ from facevlm.store.targets import Collection, check, patches_field
 from facevlm.types import Face, Prediction
 
 FACES = "faces"
-NOTHING: State = (None, None)
 
 
 class Subjects(ABC):
@@ -84,14 +82,14 @@ class Subjects(ABC):
         """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these."""
         schema = self.dataset.get_field_schema()
         states = {a: self.states(n) if n in schema else [NOTHING] * len(self.faces) for a, n in fields.items()}
-        return predictions.lacking(self.faces, states, stamps)
+        return lacking(self.faces, states, stamps)
 
     def facts(self) -> dict[str, Any]:
         """What tells these faces from all, for the record of a run."""
         return {} if self.selection is None else {"about": asdict(self.selection)}
 
 
-class WholePictures(Subjects):
+class PictureSubjects(Subjects):
     """One face per picture: the picture itself."""
 
     kind = fo.Classification
@@ -120,7 +118,7 @@ class _Picture:
     asked: list[Face] = field(default_factory=list)
 
 
-class Boxes(Subjects):
+class FaceSubjects(Subjects):
     """The faces in a field of Detections, or those that a view of its patches shows."""
 
     kind = fo.Detections
@@ -254,10 +252,10 @@ def subjects(target: Collection, selection: Selection | None = None) -> Subjects
     check(target, patches=True)
     shown = patches_field(target)
     if selection is None and shown is None:
-        return WholePictures(target)
+        return PictureSubjects(target)
     chosen = selection or Selection(str(shown))
     _check_field(target, chosen.field, shown)
-    asked = Boxes(target, chosen)
+    asked = FaceSubjects(target, chosen)
     if not asked.faces:
         raise FieldError(_nothing(asked, chosen))
     return asked
@@ -289,7 +287,7 @@ def _check_field(target: Collection, name: str, shown: str | None) -> None:
         )
 
 
-def _nothing(asked: Boxes, selection: Selection) -> str:
+def _nothing(asked: FaceSubjects, selection: Selection) -> str:
     known = sum(len(picture.known) for picture in asked._pictures.values())
     if not known:
         return f"Field '{selection.field}' holds no face in this target. facevlm.detect finds faces."

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import fiftyone as fo
 
 from facevlm.errors import FieldError, InputError
-from facevlm.faces.people import PEOPLE, Described, PeoplePicture
+from facevlm.faces.people import PEOPLE, Described, PeoplePicture, from_left
 from facevlm.store import documents, predictions
 from facevlm.store.rows import detections_fields
 from facevlm.store.schema import (
@@ -45,7 +45,7 @@ def read(target: Collection, faces: str | None) -> list[PeoplePicture]:
     _require(target, faces)
     boxes, face_ids = target.values([f"{faces}.{DETECTIONS}.{part}" for part in (BOUNDING_BOX, ID)])
     rows = zip(ids, paths, boxes, face_ids, strict=True)
-    return [PeoplePicture(i, path, _ordered(i, path, held or (), known or ())) for i, path, held, known in rows]
+    return [PeoplePicture(i, path, _faces(i, path, held or (), known or ())) for i, path, held, known in rows]
 
 
 def counts(target: Collection, faces: str | None) -> list[int]:
@@ -65,19 +65,13 @@ def _require(target: Collection, faces: str) -> None:
         raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
 
 
-def _ordered(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
-    found = []
+def _faces(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
+    known = []
     for box, face_id in zip(boxes, ids, strict=True):
         if box is None or len(box) != 4:
             raise FieldError(f"Face {face_id} of sample {sample_id} has the box {box}, expected [x, y, width, height].")
-        x, y, w, h = map(float, box)
-        found.append(Face(sample_id, path, (x, y, w, h), face_id))
-    return tuple(sorted(found, key=_middle))
-
-
-def _middle(face: Face) -> float:
-    x, _, w, _ = face.box_xywh_rel or (0.0,) * 4
-    return x + w / 2
+        known.append(documents.face(sample_id, path, face_id, box))
+    return from_left(known)
 
 
 def check_free(free: Mapping[str, str], attributes: Sequence[str]) -> None:
@@ -157,5 +151,5 @@ class DescriptionWriter:
 
     def _picture(self, described: Described) -> fo.Detections:
         stamp = self._stamps[PEOPLE]
-        people = [fo.Detection(**documents.person(found, stamp)) for found in described.people]
+        people = [fo.Detection(**documents.person(person, stamp)) for person in described.people]
         return fo.Detections(detections=people, **documents.described_picture(described, stamp))

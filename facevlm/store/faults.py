@@ -81,17 +81,17 @@ def choose_fields(
     truth, numbers = evaluations.truth_fields(PictureRows(target)), field_names(target, evaluations.NUMBERS)
     detections = [n for n, f in target.get_field_schema().items() if holds(f, fo.Detections)]
     tags = set(target.distinct("tags"))
-    found = CheckedFields(
+    chosen = CheckedFields(
         tuple(labels if labels is not None else [n for n in truth if n in field_names(target, labels=True)]),
         age or next((n for n in AGES if n in numbers), None),
         tuple(boxes if boxes is not None else detections),
         tuple(splits if splits is not None else [n for n in SPLITS if n in tags]),
     )
-    _require(found.labels, truth, "Field", "labels, strings or numbers")
-    _require([found.age] if found.age else [], numbers, "Age field", "numbers")
-    _require(found.boxes, detections, "Field", "Detections")
-    _require(found.splits, sorted(tags), "Split", "a tag of its samples")
-    return found
+    _require(chosen.labels, truth, "Field", "labels, strings or numbers")
+    _require([chosen.age] if chosen.age else [], numbers, "Age field", "numbers")
+    _require(chosen.boxes, detections, "Field", "Detections")
+    _require(chosen.splits, sorted(tags), "Split", "a tag of its samples")
+    return chosen
 
 
 def _require(names: Sequence[str], known: Sequence[str], what: str, need: str) -> None:
@@ -196,6 +196,6 @@ def _view(dataset: fo.Dataset, kind: str) -> fo.DatasetView:
     return dataset.match(chosen).sort_by([(f"{FIELD}.group", 1), (f"{FIELD}.copy_of", 1), ("filepath", 1)])
 
 
-def record(dataset: fo.Dataset, found: Mapping[str, Any]) -> None:
+def record(dataset: fo.Dataset, result: Mapping[str, Any]) -> None:
     """Keep the result with the dataset as the custom run ``facevlm_check``."""
-    results.keep(dataset, RUN, METHOD, found)
+    results.keep(dataset, RUN, METHOD, result)

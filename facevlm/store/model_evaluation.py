@@ -180,9 +180,9 @@ def _on_faces(
     rows: FaceRows, eval_key: str, judged: Sequence[tuple[Attribute, Reading, AttributeEvaluation]]
 ) -> dict[str, JudgedFields]:
     dataset, written, fields = rows.target._dataset, {}, {}
-    boxes, sample_ids = rows.values(f"{rows.field}.{DETECTIONS}.{BOUNDING_BOX}"), rows.target.values("id")
+    boxes, sample_ids = rows.values(f"{rows.faces}.{DETECTIONS}.{BOUNDING_BOX}"), rows.target.values("id")
     said = {attribute.name: _said_boxes(rows, reading) for attribute, reading, _ in judged}
-    _declare_faces(dataset, rows.field, eval_key, said)
+    _declare_faces(dataset, rows.faces, eval_key, said)
     for attribute, reading, _ in judged:
         name = f"{eval_key}_{attribute.name}_faces"
         more = rows.answers(reading.field, COVERAGE, REASON)

@@ -16,7 +16,7 @@ from facevlm.errors import FieldError
 from facevlm.store import documents
 from facevlm.store.schema import ANSWER, DETECTIONS, OUTCOME, RUN, Parts, Vector
 from facevlm.store.targets import Collection, holds, require_classification
-from facevlm.types import Face, Prediction
+from facevlm.types import Prediction
 
 FIELDS: Mapping[type[Any], type[fo.Field]] = {
     str: fo.StringField,
@@ -127,25 +127,6 @@ def add(dataset: fo.Dataset, fields: Mapping[str, fo.Field]) -> None:
     missing = {path: field for path, field in fields.items() if dataset.get_field(path) is None}
     if missing:
         dataset.add_dynamic_sample_fields(missing)
-
-
-State = tuple[str | None, str | None]
-"""Outcome and run stamp of what is stored about one face; None where nothing is."""
-
-
-def lacking(
-    faces: Sequence[Face], states: Mapping[str, Sequence[State]], stamps: Mapping[str, str]
-) -> dict[tuple[str, ...], list[Face]]:
-    """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these.
-
-    ``states`` has what is stored of every attribute, a state per face.
-    """
-    groups: dict[tuple[str, ...], list[Face]] = defaultdict(list)
-    for face, *row in zip(faces, *states.values(), strict=True):
-        missing = tuple(a for a, state in zip(states, row, strict=True) if state != ("ok", stamps[a]))
-        if missing:
-            groups[missing].append(face)
-    return dict(groups)
 
 
 def outcome_counts(

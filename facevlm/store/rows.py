@@ -84,16 +84,16 @@ class PictureRows:
 
 
 class FaceRows(PictureRows):
-    """One row per face: per Detection of the ``field`` that holds ground truth.
+    """One row per face: per Detection of the field ``faces``, which holds ground truth.
 
     A prediction belongs to the face whose id it carries, else to the one it overlaps most, at least by ``MIN_IOU``,
     each face getting one at most (Hungarian method, over the intersection over union). A face without a prediction in a
     picture that was asked about has the outcome ``no_face``.
     """
 
-    def __init__(self, target: Collection, field: str) -> None:
+    def __init__(self, target: Collection, faces: str) -> None:
         super().__init__(target)
-        self.field, self._root = field, f"{field}{IN_FACES}"
+        self.faces, self._root = faces, f"{faces}{IN_FACES}"
         self._own = (self._root,)
         face_ids = target.values(f"{self._root}{ID}")
         self._sizes = [len(ids or ()) for ids in face_ids]
@@ -112,10 +112,10 @@ class FaceRows(PictureRows):
     def _spread(self, values: Sequence[Any]) -> list[Any]:
         return [value for value, n in zip(values, self._sizes, strict=True) for _ in range(n)]
 
-    def per_picture(self, faces: Sequence[Any]) -> list[list[Any]]:
-        """What belongs to faces, picture by picture."""
+    def per_picture(self, values: Sequence[Any]) -> list[list[Any]]:
+        """One value per row, picture by picture."""
         ends = np.cumsum([0, *self._sizes]).tolist()
-        return [list(faces[a:b]) for a, b in itertools.pairwise(ends)]
+        return [list(values[a:b]) for a, b in itertools.pairwise(ends)]
 
     def candidates(self, kinds: tuple[type, ...]) -> list[str]:
         own = _face_attributes(self.target, self._own, kinds)

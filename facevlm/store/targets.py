@@ -65,8 +65,8 @@ def describe(target: Collection) -> str:
 
 def document_of(field: fo.Field | None) -> type | None:
     """The class of the documents that a field holds, such as ``fo.Classification``; None for plain values."""
-    found: type | None = getattr(field, "document_type", None)
-    return found
+    document: type | None = getattr(field, "document_type", None)
+    return document
 
 
 def holds(field: fo.Field | None, kind: type) -> bool:

@@ -38,4 +38,4 @@ def _faces(rows: FaceRows, chosen: Flags, predicted: Sequence[str]) -> Collectio
     sure = list(zip(*(rows.answers(field, CONFIDENCE)[0] for field in predicted), strict=True))
     kept = np.flatnonzero(chosen).tolist()
     kept.sort(key=lambda k: (None in sure[k], -sum(value or 0.0 for value in sure[k])))
-    return rows.target.to_patches(rows.field).select([rows.face_ids[k] for k in kept], ordered=True)
+    return rows.target.to_patches(rows.faces).select([rows.face_ids[k] for k in kept], ordered=True)

@@ -18,7 +18,7 @@ from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import ImageError
 from facevlm.faces import quality
 from facevlm.store import detections, runs, targets
-from facevlm.store.asking import WholePictures
+from facevlm.store.asking import PictureSubjects
 from facevlm.tasks._run import carry_out
 from facevlm.types import Face, digest
 
@@ -75,7 +75,7 @@ class Detection:
         self.run_key = f"facevlm_detect_{field}"
         info = self.detector.info
         self._stamp = runs.stamp(self.run_key, digest([info.name, info.identity, quality]))
-        self._pictures = WholePictures(target).faces
+        self._pictures = PictureSubjects(target).faces
         every = self._pictures
         self._todo = every if overwrite else detections.pending(target, every, field, self._stamp)
         self.total = len(self._todo)

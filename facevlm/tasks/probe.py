@@ -21,7 +21,7 @@ from facevlm.backends.choice import backend_of, card_of, resolve_attributes
 from facevlm.engines.local import run
 from facevlm.errors import check_sizes
 from facevlm.store import targets
-from facevlm.store.asking import WholePictures
+from facevlm.store.asking import PictureSubjects
 from facevlm.tasks._run import announce
 from facevlm.types import Attribute, Prediction, Question
 
@@ -111,7 +111,7 @@ def probe(
     chosen = resolve_attributes(attributes, card, registry)
     backend = backend_of(model, options or Options(), chosen)
     questions = questions_for(card, chosen, prompts, joint=False)
-    every = WholePictures(target).faces
+    every = PictureSubjects(target).faces
     drawn = random.Random(seed).sample(every, min(faces, len(every)))
     if isinstance(backend, Hosted):
         announce(backend.briefing(len(drawn), questions))
