@@ -93,6 +93,7 @@ def _record(row: Mapping[str, Any], target: Path, split: str) -> Record:
     data = (row["image"] or {}).get("bytes")
     if not data:
         raise BrokenRow("no picture inside")
+    # What an earlier load wrote is the same picture.
     if not target.exists():
         target.write_bytes(data)
     values = {} if row["service_test"] is None else {"service_test": bool(row["service_test"])}

@@ -39,10 +39,7 @@ class Haar:
     def detect(self, images: Sequence[Image]) -> list[list[FoundFace]]:
         """The faces of every picture, those with most votes first."""
         with ThreadPoolExecutor(min(len(images), os.cpu_count() or 1) or 1) as pool:
-            return list(pool.map(self._scan, images))
-
-    def _scan(self, picture: Image) -> list[FoundFace]:
-        return scan(picture, self._find, SIDE, self._search, scored=False)
+            return list(pool.map(lambda picture: scan(picture, self._find, SIDE, self._search, scored=False), images))
 
     def _find(self, pixels: Pixels) -> _Spotted:
         grey = cv2.equalizeHist(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))

@@ -45,10 +45,12 @@ def match_faces(ids: Sequence[str], true: Boxes, named: Sequence[str | None], pr
     at = [place.get(i, -1) for i in ids]
     taken = set(at)
     rows = [r for r, k in enumerate(at) if k < 0]
+    # A second prediction that names a face of this picture is nobody else's.
     free = [k for k in range(len(predicted)) if k not in taken and (k >= len(named) or named[k] not in ids)]
     if rows and free:
         mine, others = [true[r] for r in rows], [predicted[k] for k in free]
         overlap = iou(np.array(mine, dtype=float), np.array(others, dtype=float))
+        # The assignment has the least sum, here of negative overlaps.
         for r, k in zip(*linear_sum_assignment(-overlap), strict=True):
             if overlap[r, k] >= MIN_IOU:
                 at[rows[r]] = free[k]

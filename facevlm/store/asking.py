@@ -127,7 +127,8 @@ class FaceSubjects(Subjects):
     def __init__(self, target: Collection, selection: Selection) -> None:
         super().__init__(target)
         self.selection = selection
-        ids = _read_ids(target)
+        # Of a view of patches, an id is that of the patch; the picture that it is from has another.
+        ids: list[str] = target.values("sample_id" if patches_field(target) else "id")
         # In pictures, not in the view: what else is known there must be kept.
         self._pictures = {i: _Picture() for i in ids}
         self._samples = self.dataset if target is self.dataset else self.dataset.select(list(self._pictures))
@@ -154,23 +155,19 @@ class FaceSubjects(Subjects):
         predictions.declare(self.dataset, fields, stamps, fo.Detections, FACE_ANSWER)
         [name] = self.shown(prefix, ())
         questions = runs.read(self.dataset, runs.run_key(prefix)).get("questions") or {}
+        # Answers of earlier runs of the prefix are told by the summary, too.
         every = {attribute: predictions.field_name(prefix, attribute) for attribute in [*questions, *fields]}
         answered = {attribute: field for attribute, field in every.items() if self.dataset.get_field(field)}
         summary = summaries.Summary(name, self.selection.field, answered)
         summary.declare(self.dataset)
         known = {i: picture.known for i, picture in self._pictures.items()}
         write = FaceWriter(self.dataset, fields, stamps, known, summary)
+        # Before anything is asked: a run that is stopped has looked at these pictures all the same.
         write.empty(self.without)
         return write
 
     def outcomes(self, fields: Mapping[str, str]) -> dict[str, dict[str, int]]:
         return predictions.outcome_counts(self._samples, fields, fo.Detections)
-
-
-def _read_ids(target: Collection) -> list[str]:
-    """The picture of every row of a target: of a view of patches, that which the patch is from."""
-    ids: list[str] = target.values("sample_id" if patches_field(target) else "id")
-    return ids
 
 
 def _read(target: Collection, ids: Sequence[str], selection: Selection) -> list[Face]:
@@ -182,6 +179,7 @@ def _read(target: Collection, ids: Sequence[str], selection: Selection) -> list[
     paths, *columns = target.values(["filepath", *(f"{root}.{part}" for part in parts)])
     faces = []
     for sample_id, path, *row in zip(ids, paths, *columns, strict=True):
+        # A patch has one value where a picture has a list.
         several = [[part] for part in row] if patches else [part or () for part in row]
         for face_id, box, label, confidence, *points in zip(*several, strict=True):
             if selection.takes(label, confidence):
@@ -227,6 +225,7 @@ class FaceWriter:
             stages = [{"$set": sets | {"last_modified_at": "$$NOW"}}, *self._summary]
             changes.append(UpdateOne({"_id": ObjectId(sample_id)}, stages))
         self._dataset._sample_collection.bulk_write(changes, ordered=False)
+        # Samples in memory do not notice what is written past FiftyOne.
         fos.Sample._reload_docs(self._dataset._sample_collection_name, sample_ids=list(by_picture))
 
     def _merged(self, name: str, new: Sequence[fo.Detection], known: Sequence[str]) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def write(dataset: fo.Dataset, ids: Sequence[str], columns: Mapping[str, Sequenc
         )
     finally:
         spare.drop()
+    # Samples in memory do not notice what is written past FiftyOne.
     fos.Sample._reload_docs(dataset._sample_collection_name, sample_ids=list(ids))
 
 

@@ -58,6 +58,7 @@ def loaded_from() -> dict[str, list[str]]:
     """Names of the datasets that facevlm loaded, by the reader that made them."""
     connect()
     by_reader: dict[str, list[str]] = {}
+    # From the list of datasets itself: to load each of them for a name would take long.
     for row in odm.get_db_conn()["datasets"].find({"info.facevlm.name": {"$exists": True}}, {"name": 1, "info": 1}):
         by_reader.setdefault(str(row["info"]["facevlm"]["name"]), []).append(row["name"])
     return {reader: sorted(names) for reader, names in by_reader.items()}

@@ -39,6 +39,7 @@ def pending(target: Collection, pictures: Sequence[Face], field: str, stamp: str
     if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return list(pictures)
     states = zip(pictures, *target.values([f"{field}.{OUTCOME}", f"{field}.{RUN}"]), strict=True)
+    # A file that could not be read may be there by now; nobody in a picture is an answer.
     return [picture for picture, outcome, run in states if run != stamp or outcome in (None, "failed")]
 
 

@@ -16,7 +16,6 @@ from facevlm.evaluation.readings import Reading, Truth, common_log_probs, on_com
 from facevlm.store.predictions import field_name
 from facevlm.store.rows import FaceRows, PictureRows
 from facevlm.store.schema import CONFIDENCE, ID, LABEL, LOGITS, OUTCOME
-from facevlm.store.targets import Collection
 from facevlm.types import Attribute
 
 NUMBERS = (fo.IntField, fo.FloatField)
@@ -31,17 +30,18 @@ FEW = 12
 def truth_fields(rows: PictureRows) -> list[str]:
     """Fields that may hold ground truth: labels, strings, numbers that facevlm did not write."""
     counts = {f"{key}_{what}" for key in rows.target._dataset.list_evaluations() for what in ("tp", "fp", "fn")}
-    return [n for n in rows.candidates(TRUTH_KINDS) if n not in counts and not _written_here(rows.target, n)]
+    fields = []
+    for name in rows.candidates(TRUTH_KINDS):
+        predicted = rows.target.get_field(f"{name}.{OUTCOME}") is not None
+        mapped = MAPPED in (rows.target.get_field(name).info or {})
+        if not (name in counts or predicted or mapped):
+            fields.append(name)
+    return fields
 
 
 def group_fields(rows: PictureRows) -> list[str]:
     """Fields to group by: those that may hold ground truth, and what other fields know about the faces."""
     return [*truth_fields(rows), *rows.elsewhere(GROUP_KINDS)]
-
-
-def _written_here(target: Collection, name: str) -> bool:
-    """Whether the field holds predictions or mapped copies that facevlm wrote."""
-    return target.get_field(f"{name}.{OUTCOME}") is not None or MAPPED in (target.get_field(name).info or {})
 
 
 def guess_truth(rows: PictureRows, attribute: Attribute, registry: Registry) -> str | None:

@@ -46,6 +46,7 @@ def answers(dataset: fo.Dataset, sample_id: str) -> list[StoredAnswer]:
 
 def _answer(prefix: str, attribute: str, label: fo.Classification, labels: tuple[str, ...]) -> StoredAnswer:
     logits = label[LOGITS]
+    # Logits of another number of labels are those of another definition of the attribute.
     scored = logits is not None and len(logits) == len(labels)
     return StoredAnswer(
         prefix,

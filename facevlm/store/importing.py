@@ -81,7 +81,7 @@ def _add(dataset: fo.Dataset, records: Iterator[Record]) -> None:
 def _fields(record: Record) -> set[str]:
     """The fields of the sample that a record becomes."""
     parts = {"age": record.age is not None, FACES: bool(record.faces), POINTS: bool(record.points_xy_rel)}
-    return {*record.labels, *record.values, *(name for name, there in parts.items() if there)}
+    return {*record.labels, *record.values, *(name for name, given in parts.items() if given)}
 
 
 def origin(target: Collection) -> dict[str, Any]:

@@ -135,6 +135,7 @@ class FaceRows(PictureRows):
 
     def scores(self, name: str, width: int) -> Floats:
         stored = flat(self.target.values(F(f"{name}.{DETECTIONS}").map(F(LOGITS))))
+        # The last row is that of faces without a prediction, whose place is -1.
         table = np.concatenate([columns.vectors(stored, width), np.full((1, width), np.nan)])
         return np.asarray(table[self._matched(name)])
 

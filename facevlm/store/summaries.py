@@ -45,6 +45,7 @@ class Summary:
 
     def _face(self) -> Expression:
         """The Detection of the face ``$$f``; without an outcome where it was not asked about."""
+        # By number: a variable of MongoDB must begin with a small letter, which attributes need not.
         answers = {f"a{k}": _answer(field) for k, field in enumerate(self._fields.values())}
         parts: dict[str, Expression] = {}
         for k, attribute in enumerate(self._fields):

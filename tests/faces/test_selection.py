@@ -31,7 +31,7 @@ def test_labels_and_confidence_decide(
 def test_a_selection_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match=r"Got face_labels='face', expected a list such as \['face'\]"):
         Selection("faces", "face")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="Got min_confidence=1.5, expected a share between 0 and 1"):
+    with pytest.raises(InputError, match=r"Got min_confidence=1\.5, expected a share between 0 and 1"):
         Selection("faces", min_confidence=1.5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import fiftyone as fo
+import numpy as np
 import pytest
 
 import facevlm
