@@ -49,7 +49,7 @@ class FaceTable(Reader):
 
     def fields(self, folder: Path) -> Mapping[str, str]:
         _, meaning = self._columns(folder, self._table(folder))
-        return {field_of(found): found.name for found in meaning.values() if found}
+        return {field_of(attribute): attribute.name for attribute in meaning.values() if attribute}
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
         path = self._table(folder)
