@@ -179,7 +179,7 @@ def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = _faces.target(ctx)
     targets.check(target, patches=True)
     names = _asking.ticked(ctx) or ["attribute"]
-    kind = asking.WholePictures if _faces.selection(ctx, target) is None else asking.Boxes
+    kind = asking.PictureSubjects if _faces.selection(ctx, target) is None else asking.FaceSubjects
     kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
 
 

@@ -127,6 +127,7 @@ def ages(values: Sequence[Any], oldest: float = OLDEST) -> list[Finding]:
 
 
 def _age_problem(value: Any, oldest: float) -> str:
+    # True is an int to Python, and no age.
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
         return f"the age {value!r} is not a number"
     if value < 0:

@@ -64,11 +64,11 @@ def fingerprint(filepath: str) -> Fingerprint:
 
 
 def _file_digest(filepath: str) -> bytes:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with open(filepath, "rb") as handle:
         while block := handle.read(1 << 20):
-            found.update(block)
-    return found.digest()
+            digest.update(block)
+    return digest.digest()
 
 
 def look(picture: Image.Image) -> bytes | None:
@@ -116,8 +116,8 @@ def gather(paths: Sequence[str], *, threads: int | None = None, progress: bool =
     ):
         # A chunk at a time, so that results never pile up.
         for first in range(0, len(paths), CHUNK):
-            for at, found in enumerate(pool.map(_attempt, paths[first : first + CHUNK]), first):
-                _put(table, at, found)
+            for at, fingerprint in enumerate(pool.map(_attempt, paths[first : first + CHUNK]), first):
+                _put(table, at, fingerprint)
             bar.update(min(CHUNK, len(paths) - first))
     return table
 
@@ -140,15 +140,15 @@ def _empty(n: int) -> Fingerprints:
     )
 
 
-def _put(table: Fingerprints, at: int, found: Fingerprint | str) -> None:
-    if isinstance(found, str):
-        table.errors[at] = found
+def _put(table: Fingerprints, at: int, fingerprint: Fingerprint | str) -> None:
+    if isinstance(fingerprint, str):
+        table.errors[at] = fingerprint
         return
-    table.files[at] = np.frombuffer(found.file, np.uint8, DIGEST)
-    table.pixels[at] = np.frombuffer(found.pixels, np.uint8, DIGEST)
-    table.sizes_wh[at] = found.size_wh
-    if found.look is not None:
-        table.looks[at] = np.frombuffer(found.look, np.uint8)
+    table.files[at] = np.frombuffer(fingerprint.file, np.uint8, DIGEST)
+    table.pixels[at] = np.frombuffer(fingerprint.pixels, np.uint8, DIGEST)
+    table.sizes_wh[at] = fingerprint.size_wh
+    if fingerprint.look is not None:
+        table.looks[at] = np.frombuffer(fingerprint.look, np.uint8)
         table.has_look[at] = True
 
 
@@ -228,7 +228,7 @@ def near_pairs(looks: Bytes, bits: int, *, threads: int | None = None) -> Iterat
 def _block(words: NDArray[np.uint64], bits: int, first: int) -> NDArray[np.int64]:
     """Near pairs of ROWS rows with all that come after; half of the bits rule nearly all others out."""
     rows = words[:, first : first + ROWS, None]
-    found = [np.empty((3, 0), np.int64)]
+    pairs = [np.empty((3, 0), np.int64)]
     for start in range(first, words.shape[1], COLUMNS):
         columns = words[:, None, start : start + COLUMNS]
         apart = _differ(rows[0], columns[0])
@@ -237,8 +237,8 @@ def _block(words: NDArray[np.uint64], bits: int, first: int) -> NDArray[np.int64
         i, j = i + first, j + start
         exact = np.bitwise_count(words[:, i] ^ words[:, j]).sum(axis=0, dtype=np.int64)
         kept = (exact <= bits) & (i < j)
-        found.append(np.stack([i[kept], j[kept], exact[kept]]))
-    return np.concatenate(found, axis=1)
+        pairs.append(np.stack([i[kept], j[kept], exact[kept]]))
+    return np.concatenate(pairs, axis=1)
 
 
 def _differ(a: NDArray[Any], b: NDArray[Any]) -> Bytes:

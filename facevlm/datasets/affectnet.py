@@ -116,8 +116,8 @@ def _with_box(row: files.Row, path: str, emotion: str, split: str) -> Record:
 
 def _with_files(path: str, stem: Path, emotion: str, split: str) -> Record:
     def numbers(name: str) -> list[float]:
-        there = stem.with_name(f"{stem.name}_{name}.npy")
-        return _npy(there) if there.is_file() else []
+        array = stem.with_name(f"{stem.name}_{name}.npy")
+        return _npy(array) if array.is_file() else []
 
     affect = _affect(*(numbers("val") or [UNKNOWN])[:1], *(numbers("aro") or [UNKNOWN])[:1])
     marks = numbers("lnd")

@@ -64,26 +64,26 @@ class CasualConversations(Reader):
 
 def _people(table: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(table.read_text(encoding="utf-8"))
+        people = json.loads(table.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise LayoutError(f"Cannot read {table}: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(people, dict):
         raise LayoutError(
-            f"{table} holds a {type(found).__name__}; expected a mapping from people to files and labels."
+            f"{table} holds a {type(people).__name__}; expected a mapping from people to files and labels."
         )
-    return found
+    return people
 
 
-def _labels(said: Mapping[str, Any]) -> tuple[dict[str, str], float | None]:
+def _labels(person: Mapping[str, Any]) -> tuple[dict[str, str], float | None]:
     """Labels and age in years; what a person did not tell ("N/A") is left out."""
-    age = float(said["age"]) if str(said["age"]).isdecimal() else None
-    skin = str(said["skin-type"])
-    found = {
-        "gender": canonical(get("gender"), str(said["gender"])),
+    age = float(person["age"]) if str(person["age"]).isdecimal() else None
+    skin = str(person["skin-type"])
+    labels = {
+        "gender": canonical(get("gender"), str(person["gender"])),
         "age_group": None if age is None else age_group(AGE_GROUPS, age),
         "skin_tone": SKIN_TYPES[int(skin) - 1] if skin in "123456" and len(skin) == 1 else None,
     }
-    return {name: value for name, value in found.items() if value is not None}, age
+    return {name: value for name, value in labels.items() if value is not None}, age
 
 
 def _frames(roots: list[Path], video: str) -> Iterator[str]:

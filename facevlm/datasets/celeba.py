@@ -82,8 +82,8 @@ def answers(values: Sequence[str], chosen: Iterable[str]) -> dict[str, str]:
     strange = next((v for v in values if v not in ANSWERS), None)
     if strange is not None:
         raise BrokenRow("an attribute is neither 1 nor -1", f"got '{strange}'")
-    said = dict(zip(columns(), (ANSWERS[v] for v in values), strict=True))
-    return {name: said[name] for name in chosen} | {"gender": GENDERS[said["celeba_male"]]}
+    answers = dict(zip(columns(), (ANSWERS[v] for v in values), strict=True))
+    return {name: answers[name] for name in chosen} | {"gender": GENDERS[answers["celeba_male"]]}
 
 
 def lines(table: Path, log: Log) -> Iterator[tuple[int, list[str]]]:

@@ -31,6 +31,7 @@ def plan(people: int, per_picture: int, seed: int, pictures: int | None = None) 
     left out."""
     order = list(range(people))
     random.Random(seed).shuffle(order)
+    # One iterator several times over: every group takes the next people.
     groups = zip(*[iter(order)] * per_picture, strict=False)
     return list(itertools.islice(groups, pictures))
 
@@ -42,6 +43,7 @@ def compose(people: Sequence[Image.Image], height: int, remove: Remover | None =
     boxes, left = [], 0
     for person in scaled:
         cut = remove(person) if remove else person
+        # The alpha channel is the mask: where the background was, the canvas stays black.
         canvas.paste(cut.convert("RGB"), (left, 0), cut if "A" in cut.getbands() else None)
         boxes.append((left / canvas.width, 0.0, person.width / canvas.width, 1.0))
         left += person.width
@@ -58,12 +60,12 @@ def remover(name: str) -> Remover | None:
     if name != "rembg":
         raise InputError(f"Got the background remover '{name}', expected rembg, or a function in Python.")
     try:
-        found: Remover = importlib.import_module("rembg").remove
+        remove: Remover = importlib.import_module("rembg").remove
     except ImportError as error:
         raise InputError(
             "Removing backgrounds needs rembg: pip install rembg (it fetches a model on first use)."
         ) from error
-    return found
+    return remove
 
 
 def build(
@@ -113,8 +115,8 @@ def build(
 
 def _row(name: str, person: Record, box: Box, columns: Mapping[str, str]) -> dict[str, object]:
     place = dict(zip(HEAD[1:5], box, strict=True))
-    said = {columns[field]: value for field, value in person.labels.items() if field in columns}
-    return {"file": name, **place, "age": "" if person.age is None else f"{person.age:g}", **said}
+    labels = {columns[field]: value for field, value in person.labels.items() if field in columns}
+    return {"file": name, **place, "age": "" if person.age is None else f"{person.age:g}", **labels}
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class DiverseFaces(Reader):
 
 def _face(row: Mapping[str, str], fields: Mapping[str, str]) -> FaceBox:
     x, y, width, height = (files.number(row[name], name) for name in HEAD[1:5])
-    said = {field: (attribute, row[f"{field}:{attribute}"]) for field, attribute in fields.items()}
-    labels = {field: label(attribute, value) for field, (attribute, value) in said.items() if value}
+    spelled = {field: (attribute, row[f"{field}:{attribute}"]) for field, attribute in fields.items()}
+    labels = {field: label(attribute, value) for field, (attribute, value) in spelled.items() if value}
     age = files.number(row["age"], "age") if row["age"] else None
     return FaceBox(files.relative_box(x, y, width, height, (1, 1)), labels, age)

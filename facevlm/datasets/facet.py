@@ -70,10 +70,10 @@ class FACET(Reader):
 
 def _by_picture(table: Path, log: Log) -> dict[str, list[tuple[int, files.Row]]]:
     """The people of each picture, whose rows need not stand together: 50,000 rows in all."""
-    found: dict[str, list[tuple[int, files.Row]]] = defaultdict(list)
+    people: dict[str, list[tuple[int, files.Row]]] = defaultdict(list)
     for line, row in files.rows(table, REQUIRED, log):
-        found[row["filename"]].append((line, row))
-    return found
+        people[row["filename"]].append((line, row))
+    return people
 
 
 def _path(roots: list[Path], name: str) -> str | None:
@@ -89,7 +89,7 @@ def _person(row: files.Row, path: str | None) -> FaceBox:
     if path is None:
         raise BrokenRow("picture not there", row["filename"])
     box = _box(row["bounding_box"])
-    labels = {field: said for field in CHOICES if (said := _most(row, *CHOICES[field])) is not None}
+    labels = {field: label for field in CHOICES if (label := _most(row, *CHOICES[field])) is not None}
     values: dict[str, Value] = {n: row[n].strip() not in ("", "0", "0.0") for n in FLAGS if n in row}
     values |= {"person_class": row["class1"]} if row.get("class1") else {}
     return FaceBox(files.relative_box(*box, files.size(path)), labels, values=values, kind="person")
@@ -97,8 +97,8 @@ def _person(row: files.Row, path: str | None) -> FaceBox:
 
 def _box(text: str | None) -> tuple[float, float, float, float]:
     try:
-        found = ast.literal_eval(text or "")
-        return float(found["x"]), float(found["y"]), float(found["width"]), float(found["height"])
+        box = ast.literal_eval(text or "")
+        return float(box["x"]), float(box["y"]), float(box["width"]), float(box["height"])
     except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
         raise BrokenRow("bounding_box has not x, y, width and height", str(text)[:40]) from None
 
@@ -106,6 +106,6 @@ def _box(text: str | None) -> tuple[float, float, float, float]:
 def _most(row: files.Row, prefix: str, labels: Mapping[str, str]) -> str | None:
     """What most annotators said, the first of those that tie; None where nobody said anything, or column and label are
     not there."""
-    votes = {said: files.number(row.get(prefix + end) or "0", prefix + end) for end, said in labels.items()}
-    best = max(votes, key=lambda said: votes[said])
+    votes = {label: files.number(row.get(prefix + end) or "0", prefix + end) for end, label in labels.items()}
+    best = max(votes, key=lambda label: votes[label])
     return best if votes[best] > 0 else None

@@ -35,13 +35,13 @@ CARD = DatasetCard(
 
 def repaired_age(age: str) -> str:
     """FairFace's age group where a spreadsheet took it for a date: 9-Mar or 3-Sep is 3-9, 19-Oct is 10-19."""
-    found = MANGLED.fullmatch(age.strip())
-    if not found:
+    mangled = MANGLED.fullmatch(age.strip())
+    if not mangled:
         return age
-    month = (found["month"] or found["month2"])[:3].lower()
+    month = (mangled["month"] or mangled["month2"])[:3].lower()
     if month not in MONTHS:
         return age
-    low, high = sorted((MONTHS.index(month) + 1, int(found["day"] or found["day2"])))
+    low, high = sorted((MONTHS.index(month) + 1, int(mangled["day"] or mangled["day2"])))
     return f"{low}-{high}"
 
 

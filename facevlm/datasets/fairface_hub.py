@@ -45,10 +45,10 @@ class FairFaceHub(Reader):
             )
         if folder.name == "hub" and not folder.exists():
             folder = _fetched(self.margin)
-        found = {s: sorted(folder.rglob(f"{name}-*.parquet")) for s, name in FILES.items() if split in (None, s)}
-        if not any(found.values()):
+        parquets = {s: sorted(folder.rglob(f"{name}-*.parquet")) for s, name in FILES.items() if split in (None, s)}
+        if not any(parquets.values()):
             raise self.reject(folder)
-        for name, paths in found.items():
+        for name, paths in parquets.items():
             for path in paths:
                 yield from _rows(path, log, Path(self.extract_to).expanduser().resolve() / name, name)
 
@@ -93,6 +93,7 @@ def _record(row: Mapping[str, Any], target: Path, split: str) -> Record:
     data = (row["image"] or {}).get("bytes")
     if not data:
         raise BrokenRow("no picture inside")
+    # What an earlier load wrote is the same picture.
     if not target.exists():
         target.write_bytes(data)
     values = {} if row["service_test"] is None else {"service_test": bool(row["service_test"])}

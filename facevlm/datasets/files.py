@@ -72,6 +72,7 @@ def table(
 
 def header(path: Path) -> list[str]:
     """The names of a CSV file's columns."""
+    # Spreadsheets begin a file with a byte order mark, which -sig takes away.
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as handle:
         return [name.strip() for name in next(csv.reader(handle, skipinitialspace=True), [])]
 
@@ -97,6 +98,7 @@ def rows(path: Path, required: Collection[str], log: Log, header: list[str] | No
             except csv.Error as error:
                 log.skip("not CSV", f"{path}:{reader.line_num}", str(error))
                 continue
+            # The reader keeps surplus values under None, and fills up missing ones with None.
             if None in row or None in row.values():
                 log.skip("too few or too many columns", f"{path}:{reader.line_num}")
             else:
@@ -120,6 +122,7 @@ def inside(root: Path | str, name: str) -> str:
     Raises :class:`BrokenRow` for a name that leads out of it.
     """
     path = os.path.normpath(os.path.join(root, name))
+    # With the separator at the end: /data2 is not inside of /data.
     if not path.startswith(os.path.join(root, "")):
         raise BrokenRow("picture outside of the data set's folder", name)
     return path
@@ -149,12 +152,12 @@ def number(value: str, what: str) -> float:
     Raises :class:`BrokenRow` for anything else.
     """
     try:
-        found = float(value)
+        parsed = float(value)
     except ValueError:
         raise BrokenRow(f"{what} is no number", f"got '{value}'") from None
-    if not math.isfinite(found):
+    if not math.isfinite(parsed):
         raise BrokenRow(f"{what} is no number", f"got '{value}'")
-    return found
+    return parsed
 
 
 def size(path: str) -> tuple[int, int]:

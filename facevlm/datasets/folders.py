@@ -27,18 +27,18 @@ def registry(path: str) -> attributes.Registry:
 
 def labelled(reader: Reader, attribute: Attribute, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
     """Records of pictures in folders named after labels of an attribute, perhaps inside folders named after splits."""
-    field, found = field_of(attribute), False
+    field, any_picture = field_of(attribute), False
     for path in files.pictures(folder) if folder.is_dir() else ():
         above = os.path.relpath(os.path.dirname(path), folder).split(os.sep)
-        said = canonical(attribute, above[-1])
-        if said is None:
+        label = canonical(attribute, above[-1])
+        if label is None:
             log.skip(f"folder is no label of {attribute.name}", path, above[-1])
             continue
-        found = True
+        any_picture = True
         part = next((files.SPLITS[name.lower()] for name in above[:-1] if name.lower() in files.SPLITS), None)
         if split in (None, part):
-            yield Record(path, {field: said}, split=part)
-    if not found:
+            yield Record(path, {field: label}, split=part)
+    if not any_picture:
         raise reader.reject(folder)
 
 

@@ -42,9 +42,9 @@ class MUCAC(Reader):
         parts = {name: _part(number) for _, (name, number) in files.words(people, log, 2)}
         for line, (name, *values) in celeba.lines(table, log):
             with log.skipping(f"{table}:{line}"):
-                if (found := parts.get(name)) is None:
+                if (placed := parts.get(name)) is None:
                     raise BrokenRow("no identity, so no split", name)
-                part, tags = found
+                part, tags = placed
                 if split in (None, part):
                     yield Record(files.picture(root, name), celeba.answers(values, FIELDS), split=part, tags=tags)
 

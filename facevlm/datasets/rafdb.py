@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +79,6 @@ def _manual(path: Path) -> dict[str, str]:
     if len(codes) != 3:
         raise BrokenRow("manual annotation has not gender, race and age", path.name)
     gender = named(GENDERS, codes[0], "gender")
-    found = {"race": named(RACES, codes[1], "race"), "age_group": named(_ages(), codes[2], "age")}
-    return found | ({"gender": gender} if gender else {})
-
-
-@functools.cache
-def _ages() -> tuple[str, ...]:
-    return attributes.get("age5_rafdb").labels
+    ages = attributes.get("age5_rafdb").labels
+    labels = {"race": named(RACES, codes[1], "race"), "age_group": named(ages, codes[2], "age")}
+    return labels | ({"gender": gender} if gender else {})

@@ -136,10 +136,10 @@ class Reader(ABC):
         """Field -> attribute of the labels that :meth:`read` yields."""
         return self.card.attributes
 
-    def reject(self, folder: Path, found: str = "") -> LayoutError:
-        """The error for a folder that holds something else; ``found`` says what, else its first entries are listed."""
+    def reject(self, folder: Path, contents: str = "") -> LayoutError:
+        """The error for a folder that holds something else: ``contents``, else its first entries are listed."""
         return LayoutError(
-            f"'{folder}' {found or _contents(folder)}; expected {self.card.layout}. "
+            f"'{folder}' {contents or _contents(folder)}; expected {self.card.layout}. "
             f"{self.card.title}: {self.card.url} (licence: {self.card.licence})."
         )
 
@@ -168,10 +168,10 @@ def labeller(attribute: Attribute) -> Callable[[str], str]:
         return canonical(attribute, value)
 
     def label_of(value: str) -> str:
-        found = find(value)
-        if found is None:
+        label = find(value)
+        if label is None:
             raise BrokenRow(f"no label of {attribute.name}", f"got '{value}'")
-        return found
+        return label
 
     return label_of
 

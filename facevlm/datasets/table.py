@@ -49,7 +49,7 @@ class FaceTable(Reader):
 
     def fields(self, folder: Path) -> Mapping[str, str]:
         _, meaning = self._columns(folder, self._table(folder))
-        return {field_of(found): found.name for found in meaning.values() if found}
+        return {field_of(attribute): attribute.name for attribute in meaning.values() if attribute}
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
         path = self._table(folder)
@@ -81,12 +81,12 @@ class FaceTable(Reader):
             if not (folder / self.file).is_file():
                 raise self.reject(folder, f"holds no file '{self.file}'")
             return folder / self.file
-        found = sorted(folder.glob("*.csv")) if folder.is_dir() else []
-        if len(found) > 1:
-            raise InputError(f"'{folder}' holds {', '.join(p.name for p in found)}: choose with file.")
-        if not found:
+        tables = sorted(folder.glob("*.csv")) if folder.is_dir() else []
+        if len(tables) > 1:
+            raise InputError(f"'{folder}' holds {', '.join(p.name for p in tables)}: choose with file.")
+        if not tables:
             raise self.reject(folder)
-        return found[0]
+        return tables[0]
 
 
 def _column(names: list[str], usual: tuple[str, ...]) -> str | None:
@@ -95,27 +95,27 @@ def _column(names: list[str], usual: tuple[str, ...]) -> str | None:
 
 def _given(columns: str, names: list[str], known: Registry) -> Meaning:
     """As the caller says."""
-    found: dict[str, Attribute | None] = {}
+    meaning: dict[str, Attribute | None] = {}
     for part in columns.split(","):
         column, equals, attribute = (text.strip() for text in part.partition("="))
         if not equals or column not in names:
             raise InputError(f"Got columns '{part.strip()}', expected COLUMN=ATTRIBUTE with one of {', '.join(names)}.")
-        found[column] = None if attribute in ("age", YEARS) else known.get(attribute)
-    return found
+        meaning[column] = None if attribute in ("age", YEARS) else known.get(attribute)
+    return meaning
 
 
 def _guessed(names: list[str], path: Path, known: Registry) -> Meaning:
     """From the names of the columns and the first rows."""
     sample = [row for _, row in itertools.islice(files.rows(path, (), Log()), LOOKED_AT)]
-    found: dict[str, Attribute | None] = {}
+    meaning: dict[str, Attribute | None] = {}
     for name in names:
         if name.lower() in ("age", YEARS):
-            found[name] = None
+            meaning[name] = None
         elif name in known.attributes:
-            found[name] = known.get(name)
+            meaning[name] = known.get(name)
         elif name.lower() in FAMILIES:
-            found[name] = _fitting(name, [row[name] for row in sample if row[name].strip()], path, known)
-    return found
+            meaning[name] = _fitting(name, [row[name] for row in sample if row[name].strip()], path, known)
+    return meaning
 
 
 def _fitting(name: str, values: list[str], path: Path, known: Registry) -> Attribute:
@@ -133,8 +133,8 @@ def _fitting(name: str, values: list[str], path: Path, known: Registry) -> Attri
 
 
 def _maker(meaning: Meaning, root: Path, picture: str, part: str | None) -> Callable[[files.Row], Record]:
-    labels = {column: (field_of(found), labeller(found)) for column, found in meaning.items() if found}
-    years = next((column for column, found in meaning.items() if found is None), None)
+    labels = {column: (field_of(attribute), labeller(attribute)) for column, attribute in meaning.items() if attribute}
+    years = next((column for column, attribute in meaning.items() if attribute is None), None)
 
     def make(row: files.Row) -> Record:
         age = files.number(row[years], "age") if years and row[years].strip() else None
@@ -144,7 +144,7 @@ def _maker(meaning: Meaning, root: Path, picture: str, part: str | None) -> Call
         return Record(
             # The table is the user's own: its pictures may lie anywhere.
             filepath=files.there(os.path.normpath(os.path.join(root, row[picture])), row[picture]),
-            labels={field: said(row[column]) for column, (field, said) in labels.items() if row[column].strip()},
+            labels={field: label(row[column]) for column, (field, label) in labels.items() if row[column].strip()},
             age=age,
             split=files.SPLITS.get(split, split) or None,
         )

@@ -39,16 +39,16 @@ class UTKFace(Reader):
         self.check_split(split)
         if not folder.is_dir():
             raise self.reject(folder)
-        found = False
+        any_picture = False
         for path in files.pictures(folder):
             record = _record(path)
             if record is None:
                 log.skip(MALFORMED, path)
                 continue
-            found = True
+            any_picture = True
             if split in (None, record.split):
                 yield record
-        if not found:
+        if not any_picture:
             raise self.reject(folder)
 
 

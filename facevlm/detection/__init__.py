@@ -8,13 +8,17 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image
 
 from facevlm.errors import InputError, ModelError, lookup
 from facevlm.faces.images import BOX
-from facevlm.types import Outcome
+from facevlm.types import Face, Outcome
+
+if TYPE_CHECKING:
+    # Measuring takes OpenCV, which is not loaded for a name.
+    from facevlm.faces.quality import Quality
 
 POINT = tuple[float, float]
 AUTO = "auto"
@@ -107,6 +111,17 @@ class Looked:
     outcome: Outcome
     reason: str | None = None
     text: str | None = None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A picture with the faces that were found in it; ``quality`` has one entry per face where it was measured."""
+
+    picture: Face
+    faces: tuple[FoundFace, ...]
+    outcome: Outcome
+    reason: str | None = None
+    quality: tuple[Quality, ...] = ()
 
 
 @runtime_checkable

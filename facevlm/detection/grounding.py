@@ -152,8 +152,8 @@ class Grounder:
         known, search = self._backend.info, self._search
         loaded = [known.identity, known.dtype, known.picture]
         settings = [str(loaded), self._dialect.prompt, self._phrase, self._most, search.min_face_px, search.max_faces]
-        said = (*notes, *known.notes, NOTE.format(name=card.name, phrase=self._phrase))
-        return DetectorInfo(card.name, digest(settings), card.licence, said, known.versions)
+        all_notes = (*notes, *known.notes, NOTE.format(name=card.name, phrase=self._phrase))
+        return DetectorInfo(card.name, digest(settings), card.licence, all_notes, known.versions)
 
     def detect(self, images: Sequence[Image]) -> list[list[FoundFace]]:
         """The faces of every picture. One whose answer cannot be used has none here; :meth:`look` says why."""

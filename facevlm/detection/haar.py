@@ -39,10 +39,7 @@ class Haar:
     def detect(self, images: Sequence[Image]) -> list[list[FoundFace]]:
         """The faces of every picture, those with most votes first."""
         with ThreadPoolExecutor(min(len(images), os.cpu_count() or 1) or 1) as pool:
-            return list(pool.map(self._scan, images))
-
-    def _scan(self, picture: Image) -> list[FoundFace]:
-        return scan(picture, self._find, SIDE, self._search, scored=False)
+            return list(pool.map(lambda picture: scan(picture, self._find, SIDE, self._search, scored=False), images))
 
     def _find(self, pixels: Pixels) -> _Spotted:
         grey = cv2.equalizeHist(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
@@ -54,14 +51,14 @@ class Haar:
 
     def _cascade(self) -> cv2.CascadeClassifier:
         if not hasattr(self._own, "cascade"):
-            cascade = getattr(cv2, "CascadeClassifier", None)
-            if cascade is None:
+            opened = getattr(cv2, "CascadeClassifier", None)
+            if opened is None:
                 raise ModelError(
                     f"OpenCV {cv2.__version__} has no cascades: pip install 'opencv-python-headless<5', or use YuNet."
                 )
-            self._own.cascade = cascade(str(Path(cv2.__file__).parent / "data" / FILE))
-        found: cv2.CascadeClassifier = self._own.cascade
-        return found
+            self._own.cascade = opened(str(Path(cv2.__file__).parent / "data" / FILE))
+        cascade: cv2.CascadeClassifier = self._own.cascade
+        return cascade
 
 
 def open_haar(search: Search, notes: tuple[str, ...] = ()) -> Haar:

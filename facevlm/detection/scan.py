@@ -60,21 +60,21 @@ def scan(picture: Image.Image, find: Find, side: int, search: Search, *, scored:
     ``side`` is the longer side in pixels at which a detector searches best, also that of a tile.
     """
     scale = min(1.0, side / max(picture.size))
-    found = [find(_pixels(picture, scale)).moved(scale)]
-    if scale < 1 and (search.tiles == "on" or (search.tiles == "auto" and _worth_tiles(found[0], scale))):
-        found += [_in_tile(picture, find, tile) for tile in tiles(*picture.size, side)]
-    merged = joined(found)
+    spotted = [find(_pixels(picture, scale)).moved(scale)]
+    if scale < 1 and (search.tiles == "on" or (search.tiles == "auto" and _worth_tiles(spotted[0], scale))):
+        spotted += [_in_tile(picture, find, tile) for tile in tiles(*picture.size, side)]
+    merged = joined(spotted)
     kept = merged.take(suppressed(merged.boxes, merged.scores))
     return _faces(kept, picture.size, search, scored)
 
 
 def _in_tile(picture: Image.Image, find: Find, tile: tuple[int, int, int, int]) -> _Spotted:
     """The faces that are whole in a tile: one that its border cuts is whole in the next tile, or in the picture."""
-    found = find(np.asarray(picture.crop(tile))).moved(1.0, *tile[:2])
-    low, high = found.boxes[:, :2], found.boxes[:, :2] + found.boxes[:, 2:]
+    spotted = find(np.asarray(picture.crop(tile))).moved(1.0, *tile[:2])
+    low, high = spotted.boxes[:, :2], spotted.boxes[:, :2] + spotted.boxes[:, 2:]
     at_start = (low <= np.array(tile[:2]) + BORDER) & (np.array(tile[:2]) > 0)
     at_end = (high >= np.array(tile[2:]) - BORDER) & (np.array(tile[2:]) < np.array(picture.size))
-    return found.take(np.flatnonzero(~(at_start | at_end).any(1)))
+    return spotted.take(np.flatnonzero(~(at_start | at_end).any(1)))
 
 
 def _pixels(picture: Image.Image, scale: float) -> Pixels:
@@ -85,10 +85,10 @@ def _pixels(picture: Image.Image, scale: float) -> Pixels:
     return np.asarray(picture.resize((size[0], size[1]), Image.Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def _worth_tiles(found: _Spotted, scale: float) -> bool:
-    if not len(found.boxes):
+def _worth_tiles(spotted: _Spotted, scale: float) -> bool:
+    if not len(spotted.boxes):
         return scale * LARGE <= 1
-    return len(found.boxes) >= MANY or float(found.boxes[:, 2:].min() * scale) < SMALL
+    return len(spotted.boxes) >= MANY or float(spotted.boxes[:, 2:].min() * scale) < SMALL
 
 
 def tiles(width: int, height: int, side: int) -> Iterator[tuple[int, int, int, int]]:
@@ -105,11 +105,11 @@ def _starts(full: int, side: int) -> list[int]:
     return [round(start) for start in np.linspace(0, full - side, count)]
 
 
-def joined(found: list[_Spotted]) -> _Spotted:
+def joined(spotted: list[_Spotted]) -> _Spotted:
     """All of several searches, those without landmarks where any has none."""
-    boxes, scores = (np.concatenate([getattr(f, name) for f in found]) for name in ("boxes", "scores"))
-    marked = [f.landmarks for f in found if f.landmarks is not None]
-    return _Spotted(boxes, scores, np.concatenate(marked) if len(marked) == len(found) else None)
+    boxes, scores = (np.concatenate([getattr(f, name) for f in spotted]) for name in ("boxes", "scores"))
+    marked = [f.landmarks for f in spotted if f.landmarks is not None]
+    return _Spotted(boxes, scores, np.concatenate(marked) if len(marked) == len(spotted) else None)
 
 
 def suppressed(boxes: Array, scores: Array) -> NDArray[np.int64]:
@@ -137,14 +137,14 @@ def _shared(box: Array, others: Array) -> Array:
     return share
 
 
-def _faces(found: _Spotted, size: tuple[int, int], search: Search, scored: bool) -> list[FoundFace]:
+def _faces(spotted: _Spotted, size: tuple[int, int], search: Search, scored: bool) -> list[FoundFace]:
     full = np.array(size, dtype=np.float64)
     faces = []
-    for k, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True)):
+    for k, (box, score) in enumerate(zip(spotted.boxes, spotted.scores, strict=True)):
         low, high = np.clip(box[:2], 0, full), np.clip(box[:2] + box[2:], 0, full)
         if (high <= low).any() or (search.min_face_px is not None and (high - low).min() < search.min_face_px):
             continue
-        points: Any = None if found.landmarks is None else found.landmarks[k] / full
+        points: Any = None if spotted.landmarks is None else spotted.landmarks[k] / full
         faces.append(
             FoundFace(
                 tuple(float(v) for v in (*(low / full), *((high - low) / full))),  # type: ignore[arg-type]

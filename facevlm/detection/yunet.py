@@ -38,10 +38,7 @@ class YuNet:
     def detect(self, images: Sequence[Image]) -> list[list[FoundFace]]:
         """The faces of every picture, the most confident first."""
         with ThreadPoolExecutor(min(len(images), os.cpu_count() or 1) or 1) as pool:
-            return list(pool.map(self._scan, images))
-
-    def _scan(self, picture: Image) -> list[FoundFace]:
-        return scan(picture, self._find, SIDE, self._search)
+            return list(pool.map(lambda picture: scan(picture, self._find, SIDE, self._search), images))
 
     def _find(self, pixels: Pixels) -> _Spotted:
         network = self._network()
@@ -56,8 +53,8 @@ class YuNet:
     def _network(self) -> cv2.FaceDetectorYN:
         if not hasattr(self._own, "network"):
             self._own.network = cv2.FaceDetectorYN.create(self._path, "", (32, 32), self._confidence, NMS_IOU, MOST)
-        found: cv2.FaceDetectorYN = self._own.network
-        return found
+        network: cv2.FaceDetectorYN = self._own.network
+        return network
 
 
 def open_yunet(search: Search, notes: tuple[str, ...] = ()) -> YuNet:

@@ -39,23 +39,24 @@ def nobody(picture: PeoplePicture) -> Described:
 
 
 def _people(picture: PeoplePicture, scene: Scene, inquiry: Inquiry) -> tuple[DescribedPerson, ...]:
-    said = scene.people
+    described = scene.people
     if picture.faces is None:
         return tuple(
-            _found(_as_said(picture, p), p, inquiry, None if p.box_xywh_rel else "no usable box") for p in said
+            _found(_as_said(picture, p), p, inquiry, None if p.box_xywh_rel else "no usable box") for p in described
         )
     known = len(picture.faces)
-    count = f"; got {len(said)} people, expected {known}" if inquiry.who is None and known != len(said) else ""
-    matches = _by_box(picture.faces, said, inquiry) if inquiry.shown == "boxes" else _by_number(known, scene)
+    miscounted = inquiry.who is None and known != len(described)
+    count = f"; got {len(described)} people, expected {known}" if miscounted else ""
+    matches = _by_box(picture.faces, described, inquiry) if inquiry.shown == "boxes" else _by_number(known, scene)
     people = []
     for face, match in zip(picture.faces, matches, strict=True):
         if match.person is not None:
-            people.append(_found(face, said[match.person], inquiry, match.note or None))
+            people.append(_found(face, described[match.person], inquiry, match.note or None))
         elif inquiry.who is None:
             people.append(_without(face, inquiry, match.outcome, match.note + count))
     met = {match.person for match in matches}
     rest = f"meets none of the {known} known faces{count}"
-    return (*people, *(_found(_as_said(picture, p), p, inquiry, rest) for k, p in enumerate(said) if k not in met))
+    return (*people, *(_found(_as_said(picture, p), p, inquiry, rest) for k, p in enumerate(described) if k not in met))
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,14 @@ class Match:
     outcome: Outcome = "no_face"
 
 
-def _by_box(faces: Sequence[Face], said: Sequence[Person], inquiry: Inquiry) -> list[Match]:
-    placed = [k for k, person in enumerate(said) if person.box_xywh_rel is not None]
-    if said and not placed:
-        if len(said) == len(faces) and inquiry.who is None:
-            return [Match(k, FROM_LEFT) for k in range(len(said))]
+def _by_box(faces: Sequence[Face], people: Sequence[Person], inquiry: Inquiry) -> list[Match]:
+    placed = [k for k, person in enumerate(people) if person.box_xywh_rel is not None]
+    if people and not placed:
+        if len(people) == len(faces) and inquiry.who is None:
+            return [Match(k, FROM_LEFT) for k in range(len(people))]
         return [Match(None, "no box is usable, so nobody can be told apart", "unparsed")] * len(faces)
     true = [face.box_xywh_rel or NOWHERE for face in faces]
-    boxes = [said[k].box_xywh_rel or NOWHERE for k in placed]
+    boxes = [people[k].box_xywh_rel or NOWHERE for k in placed]
     at = match_faces([str(n) for n in range(len(faces))], true, [None] * len(boxes), boxes)
     return [Match(placed[k]) if k >= 0 else Match(None, "nobody has a box that meets this face") for k in at]
 
@@ -88,10 +89,10 @@ def _by_number(count: int, scene: Scene) -> list[Match]:
     return [_numbered(number, places[number], voted) for number in range(1, count + 1)]
 
 
-def _numbered(number: int, found: Sequence[int], voted: str) -> Match:
-    if len(found) > 1:
-        return Match(None, f"{len(found)} people have the number {number}", "unparsed")
-    return Match(found[0]) if found else Match(None, f"nobody has the number {number}{voted}")
+def _numbered(number: int, places: Sequence[int], voted: str) -> Match:
+    if len(places) > 1:
+        return Match(None, f"{len(places)} people have the number {number}", "unparsed")
+    return Match(places[0]) if places else Match(None, f"nobody has the number {number}{voted}")
 
 
 def _without(face: Face, inquiry: Inquiry, outcome: Outcome, reason: str) -> DescribedPerson:
@@ -106,11 +107,11 @@ def _as_said(picture: PeoplePicture, person: Person) -> Face:
 
 
 def _found(face: Face, person: Person, inquiry: Inquiry, note: str | None) -> DescribedPerson:
-    said = tuple(parsing.predict(face, q, r) for q, r in zip(inquiry.questions, person.replies, strict=True))
-    wrong = next((row for row in said if row.outcome != "ok"), None)
+    predictions = tuple(parsing.predict(face, q, r) for q, r in zip(inquiry.questions, person.replies, strict=True))
+    wrong = next((row for row in predictions if row.outcome != "ok"), None)
     free = {name: person.free.get(name) for name in inquiry.free}
     return DescribedPerson(
-        face, said, free, wrong.outcome if wrong else "ok", note or (wrong.reason if wrong else None)
+        face, predictions, free, wrong.outcome if wrong else "ok", note or (wrong.reason if wrong else None)
     )
 
 
@@ -122,9 +123,9 @@ def _judged(
         return "unparsed", f"got {got} people, expected {expected}"
     if not got and inquiry.who is None:
         return "no_face", "the model found nobody"
-    for found in people:
-        if found.outcome != "ok":
-            return found.outcome, found.reason
-        if found.face.label_id is None and found.reason:
-            return "unparsed", f"somebody {found.reason}" if expected is not None else found.reason
+    for person in people:
+        if person.outcome != "ok":
+            return person.outcome, person.reason
+        if person.face.label_id is None and person.reason:
+            return "unparsed", f"somebody {person.reason}" if expected is not None else person.reason
     return "ok", None

@@ -13,20 +13,44 @@ MIN_IOU = 0.5
 """Least overlap of a predicted and a true box without ids, as in Pascal VOC."""
 
 
-def match_faces(
-    ids: Sequence[str], true: Sequence[Sequence[float]], named: Sequence[str | None], said: Sequence[Sequence[float]]
+Boxes = Sequence[Sequence[float]]
+"""Boxes of one picture, each [x, y, w, h] in shares of it."""
+
+
+def match_pictures(
+    ids: Sequence[str],
+    true: Sequence[Boxes | None],
+    named: Sequence[Sequence[str | None] | None],
+    predicted: Sequence[Boxes | None],
 ) -> list[int]:
+    """For every true box of all pictures the index of its prediction among those of all pictures, or -1.
+
+    ``ids`` are the faces of all pictures one after the other; the rest is a list per picture, None for no box.
+    """
+    faces, at, earlier = iter(ids), list[int](), 0
+    for boxes, names, others in zip(true, named, predicted, strict=True):
+        known = [next(faces) for _ in boxes or ()]
+        met = match_faces(known, boxes or (), names or (), others or ())
+        at += [k if k < 0 else k + earlier for k in met]
+        earlier += len(others or ())
+    return at
+
+
+def match_faces(ids: Sequence[str], true: Boxes, named: Sequence[str | None], predicted: Boxes) -> list[int]:
     """For every true box of a picture the index of its prediction or -1: by face id, the others by overlap.
 
-    Boxes are [x, y, w, h] in shares of the picture.
+    ``named`` has the face id that a prediction carries, and may be shorter than ``predicted`` where none does.
     """
     place = {face: k for k, face in enumerate(named) if face is not None}
     at = [place.get(i, -1) for i in ids]
     taken = set(at)
     rows = [r for r, k in enumerate(at) if k < 0]
-    free = [k for k in range(len(said)) if k not in taken and (k >= len(named) or named[k] not in ids)]
+    # A second prediction that names a face of this picture is nobody else's.
+    free = [k for k in range(len(predicted)) if k not in taken and (k >= len(named) or named[k] not in ids)]
     if rows and free:
-        overlap = iou(np.array([true[r] for r in rows], dtype=float), np.array([said[k] for k in free], dtype=float))
+        mine, others = [true[r] for r in rows], [predicted[k] for k in free]
+        overlap = iou(np.array(mine, dtype=float), np.array(others, dtype=float))
+        # The assignment has the least sum, here of negative overlaps.
         for r, k in zip(*linear_sum_assignment(-overlap), strict=True):
             if overlap[r, k] >= MIN_IOU:
                 at[rows[r]] = free[k]

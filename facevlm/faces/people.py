@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from facevlm.types import Face, Outcome, Prediction
@@ -18,6 +18,16 @@ class PeoplePicture:
     sample_id: str
     filepath: str
     faces: tuple[Face, ...] | None = None
+
+
+def from_left(faces: Iterable[Face]) -> tuple[Face, ...]:
+    """Faces with boxes by the middle of their boxes."""
+
+    def middle(face: Face) -> float:
+        x, _, w, _ = face.box_xywh_rel or (0.0,) * 4
+        return x + w / 2
+
+    return tuple(sorted(faces, key=middle))
 
 
 @dataclass(frozen=True)

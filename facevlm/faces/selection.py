@@ -1,10 +1,17 @@
-"""Which of the faces that are known in a picture are asked about."""
+"""Which faces are asked about: those that a user selects, and of these those that have no answer yet."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from facevlm.errors import InputError
+from facevlm.types import Face
+
+State = tuple[str | None, str | None]
+"""Outcome and run stamp of what is stored about one face."""
+NOTHING: State = (None, None)
 
 
 @dataclass(frozen=True)
@@ -28,3 +35,18 @@ class Selection:
         if self.labels and label not in self.labels:
             return False
         return self.min_confidence is None or confidence is None or confidence >= self.min_confidence
+
+
+def lacking(
+    faces: Sequence[Face], states: Mapping[str, Sequence[State]], stamps: Mapping[str, str]
+) -> dict[tuple[str, ...], list[Face]]:
+    """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these.
+
+    ``states`` has what is stored of every attribute, a state per face.
+    """
+    groups: dict[tuple[str, ...], list[Face]] = defaultdict(list)
+    for face, *row in zip(faces, *states.values(), strict=True):
+        missing = tuple(a for a, state in zip(states, row, strict=True) if state != ("ok", stamps[a]))
+        if missing:
+            groups[missing].append(face)
+    return dict(groups)

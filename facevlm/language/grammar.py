@@ -108,9 +108,10 @@ class _Reader:
         if (named := self._label_of(at, before)) or (named := self._ages(at)):
             return named
         table = self.vocabulary.table
+        # The longest first: what is called by two words is not taken for its first one.
         for length in range(min(self.vocabulary.longest, len(self.tokens) - at), 0, -1):
-            if found := table.get(tuple(self.tokens[at : at + length])):
-                return found, length
+            if item := table.get(tuple(self.tokens[at : at + length])):
+                return item, length
         token = self.tokens[at]
         if token in ("and", "or", ",", "&"):
             return Item("join", token, token), 1
@@ -136,8 +137,8 @@ class _Reader:
         """'aged 20-39', 'between 20 and 39', 'over 60', 'younger than 10'."""
         text = " ".join(self.tokens[at : at + 6])
         span, bound, least = (pattern.match(text) for pattern in (SPAN, BOUND, LEAST))
-        found = span or bound or least
-        if not found:
+        match = span or bound or least
+        if not match:
             return None
         if span:
             low, high = float(span[1]), float(span[2]) + 1
@@ -146,9 +147,9 @@ class _Reader:
         elif bound and bound[1] in OLDER:
             low, high = float(bound[2]), float("inf")
         else:
-            low, high = 0.0, float(found[2])
-        condition = self.vocabulary.years(low, high, found[0])
-        return Item("label", found[0], condition), len(found[0].split())
+            low, high = 0.0, float(match[2])
+        condition = self.vocabulary.years(low, high, match[0])
+        return Item("label", match[0], condition), len(match[0].split())
 
     def _ordered(self, items: list[Item]) -> list[Item]:
         """With a colon, the attributes first: 'children: age' as 'age: children'."""
@@ -215,17 +216,16 @@ class _Reader:
         after = [i for i in items[at + 1 : at + 3] if i.text not in words()["copulas"]]
         # 'emotion is happy' and 'a happy expression' are conditions.
         for other in [*after[:1], *items[max(0, at - 1) : at]]:
-            if other.kind == "label" and other.value and self._is_of(other.value.attribute, family, name):
-                return
+            if other.kind == "label" and other.value:
+                attribute = other.value.attribute
+                if name == attribute or family in (attribute, self.vocabulary.registry.get(attribute).family):
+                    return
         if seen and self.attributes and items[at - 1].kind == "join" and not self._trailing(items, at):
             raise self._unclear("it asks two things of two groups; put one request after the other")
         following = [i for i in items[at + 1 :] if i.text not in ("the", "a", "an", "all")]
         if len(following) > 1 and following[0].kind == "join" and following[1].kind in ("group", "label"):
             raise self._unclear("it is not said of whom; write 'of' before the people")
         self.attributes.append(self.vocabulary.attribute(family, name, item.text))
-
-    def _is_of(self, attribute: str, family: str, name: str | None) -> bool:
-        return name == attribute or family in (attribute, self.vocabulary.registry.get(attribute).family)
 
     @staticmethod
     def _trailing(items: Sequence[Item], at: int) -> bool:
@@ -236,7 +236,9 @@ class _Reader:
     def _who(self, items: Sequence[Item], at: int) -> None:
         item = items[at]
         if item.value is None:
-            self._look(item)
+            # A word that no label set can decide is left to a model that looks.
+            self.adjectives.append(item.text)
+            self.notes.append(f"'{item.text}' is decided by no label set of this model.")
             return
         conditions = (item.value,) if isinstance(item.value, Condition) else item.value
         joined = self._joined(items, at)
@@ -246,13 +248,8 @@ class _Reader:
         for condition in conditions:
             self._narrow(condition, item)
         if item.kind == "group" and conditions:
-            said = " and ".join(f"{c.attribute} {' or '.join(c.labels)}" for c in conditions)
-            self.notes.append(f"'{item.text}' is read as {said}.")
-
-    def _look(self, item: Item) -> None:
-        """A word that no label set can decide is left to a model that looks."""
-        self.adjectives.append(item.text)
-        self.notes.append(f"'{item.text}' is decided by no label set of this model.")
+            reading = " and ".join(f"{c.attribute} {' or '.join(c.labels)}" for c in conditions)
+            self.notes.append(f"'{item.text}' is read as {reading}.")
 
     @staticmethod
     def _joined(items: Sequence[Item], at: int) -> Item | None:
@@ -260,8 +257,11 @@ class _Reader:
         back = [i for i in items[:at] if i.kind != "fill"]
         if len(back) < 2 or back[-1].kind != "join" or back[-2].kind != items[at].kind:
             return None
-        both = items[at].kind == "label" and back[-1].text == "and" and _apart(back[-2], items[at])
-        return None if both else back[-2]
+        first, second = back[-2].value, items[at].value
+        if items[at].kind == "label" and back[-1].text == "and" and first and second:
+            # Labels of two attributes can both hold of one person: 'happy and old'.
+            return back[-2] if first.attribute == second.attribute else None
+        return back[-2]
 
     def _join(self, other: Item, item: Item, conditions: Sequence[Condition]) -> None:
         """'men or women', 'happy or surprised': labels of one attribute are put together."""
@@ -276,10 +276,10 @@ class _Reader:
             self.notes.append(f"'{item.text}' is read as {name} {' or '.join(conditions[0].labels)}.")
 
     def _narrow(self, condition: Condition, item: Item) -> None:
-        there = self.groups.get(condition.attribute, condition.labels)
-        both = tuple(label for label in there if label in condition.labels)
+        before = self.groups.get(condition.attribute, condition.labels)
+        both = tuple(label for label in before if label in condition.labels)
         if not both:
-            raise self._unclear(f"nobody is '{item.text}' and {' or '.join(there)} at once")
+            raise self._unclear(f"nobody is '{item.text}' and {' or '.join(before)} at once")
         self.groups[condition.attribute] = both
 
     def _position(self, item: Item) -> None:
@@ -370,8 +370,8 @@ class _Reader:
 
     def _close(self, texts: Sequence[str]) -> str:
         close = [difflib.get_close_matches(t, self.vocabulary.single, 1, 0.8) for t in texts if len(t) > 3]
-        found = [match[0] for match in close if match]
-        return f" Did you mean '{found[0]}'?" if found else ""
+        suggestions = [match[0] for match in close if match]
+        return f" Did you mean '{suggestions[0]}'?" if suggestions else ""
 
     def _unclear(self, why: str) -> InputError:
         got = [*self.attributes, *(f"{name} {' or '.join(labels)}" for name, labels in self.groups.items())]
@@ -379,8 +379,3 @@ class _Reader:
         why = why if why.endswith("?") else why.rstrip(".") + "."
         understood = f"Understood: {', '.join(got)}." if got else f"What can be asked: {self._offered()}."
         return InputError(f"Cannot read '{self.request}': {why} {understood} {_examples()}")
-
-
-def _apart(a: Item, b: Item) -> bool:
-    """Whether two labels are of different attributes, so that both can hold at once."""
-    return bool(a.value and b.value and a.value.attribute != b.value.attribute)

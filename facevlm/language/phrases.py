@@ -68,15 +68,17 @@ class Plan:
     def sentences(self, registry: Registry) -> list[str]:
         """The plan to be read by a user."""
         asked = ", ".join(_titled(registry, name) for name in self.attributes)
-        said = [f"Asked: {asked}." if asked else "Nothing is asked: faces are only picked."]
-        said += [f"Only faces with {_titled(registry, c.attribute)}: {' or '.join(c.labels)}." for c in self.conditions]
+        lines = [f"Asked: {asked}." if asked else "Nothing is asked: faces are only picked."]
+        lines += [
+            f"Only faces with {_titled(registry, c.attribute)}: {' or '.join(c.labels)}." for c in self.conditions
+        ]
         if self.who:
-            said.append(f"Only those whom the words '{self.who}' fit, as a model decides that sees the whole picture.")
+            lines.append(f"Only those whom the words '{self.who}' fit, as a model decides that sees the whole picture.")
         if self.place:
-            said.append(f"In each picture only the {self.place} of these.")
+            lines.append(f"In each picture only the {self.place} of these.")
         if not (self.conditions or self.who or self.place):
-            said.append("Of all faces.")
-        return [*said, *self.notes]
+            lines.append("Of all faces.")
+        return [*lines, *self.notes]
 
 
 def _titled(registry: Registry, name: str) -> str:
@@ -181,19 +183,19 @@ class Vocabulary:
         for attribute in sets:
             if label := canonical(attribute, spelling):
                 return Condition(attribute.name, (label,))
-            for (source, target), found in self.registry.maps.items():
+            for (source, target), label_map in self.registry.maps.items():
                 label = canonical(self.registry.get(target), spelling)
-                labels = tuple(k for k, v in found.labels.items() if v == label)
+                labels = tuple(k for k, v in label_map.labels.items() if v == label)
                 if source == attribute.name and labels:
                     return Condition(attribute.name, labels)
         return None
 
     def _aged(self, group: str) -> Condition | None:
         groups = words()["ages"][group]
-        found = next((a for a in self.deciding if a.name in groups), None)
-        return Condition(found.name, tuple(groups[found.name])) if found else None
+        attribute = next((a for a in self.deciding if a.name in groups), None)
+        return Condition(attribute.name, tuple(groups[attribute.name])) if attribute else None
 
-    def years(self, low: float, high: float, said: str) -> Condition:
+    def years(self, low: float, high: float, phrase: str) -> Condition:
         """Faces of apparent ages from ``low`` to below ``high``, where groups begin and end there."""
         tried = [a for a in self.deciding if a.name in self.registry.years and a.kind == "ordinal"]
         for attribute in tried:
@@ -204,9 +206,9 @@ class Vocabulary:
                 if labels:
                     return Condition(attribute.name, labels)
         groups = "; ".join(f"{a.name}: {', '.join(a.labels)}" for a in tried)
-        raise InputError(f"Got '{said}', which no groups of age begin or end at. There are {groups or 'none'}.")
+        raise InputError(f"Got '{phrase}', which no groups of age begin or end at. There are {groups or 'none'}.")
 
-    def attribute(self, concept: str, name: str | None, said: str) -> str:
+    def attribute(self, concept: str, name: str | None, phrase: str) -> str:
         """The attribute that is asked where a concept is named."""
         if name is None:
             usual = words()["usual"].get(concept, concept)
@@ -214,7 +216,7 @@ class Vocabulary:
             name = next((n for n in (usual, *fits) if n in self.offered and n in fits), None)
         if name is None or name not in self.offered:
             raise InputError(
-                f"Understood '{said}', but the model does not answer that. It answers {', '.join(self.offered)}: "
+                f"Understood '{phrase}', but the model does not answer that. It answers {', '.join(self.offered)}: "
                 "ask for one of these, or choose another model."
             )
         return name

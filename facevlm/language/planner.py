@@ -38,14 +38,14 @@ def read(request: str, vocabulary: Vocabulary, model: Talking, name: str) -> Pla
         {"role": "system", "content": TASK.format(labels=labels)},
         {"role": "user", "content": [{"type": "text", "text": request}]},
     ]
-    said = model.tell(chat, schema(vocabulary))
-    if said.get("readable") is not True:
+    reply = model.tell(chat, schema(vocabulary))
+    if reply.get("readable") is not True:
         raise InputError(
             f"{name} cannot read '{request}' as a request about faces, such as '{words()['examples'][0]}'."
         )
     note = f"Read by {name}, which saw the words alone."
     plan = Plan(
-        request, _attributes(said, vocabulary), _conditions(said, vocabulary), _who(said), _place(said), (note,)
+        request, _attributes(reply, vocabulary), _conditions(reply, vocabulary), _who(reply), _place(reply), (note,)
     )
     if not (plan.attributes or plan.conditions or plan.who or plan.place):
         raise _wrong("an empty plan", "an attribute, or which faces are meant")
@@ -78,19 +78,19 @@ def _list(items: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
-def _attributes(said: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
-    names = _strings(said.get("attributes"))
+def _attributes(reply: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+    names = _strings(reply.get("attributes"))
     for name in names:
         if name not in vocabulary.offered:
             raise _wrong(f"the attribute '{name}'", ", ".join(vocabulary.offered))
     return tuple(dict.fromkeys(names))
 
 
-def _conditions(said: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[Condition, ...]:
-    raw = said.get("conditions") or []
+def _conditions(reply: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[Condition, ...]:
+    raw = reply.get("conditions") or []
     if not isinstance(raw, list) or not all(isinstance(one, Mapping) for one in raw):
         raise _wrong("conditions that are none", "a list of attributes with labels")
-    known, found = {a.name: a for a in vocabulary.deciding}, []
+    known, conditions = {a.name: a for a in vocabulary.deciding}, []
     for one in raw:
         attribute = known.get(str(one.get("attribute")))
         if attribute is None:
@@ -98,17 +98,17 @@ def _conditions(said: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[Condit
         labels = [canonical(attribute, label) for label in _strings(one.get("labels"))]
         if not labels or None in labels:
             raise _wrong(f"{one.get('labels')} of {attribute.name}", ", ".join(attribute.labels))
-        found.append(Condition(attribute.name, tuple(dict.fromkeys(label for label in labels if label))))
-    return tuple(found)
+        conditions.append(Condition(attribute.name, tuple(dict.fromkeys(label for label in labels if label))))
+    return tuple(conditions)
 
 
-def _who(said: Mapping[str, Any]) -> str | None:
-    who = said.get("who")
+def _who(reply: Mapping[str, Any]) -> str | None:
+    who = reply.get("who")
     return " ".join(who.split()) or None if isinstance(who, str) else None
 
 
-def _place(said: Mapping[str, Any]) -> Place | None:
-    name = said.get("place")
+def _place(reply: Mapping[str, Any]) -> Place | None:
+    name = reply.get("place")
     if name in (None, "", NOWHERE):
         return None
     if name not in words()["places"]:

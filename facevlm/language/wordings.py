@@ -70,15 +70,15 @@ def wordings(
     listed = permutations(attribute.labels, orders, seed)
     (question,) = questions_for(card, [attribute], joint=joint)
     own = Wording(0, 0, question.context or question.text, None, attribute.labels if LABELS in patterns[0] else None)
-    found = {own.prompt: own}
+    by_prompt = {own.prompt: own}
     for number, text in enumerate(patterns):
         for k, labels in enumerate(listed if LABELS in text else listed[:1]):
             prompt = text.replace(LABELS, ", ".join(labels))
             if number or k:
-                found.setdefault(prompt, Wording(number, k, prompt, prompt, labels if LABELS in text else None))
-    if len(found) < 2:
+                by_prompt.setdefault(prompt, Wording(number, k, prompt, prompt, labels if LABELS in text else None))
+    if len(by_prompt) < 2:
         raise InputError(_only_one(card, attribute, own))
-    return list(found.values())
+    return list(by_prompt.values())
 
 
 def _only_one(card: Card, attribute: Attribute, own: Wording) -> str:
@@ -91,9 +91,9 @@ def _only_one(card: Card, attribute: Attribute, own: Wording) -> str:
 
 def permutations(labels: tuple[str, ...], orders: int, seed: int) -> list[tuple[str, ...]]:
     """The labels' own order and random ones, ``orders`` in all or as many as there are, the same for a seed."""
-    rng, found = random.Random(seed), [labels]
-    while len(found) < min(orders, math.factorial(len(labels))):
+    rng, permuted = random.Random(seed), [labels]
+    while len(permuted) < min(orders, math.factorial(len(labels))):
         shuffled = tuple(rng.sample(labels, len(labels)))
-        if shuffled not in found:
-            found.append(shuffled)
-    return found
+        if shuffled not in permuted:
+            permuted.append(shuffled)
+    return permuted

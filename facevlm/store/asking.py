@@ -1,14 +1,13 @@
 """What is asked about and where the answers go: whole pictures, or the faces of a field of Detections.
 
-About pictures a field holds a Classification each. About faces it holds Detections: one for every face of the source
-field, on the same box and tied to it by ``face``, the id of the source. Beside them ``<prefix>_faces`` has all answers
-about a face on one box, to be read in the App. Answers are always written to the dataset itself, never to a view of
-patches, whose new fields FiftyOne does not carry back.
+About pictures a field holds a Classification each. About faces it holds Detections: one for every face of the field
+of faces, on the same box and tied to it by its id. Beside them ``<prefix>_faces`` has all answers about a face on one
+box, to be read in the App. Answers are always written to the dataset itself, never to a view of patches, whose new
+fields FiftyOne does not carry back.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,20 +21,25 @@ from bson import ObjectId
 from pymongo import UpdateOne
 
 from facevlm.errors import FieldError
-from facevlm.faces.images import BOX
-from facevlm.faces.selection import Selection
-from facevlm.store import predictions, runs, summaries
-from facevlm.store.predictions import ON_FACE, State
+from facevlm.faces.selection import NOTHING, Selection, State, lacking
+from facevlm.store import documents, predictions, runs, summaries
 from facevlm.store.rows import detections_fields
+from facevlm.store.schema import (
+    BOUNDING_BOX,
+    CONFIDENCE,
+    DETECTIONS,
+    FACE,
+    FACE_ANSWER,
+    ID,
+    LABEL,
+    LANDMARKS,
+    OUTCOME,
+    RUN,
+)
 from facevlm.store.targets import Collection, check, patches_field
 from facevlm.types import Face, Prediction
 
 FACES = "faces"
-NOTHING: State = (None, None)
-NO_BOX = (math.nan,) * 4
-"""In place of a box that is none: the face fails with that as the reason, and is not taken for the whole picture."""
-LANDMARKS = "landmarks"
-"""Attribute of a Detection: five points [x, y] in shares of the picture, the right and the left eye first."""
 
 
 class Subjects(ABC):
@@ -76,16 +80,16 @@ class Subjects(ABC):
 
     def pending(self, fields: Mapping[str, str], stamps: Mapping[str, str]) -> dict[tuple[str, ...], list[Face]]:
         """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these."""
-        there = self.dataset.get_field_schema()
-        states = {a: self.states(n) if n in there else [NOTHING] * len(self.faces) for a, n in fields.items()}
-        return predictions.lacking(self.faces, states, stamps)
+        schema = self.dataset.get_field_schema()
+        states = {a: self.states(n) if n in schema else [NOTHING] * len(self.faces) for a, n in fields.items()}
+        return lacking(self.faces, states, stamps)
 
     def facts(self) -> dict[str, Any]:
         """What tells these faces from all, for the record of a run."""
         return {} if self.selection is None else {"about": asdict(self.selection)}
 
 
-class WholePictures(Subjects):
+class PictureSubjects(Subjects):
     """One face per picture: the picture itself."""
 
     kind = fo.Classification
@@ -96,8 +100,7 @@ class WholePictures(Subjects):
         self.faces = [Face(*pair) for pair in zip(ids, paths, strict=True)]
 
     def states(self, name: str) -> list[State]:
-        outcomes, runs = self.target.values([f"{name}.outcome", f"{name}.run"])
-        return list(zip(outcomes, runs, strict=True))
+        return list(zip(*self.target.values([f"{name}.{OUTCOME}", f"{name}.{RUN}"]), strict=True))
 
     def writer(self, prefix: str, fields: Mapping[str, str], stamps: Mapping[str, str]) -> predictions.Write:
         predictions.declare(self.dataset, fields, stamps)
@@ -109,26 +112,28 @@ class WholePictures(Subjects):
 
 @dataclass
 class _Picture:
-    """A picture with faces: ids of all in the source field, and those that are asked about."""
+    """A picture with faces: ids of all in the field of faces, and those that are asked about."""
 
     known: list[str] = field(default_factory=list)
     asked: list[Face] = field(default_factory=list)
 
 
-class Boxes(Subjects):
+class FaceSubjects(Subjects):
     """The faces in a field of Detections, or those that a view of its patches shows."""
 
     kind = fo.Detections
+    selection: Selection
 
     def __init__(self, target: Collection, selection: Selection) -> None:
         super().__init__(target)
-        self.selection, self.source = selection, selection.field
-        ids = _read_ids(target)
+        self.selection = selection
+        # Of a view of patches, an id is that of the patch; the picture that it is from has another.
+        ids: list[str] = target.values("sample_id" if patches_field(target) else "id")
         # In pictures, not in the view: what else is known there must be kept.
         self._pictures = {i: _Picture() for i in ids}
         self._samples = self.dataset if target is self.dataset else self.dataset.select(list(self._pictures))
-        source = f"{selection.field}.detections.id"
-        for sample_id, known in zip(*self._samples.values(["id", source]), strict=True):
+        face_ids = f"{selection.field}.{DETECTIONS}.{ID}"
+        for sample_id, known in zip(*self._samples.values(["id", face_ids]), strict=True):
             self._pictures[sample_id].known = known or []
         for face in _read(target, ids, selection):
             self._pictures[face.sample_id].asked.append(face)
@@ -136,7 +141,7 @@ class Boxes(Subjects):
         self.without = [i for i, picture in self._pictures.items() if not picture.known]
 
     def states(self, name: str) -> list[State]:
-        parts = [f"{name}.detections.{part}" for part in ("face", "outcome", "run")]
+        parts = [f"{name}.{DETECTIONS}.{part}" for part in (FACE, OUTCOME, RUN)]
         stored: dict[str, State] = {}
         for row in zip(*self._samples.values(parts), strict=True):
             stored.update({i: (outcome, run) for i, outcome, run in zip(*(part or () for part in row), strict=True)})
@@ -147,14 +152,17 @@ class Boxes(Subjects):
         return [predictions.field_name(prefix, FACES)]
 
     def writer(self, prefix: str, fields: Mapping[str, str], stamps: Mapping[str, str]) -> predictions.Write:
-        predictions.declare(self.dataset, fields, stamps, fo.Detections, ON_FACE)
-        [summary] = self.shown(prefix, ())
+        predictions.declare(self.dataset, fields, stamps, fo.Detections, FACE_ANSWER)
+        [name] = self.shown(prefix, ())
         questions = runs.read(self.dataset, runs.run_key(prefix)).get("questions") or {}
-        every = {name: predictions.field_name(prefix, name) for name in [*questions, *fields]}
-        seen = summaries.Summary(summary, self.source, {n: f for n, f in every.items() if self.dataset.get_field(f)})
-        seen.declare(self.dataset)
+        # Answers of earlier runs of the prefix are told by the summary, too.
+        every = {attribute: predictions.field_name(prefix, attribute) for attribute in [*questions, *fields]}
+        answered = {attribute: field for attribute, field in every.items() if self.dataset.get_field(field)}
+        summary = summaries.Summary(name, self.selection.field, answered)
+        summary.declare(self.dataset)
         known = {i: picture.known for i, picture in self._pictures.items()}
-        write = FaceWriter(self.dataset, fields, stamps, known, seen)
+        write = FaceWriter(self.dataset, fields, stamps, known, summary)
+        # Before anything is asked: a run that is stopped has looked at these pictures all the same.
         write.empty(self.without)
         return write
 
@@ -162,40 +170,21 @@ class Boxes(Subjects):
         return predictions.outcome_counts(self._samples, fields, fo.Detections)
 
 
-def _read_ids(target: Collection) -> list[str]:
-    """The picture of every row of a target: of a view of patches, that which the patch is from."""
-    ids: list[str] = target.values("sample_id" if patches_field(target) else "id")
-    return ids
-
-
 def _read(target: Collection, ids: Sequence[str], selection: Selection) -> list[Face]:
     """The faces of a target that are asked about, in its order."""
     patches = patches_field(target) is not None
-    root = selection.field if patches else f"{selection.field}.detections"
+    root = selection.field if patches else f"{selection.field}.{DETECTIONS}"
     marked = target.get_field(f"{root}.{LANDMARKS}") is not None
-    parts = ["id", "bounding_box", "label", "confidence", *([LANDMARKS] if marked else [])]
+    parts = [ID, BOUNDING_BOX, LABEL, CONFIDENCE, *([LANDMARKS] if marked else [])]
     paths, *columns = target.values(["filepath", *(f"{root}.{part}" for part in parts)])
     faces = []
     for sample_id, path, *row in zip(ids, paths, *columns, strict=True):
+        # A patch has one value where a picture has a list.
         several = [[part] for part in row] if patches else [part or () for part in row]
         for face_id, box, label, confidence, *points in zip(*several, strict=True):
             if selection.takes(label, confidence):
-                faces.append(Face(sample_id, path, _box(box), face_id, _eyes(points[0] if points else None)))
+                faces.append(documents.face(sample_id, path, face_id, box, points[0] if points else None))
     return faces
-
-
-def _box(stored: Sequence[float] | None) -> BOX:
-    if stored is None or len(stored) != 4:
-        return NO_BOX
-    x, y, w, h = map(float, stored)
-    return x, y, w, h
-
-
-def _eyes(points: Sequence[Sequence[float]] | None) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    if not points or len(points) < 2 or any(len(point) != 2 for point in points[:2]):
-        return None
-    (a, b), (c, d) = points[:2]
-    return (float(a), float(b)), (float(c), float(d))
 
 
 class FaceWriter:
@@ -232,23 +221,24 @@ class FaceWriter:
             return
         changes = []
         for sample_id, by_field in by_picture.items():
-            sets = {name: self._merged(name, found, self._known[sample_id]) for name, found in by_field.items()}
+            sets = {name: self._merged(name, new, self._known[sample_id]) for name, new in by_field.items()}
             stages = [{"$set": sets | {"last_modified_at": "$$NOW"}}, *self._summary]
             changes.append(UpdateOne({"_id": ObjectId(sample_id)}, stages))
         self._dataset._sample_collection.bulk_write(changes, ordered=False)
+        # Samples in memory do not notice what is written past FiftyOne.
         fos.Sample._reload_docs(self._dataset._sample_collection_name, sample_ids=list(by_picture))
 
-    def _merged(self, name: str, found: Sequence[fo.Detection], known: Sequence[str]) -> dict[str, Any]:
-        kept = sorted(set(known) - {str(detection.face) for detection in found})
+    def _merged(self, name: str, new: Sequence[fo.Detection], known: Sequence[str]) -> dict[str, Any]:
+        kept = sorted(set(known) - {str(detection[FACE]) for detection in new})
         rest = {
             "$filter": {
-                "input": {"$ifNull": [f"${name}.detections", []]},
-                "cond": {"$in": ["$$this.face", kept]},
+                "input": {"$ifNull": [f"${name}.{DETECTIONS}", []]},
+                "cond": {"$in": [f"$$this.{FACE}", kept]},
             }
         }
         # As literals: a text that begins with a dollar sign must not be read as the name of a field.
-        new = {"$literal": [detection.to_mongo() for detection in found]}
-        parts = {"_cls": "Detections", "detections": {"$concatArrays": [rest, new]}}
+        made = {"$literal": [detection.to_mongo() for detection in new]}
+        parts = {"_cls": "Detections", DETECTIONS: {"$concatArrays": [rest, made]}}
         return {"$mergeObjects": [{"$ifNull": [f"${name}", {}]}, parts]}
 
 
@@ -261,13 +251,13 @@ def subjects(target: Collection, selection: Selection | None = None) -> Subjects
     check(target, patches=True)
     shown = patches_field(target)
     if selection is None and shown is None:
-        return WholePictures(target)
+        return PictureSubjects(target)
     chosen = selection or Selection(str(shown))
     _check_field(target, chosen.field, shown)
-    found = Boxes(target, chosen)
-    if not found.faces:
-        raise FieldError(_nothing(found, chosen))
-    return found
+    asked = FaceSubjects(target, chosen)
+    if not asked.faces:
+        raise FieldError(_nothing(asked, chosen))
+    return asked
 
 
 def count(target: Collection, selection: Selection | None = None) -> int:
@@ -276,10 +266,10 @@ def count(target: Collection, selection: Selection | None = None) -> int:
     if selection is None:
         return len(target)
     _check_field(target, selection.field, shown)
-    root = selection.field if shown else f"{selection.field}.detections"
+    root = selection.field if shown else f"{selection.field}.{DETECTIONS}"
     if not selection.labels and selection.min_confidence is None:
         return int(target.count(root))
-    stored = zip(*target.values([f"{root}.label", f"{root}.confidence"], unwind=True), strict=True)
+    stored = zip(*target.values([f"{root}.{LABEL}", f"{root}.{CONFIDENCE}"], unwind=True), strict=True)
     return sum(selection.takes(label, confidence) for label, confidence in stored)
 
 
@@ -296,13 +286,13 @@ def _check_field(target: Collection, name: str, shown: str | None) -> None:
         )
 
 
-def _nothing(found: Boxes, selection: Selection) -> str:
-    known = sum(len(picture.known) for picture in found._pictures.values())
+def _nothing(asked: FaceSubjects, selection: Selection) -> str:
+    known = sum(len(picture.known) for picture in asked._pictures.values())
     if not known:
         return f"Field '{selection.field}' holds no face in this target. facevlm.detect finds faces."
-    asked = [f"label {' or '.join(selection.labels)}"] if selection.labels else []
-    asked += [f"confidence from {selection.min_confidence}"] if selection.min_confidence is not None else []
+    wanted = [f"label {' or '.join(selection.labels)}"] if selection.labels else []
+    wanted += [f"confidence from {selection.min_confidence}"] if selection.min_confidence is not None else []
     return (
-        f"None of the {known:,} faces of field '{selection.field}' has {' and '.join(asked) or 'passed the view'}. "
+        f"None of the {known:,} faces of field '{selection.field}' has {' and '.join(wanted) or 'passed the view'}. "
         "Choose a wider view, other labels or a lower confidence."
     )

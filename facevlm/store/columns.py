@@ -19,6 +19,7 @@ import numpy as np
 from bson import ObjectId
 
 from facevlm.evaluation.metrics import Floats
+from facevlm.store.schema import LABEL
 from facevlm.store.targets import Collection
 
 CHUNK = 5000
@@ -36,11 +37,8 @@ def read(target: Collection, paths: Sequence[str]) -> dict[str, list[Any]]:
     rows = [sample["row"] for sample in target._dataset._sample_collection.aggregate(stages, allowDiskUse=True)]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in paths]
     pairs = zip(names, columns, strict=True)
-    return dict(zip(paths, ([_text(v) for v in c] if name.endswith("_id") else c for name, c in pairs), strict=True))
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    texts = ([v if v is None else str(v) for v in c] if name.endswith("_id") else c for name, c in pairs)
+    return dict(zip(paths, texts, strict=True))
 
 
 def vectors(stored: Sequence[bytes | list[float] | None], width: int) -> Floats:
@@ -95,6 +93,7 @@ def write(dataset: fo.Dataset, ids: Sequence[str], columns: Mapping[str, Sequenc
         )
     finally:
         spare.drop()
+    # Samples in memory do not notice what is written past FiftyOne.
     fos.Sample._reload_docs(dataset._sample_collection_name, sample_ids=list(ids))
 
 
@@ -112,4 +111,4 @@ def classification(label: str | None, **more: Any) -> dict[str, Any] | None:
     """A Classification as the database holds it; None for no label."""
     if label is None:
         return None
-    return {"_id": ObjectId(), "_cls": "Classification", "tags": [], "label": label, **more}
+    return {"_id": ObjectId(), "_cls": "Classification", "tags": [], LABEL: label, **more}

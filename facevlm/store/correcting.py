@@ -11,7 +11,8 @@ from fiftyone import ViewField as F
 from facevlm.errors import FieldError
 from facevlm.evaluation import metrics
 from facevlm.store.inspection import Inspected
-from facevlm.store.rows import FACE, flat
+from facevlm.store.rows import flat
+from facevlm.store.schema import FACE
 
 CORRECTED_FROM = "facevlm_corrected_from"
 

@@ -57,10 +57,11 @@ def load_target(dataset: str, view: str | None = None) -> fo.core.collections.Sa
 def loaded_from() -> dict[str, list[str]]:
     """Names of the datasets that facevlm loaded, by the reader that made them."""
     connect()
-    found: dict[str, list[str]] = {}
+    by_reader: dict[str, list[str]] = {}
+    # From the list of datasets itself: to load each of them for a name would take long.
     for row in odm.get_db_conn()["datasets"].find({"info.facevlm.name": {"$exists": True}}, {"name": 1, "info": 1}):
-        found.setdefault(str(row["info"]["facevlm"]["name"]), []).append(row["name"])
-    return {reader: sorted(names) for reader, names in found.items()}
+        by_reader.setdefault(str(row["info"]["facevlm"]["name"]), []).append(row["name"])
+    return {reader: sorted(names) for reader, names in by_reader.items()}
 
 
 def shows_progress() -> bool:

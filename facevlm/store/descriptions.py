@@ -1,8 +1,7 @@
 """People of pictures as Detections: read with the faces that are known, written one field per attribute.
 
 ``<prefix>_<attribute>`` holds a Detection per person, as :mod:`facevlm.store.rows` reads them; ``<prefix>_people`` what
-was said in words. There the Detections as a whole carry ``outcome``, ``reason``, ``expected`` and ``got`` of the
-picture.
+was said in words. There the Detections as a whole carry the outcome of the picture and how many people it has.
 """
 
 from __future__ import annotations
@@ -12,25 +11,26 @@ from collections.abc import Mapping, Sequence
 import fiftyone as fo
 
 from facevlm.errors import FieldError, InputError
-from facevlm.faces.people import PEOPLE, Described, DescribedPerson, PeoplePicture
-from facevlm.store import predictions
-from facevlm.store.predictions import ON_FACE
-from facevlm.store.rows import FACE, ON_FACES, detections_fields
+from facevlm.faces.people import PEOPLE, Described, PeoplePicture, from_left
+from facevlm.store import documents, predictions
+from facevlm.store.rows import detections_fields
+from facevlm.store.schema import (
+    BOUNDING_BOX,
+    DESCRIBED_PICTURE,
+    DETECTIONS,
+    FACE_ANSWER,
+    ID,
+    NATIVE,
+    OUTCOME,
+    PERSON,
+    RUN,
+    Parts,
+)
 from facevlm.store.targets import Collection, check
 from facevlm.types import Face
 
-LABEL = "person"
 OWN = {PEOPLE, "box", "number"}
 """Names that an answer about people has for itself."""
-ON_PERSON = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField, FACE: fo.StringField}
-ON_PICTURE = {
-    "outcome": fo.StringField,
-    "reason": fo.StringField,
-    "text": fo.StringField,
-    "expected": fo.IntField,
-    "got": fo.IntField,
-    "run": fo.StringField,
-}
 
 
 def read(target: Collection, faces: str | None) -> list[PeoplePicture]:
@@ -43,9 +43,9 @@ def read(target: Collection, faces: str | None) -> list[PeoplePicture]:
     if faces is None:
         return [PeoplePicture(*pair) for pair in zip(ids, paths, strict=True)]
     _require(target, faces)
-    boxes, face_ids = target.values([f"{faces}.detections.bounding_box", f"{faces}.detections.id"])
+    boxes, face_ids = target.values([f"{faces}.{DETECTIONS}.{part}" for part in (BOUNDING_BOX, ID)])
     rows = zip(ids, paths, boxes, face_ids, strict=True)
-    return [PeoplePicture(i, path, _ordered(i, path, where or (), which or ())) for i, path, where, which in rows]
+    return [PeoplePicture(i, path, _faces(i, path, held or (), known or ())) for i, path, held, known in rows]
 
 
 def counts(target: Collection, faces: str | None) -> list[int]:
@@ -57,7 +57,7 @@ def counts(target: Collection, faces: str | None) -> list[int]:
     if faces is None:
         return [0] * len(target)
     _require(target, faces)
-    return [n for n in target.values(fo.ViewField(f"{faces}.detections").length()) if n]
+    return [n for n in target.values(fo.ViewField(f"{faces}.{DETECTIONS}").length()) if n]
 
 
 def _require(target: Collection, faces: str) -> None:
@@ -65,26 +65,20 @@ def _require(target: Collection, faces: str) -> None:
         raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
 
 
-def _ordered(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
-    found = []
+def _faces(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
+    known = []
     for box, face_id in zip(boxes, ids, strict=True):
         if box is None or len(box) != 4:
             raise FieldError(f"Face {face_id} of sample {sample_id} has the box {box}, expected [x, y, width, height].")
-        x, y, w, h = map(float, box)
-        found.append(Face(sample_id, path, (x, y, w, h), face_id))
-    return tuple(sorted(found, key=_middle))
-
-
-def _middle(face: Face) -> float:
-    x, _, w, _ = face.box_xywh_rel or (0.0,) * 4
-    return x + w / 2
+        known.append(documents.face(sample_id, path, face_id, box))
+    return from_left(known)
 
 
 def check_free(free: Mapping[str, str], attributes: Sequence[str]) -> None:
     """Raise :class:`~facevlm.errors.InputError` for a question whose name is taken or cannot be a field."""
     if own := sorted(OWN & set(attributes)):
         raise InputError(f"Got the attribute {', '.join(own)}, expected other names than {', '.join(sorted(OWN))}.")
-    taken = {*ON_FACES, *ON_PERSON, *ON_PICTURE, *attributes, *OWN}
+    taken = {*NATIVE, *PERSON, *DESCRIBED_PICTURE, *attributes, *OWN}
     bad = [name for name in free if not name.isidentifier() or name.startswith("_") or name in taken]
     if bad:
         raise InputError(
@@ -105,17 +99,16 @@ def outcome_counts(target: Collection, fields: Mapping[str, str]) -> dict[str, d
 
 def picture_outcomes(target: Collection, field: str) -> dict[str, int]:
     """Pictures per outcome."""
-    path = f"{field}.outcome"
-    if target._dataset.get_field(path) is None:
+    if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return {}
-    return {outcome: n for outcome, n in target.count_values(path).items() if outcome is not None}
+    return predictions.counts(target, field)
 
 
 def pending(target: Collection, pictures: Sequence[PeoplePicture], field: str, stamp: str) -> list[PeoplePicture]:
     """The pictures that have no ``ok`` answer of this run."""
-    if target._dataset.get_field(f"{field}.outcome") is None:
+    if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return list(pictures)
-    states = zip(pictures, *target.values([f"{field}.outcome", f"{field}.run"]), strict=True)
+    states = zip(pictures, *target.values([f"{field}.{OUTCOME}", f"{field}.{RUN}"]), strict=True)
     return [picture for picture, outcome, run in states if outcome != "ok" or run != stamp]
 
 
@@ -131,12 +124,12 @@ class DescriptionWriter:
         free: Sequence[str],
     ) -> None:
         self._dataset, self._fields, self._people, self._stamps = dataset, fields, people, stamps
-        in_words = ON_PERSON | dict.fromkeys(free, fo.StringField)
+        in_words: Parts = {**PERSON, **dict.fromkeys(free, str)}
         predictions.add(
             dataset,
-            predictions.wanted(fields, stamps, fo.Detections, ON_FACE)
+            predictions.wanted(fields, stamps, fo.Detections, FACE_ANSWER)
             | predictions.wanted({PEOPLE: people}, stamps, fo.Detections, in_words)
-            | predictions.parts_of(people, ON_PICTURE),
+            | predictions.parts_of(people, DESCRIBED_PICTURE),
         )
 
     def __call__(self, described: Sequence[Described]) -> None:
@@ -157,17 +150,6 @@ class DescriptionWriter:
         self._dataset.set_values(field, values, key_field="id", validate=False, progress=False)
 
     def _picture(self, described: Described) -> fo.Detections:
-        parts = {name: getattr(described, name) for name in ON_PICTURE if name != "run"}
-        people = [self._person(found) for found in described.people]
-        return fo.Detections(detections=people, run=self._stamps[PEOPLE], **parts)
-
-    def _person(self, found: DescribedPerson) -> fo.Detection:
-        return fo.Detection(
-            label=LABEL,
-            bounding_box=list(found.face.box_xywh_rel or ()),
-            face=found.face.label_id,
-            outcome=found.outcome,
-            reason=found.reason,
-            run=self._stamps[PEOPLE],
-            **found.free,
-        )
+        stamp = self._stamps[PEOPLE]
+        people = [fo.Detection(**documents.person(person, stamp)) for person in described.people]
+        return fo.Detections(detections=people, **documents.described_picture(described, stamp))

@@ -1,48 +1,33 @@
 """Faces that a detector found, as Detections: written by picture in chunks, gone on with by what is there.
 
-Every Detection has the label ``face``, a box, a confidence, ``landmarks`` (five points [x, y] in shares of the picture)
-and, if wanted, numbers of quality. The Detections of a picture as a whole carry its ``outcome`` (``ok``, ``no_face``,
-``unparsed`` or ``failed``), ``reason`` and ``run``.
+Every Detection has the label ``face``, a box, a confidence, landmarks and, if wanted, numbers of quality. The
+Detections of a picture as a whole carry its outcome (``ok``, ``no_face``, ``unparsed`` or ``failed``), reason and run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 
 import fiftyone as fo
 
-from facevlm.detection import FoundFace
+from facevlm.detection import Searched
 from facevlm.errors import FieldError
 from facevlm.faces.quality import Quality
-from facevlm.store import predictions
-from facevlm.store.asking import LANDMARKS
+from facevlm.store import documents, predictions
+from facevlm.store.schema import DETECTIONS, FOUND_FACE, OUTCOME, RUN, SEARCHED_PICTURE
 from facevlm.store.targets import Collection
-from facevlm.types import Face, Outcome
+from facevlm.types import Face
 
 METHOD = "facevlm_detection"
-LABEL = "face"
-ON_PICTURE = {"outcome": fo.StringField, "reason": fo.StringField, "run": fo.StringField}
-ON_QUALITY = {part.name: fo.FloatField for part in fields(Quality)}
-
-
-@dataclass(frozen=True)
-class Searched:
-    """A picture with the faces that were found in it; ``quality`` has one entry per face where it was measured."""
-
-    picture: Face
-    faces: tuple[FoundFace, ...]
-    outcome: Outcome
-    reason: str | None = None
-    quality: tuple[Quality, ...] = ()
 
 
 def check_field(dataset: fo.Dataset, name: str) -> None:
     """Raise :class:`~facevlm.errors.FieldError` for a name that is none, or a field that no detector wrote."""
     if not name.isidentifier() or name.startswith("_"):
         raise FieldError(f"Got the field '{name}', expected letters, digits and underscores, such as 'faces'.")
-    there = dataset.get_field_schema()
-    if name in there and not all(dataset.get_field(f"{name}.{part}") is not None for part in ON_PICTURE):
+    ours = all(dataset.get_field(f"{name}.{part}") is not None for part in SEARCHED_PICTURE)
+    if name in dataset.get_field_schema() and not ours:
         raise FieldError(
             f"Field '{name}' is already there and was not written by a detector. Choose another field; yours is left "
             "as it is."
@@ -51,17 +36,16 @@ def check_field(dataset: fo.Dataset, name: str) -> None:
 
 def pending(target: Collection, pictures: Sequence[Face], field: str, stamp: str) -> list[Face]:
     """The pictures that were not searched in this way, or could not be read."""
-    if target._dataset.get_field(f"{field}.outcome") is None:
+    if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return list(pictures)
-    states = zip(pictures, *target.values([f"{field}.outcome", f"{field}.run"]), strict=True)
+    states = zip(pictures, *target.values([f"{field}.{OUTCOME}", f"{field}.{RUN}"]), strict=True)
+    # A file that could not be read may be there by now; nobody in a picture is an answer.
     return [picture for picture, outcome, run in states if run != stamp or outcome in (None, "failed")]
 
 
 def outcome_counts(target: Collection, field: str) -> dict[str, int]:
     """Pictures per outcome, as the dataset holds them now."""
-    if target._dataset.get_field(f"{field}.outcome") is None:
-        return {}
-    return {o: n for o, n in target.count_values(f"{field}.outcome").items() if o is not None}
+    return predictions.counts(target, field)
 
 
 class DetectionWriter:
@@ -69,13 +53,12 @@ class DetectionWriter:
 
     def __init__(self, dataset: fo.Dataset, field: str, stamp: str, *, quality: bool) -> None:
         self._dataset, self._field, self._stamp = dataset, field, stamp
-        said = f"Faces that a detector found; run {stamp}"
-        on_face: Mapping[str, type[fo.Field]] = {LANDMARKS: fo.ListField} | (ON_QUALITY if quality else {})
+        measured = {part.name: float for part in fields(Quality)} if quality else {}
         predictions.add(
             dataset,
-            {field: predictions.document(fo.Detections, said)}
-            | predictions.parts_of(f"{field}.detections", on_face)
-            | predictions.parts_of(field, ON_PICTURE),
+            {field: predictions.document(fo.Detections, f"Faces that a detector found; run {stamp}")}
+            | predictions.parts_of(f"{field}.{DETECTIONS}", {**FOUND_FACE, **measured})
+            | predictions.parts_of(field, SEARCHED_PICTURE),
         )
 
     def __call__(self, searched: Sequence[Searched]) -> None:
@@ -83,13 +66,5 @@ class DetectionWriter:
         self._dataset.set_values(self._field, values, key_field="id", validate=False, progress=False)
 
     def _made(self, searched: Searched) -> fo.Detections:
-        measured = [asdict(q) for q in searched.quality] or [{}] * len(searched.faces)
-        made = [_detection(face, numbers) for face, numbers in zip(searched.faces, measured, strict=True)]
-        return fo.Detections(detections=made, outcome=searched.outcome, reason=searched.reason, run=self._stamp)
-
-
-def _detection(face: FoundFace, numbers: Mapping[str, float | None]) -> fo.Detection:
-    points = None if face.landmarks_xy_rel is None else [list(point) for point in face.landmarks_xy_rel]
-    return fo.Detection(
-        label=LABEL, bounding_box=list(face.box_xywh_rel), confidence=face.confidence, landmarks=points, **numbers
-    )
+        faces = [fo.Detection(**face) for face in documents.found_faces(searched)]
+        return fo.Detections(detections=faces, **documents.searched_picture(searched, self._stamp))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import fiftyone as fo
-import numpy as np
 
-from facevlm.attributes import YEARS, Alignment, Registry, align
+from facevlm.attributes import Alignment, Registry, align
 from facevlm.errors import FieldError
-from facevlm.evaluation.evaluate import MAX_GROUPS, Records
+from facevlm.evaluation.evaluate import MAX_GROUPS
 from facevlm.evaluation.groups import binned
-from facevlm.evaluation.metrics import Floats
+from facevlm.evaluation.readings import Reading, Truth, common_log_probs, on_common_labels, shares_of
 from facevlm.store.predictions import field_name
 from facevlm.store.rows import FaceRows, PictureRows
-from facevlm.store.targets import Collection
+from facevlm.store.schema import CONFIDENCE, ID, LABEL, LOGITS, OUTCOME
 from facevlm.types import Attribute
 
 NUMBERS = (fo.IntField, fo.FloatField)
@@ -29,75 +27,21 @@ FEW = 12
 """Numbers with more different values than this are put into bins."""
 
 
-@dataclass(frozen=True)
-class Truth:
-    """Ground truth of one attribute: its field, its raw values row by row, and how it meets the predictions."""
-
-    field: str
-    values: Sequence[object]
-    alignment: Alignment
-
-    def labels(self) -> list[str | None]:
-        """Values on the common label set."""
-        known = {value: self.alignment.to_truth(value) for value in set(self.values)}
-        return [known[value] for value in self.values]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One attribute's ground truth and predictions, row by row, on the common label set.
-
-    ``log_probs`` are (rows, labels), nan in a row without scores, None where no row has any; ``confidence`` is that of
-    ``said``. ``extra`` predictions belong to no row.
-    """
-
-    field: str
-    truth: Truth
-    labels: Sequence[str | None]
-    said: Sequence[str | None]
-    outcomes: Sequence[str | None]
-    confidence: Sequence[float | None]
-    log_probs: Floats | None
-    extra: int = 0
-
-    @property
-    def judged(self) -> list[int]:
-        """The rows with ground truth and an outcome."""
-        pairs = enumerate(zip(self.labels, self.outcomes, strict=True))
-        return [k for k, (label, outcome) in pairs if label is not None and outcome is not None]
-
-    def records(self, groups: Mapping[str, Sequence[str | None]], edges: Sequence[float] = ()) -> Records:
-        """The judged rows as they are evaluated; ``edges`` are those of age groups."""
-        kept = self.judged
-        in_years = self.truth.alignment.truth_attribute == YEARS
-        return Records(
-            truth=[str(self.labels[k]) for k in kept],
-            predicted=[self.said[k] for k in kept],
-            outcomes=[str(self.outcomes[k]) for k in kept],
-            groups={by: [values[k] for k in kept] for by, values in groups.items()},
-            not_asked=sum(label is not None for label in self.labels) - len(kept),
-            no_truth=sum(label is None for label in self.labels),
-            extra=self.extra,
-            log_probs=None if self.log_probs is None else self.log_probs[kept],
-            years=[_year(self.truth.values[k]) for k in kept] if in_years else None,
-            edges=edges,
-        )
-
-
 def truth_fields(rows: PictureRows) -> list[str]:
     """Fields that may hold ground truth: labels, strings, numbers that facevlm did not write."""
     counts = {f"{key}_{what}" for key in rows.target._dataset.list_evaluations() for what in ("tp", "fp", "fn")}
-    return [n for n in rows.candidates(TRUTH_KINDS) if n not in counts and not _written_here(rows.target, n)]
+    fields = []
+    for name in rows.candidates(TRUTH_KINDS):
+        predicted = rows.target.get_field(f"{name}.{OUTCOME}") is not None
+        mapped = MAPPED in (rows.target.get_field(name).info or {})
+        if not (name in counts or predicted or mapped):
+            fields.append(name)
+    return fields
 
 
 def group_fields(rows: PictureRows) -> list[str]:
     """Fields to group by: those that may hold ground truth, and what other fields know about the faces."""
     return [*truth_fields(rows), *rows.elsewhere(GROUP_KINDS)]
-
-
-def _written_here(target: Collection, name: str) -> bool:
-    """Whether the field holds predictions or mapped copies that facevlm wrote."""
-    return target.get_field(f"{name}.outcome") is not None or MAPPED in (target.get_field(name).info or {})
 
 
 def guess_truth(rows: PictureRows, attribute: Attribute, registry: Registry) -> str | None:
@@ -120,8 +64,8 @@ def alignment_of(
     """
     known = truth_fields(rows)
     if field not in known:
-        found = rows.target.get_field(field)
-        got = "not there" if found is None else f"a {type(found).__name__}"
+        stored = rows.target.get_field(field)
+        got = "not there" if stored is None else f"a {type(stored).__name__}"
         raise FieldError(
             f"Ground-truth field '{field}' is {got}; need Classification, string or number. "
             f"There is: {', '.join(known) or 'none'}."
@@ -189,22 +133,21 @@ def paths(rows: PictureRows, prefix: str, chosen: Sequence[tuple[Attribute, str]
     if isinstance(rows, FaceRows):
         return []
     fields = [field_name(prefix, attribute.name) for attribute, _ in chosen]
-    said = [f"{name}.{part}" for name in fields for part in ("id", "label", "outcome", "confidence", "logits")]
+    answers = [f"{name}.{part}" for name in fields for part in (ID, LABEL, OUTCOME, CONFIDENCE, LOGITS)]
     known = set(rows.candidates(GROUP_KINDS))
-    return ["id", *said, *(rows.value_path(f) for f in (*(f for _, f in chosen), *groups) if f in known)]
+    return ["id", *answers, *(rows.value_path(f) for f in (*(f for _, f in chosen), *groups) if f in known)]
 
 
 def read(rows: PictureRows, prefix: str, attribute: Attribute, truth: Truth) -> Reading:
     """Ground truth and predictions of all rows."""
     name = field_name(prefix, attribute.name)
-    said, outcomes, confidence = rows.answers(name, "label", "outcome", "confidence")
-    mapped = truth.alignment.predicted
-    _check_said(name, said, truth.alignment)
-    common = [None if label is None else mapped[label] for label in said]
-    log_probs = _common_log_probs(rows.scores(name, len(attribute.labels)), attribute, truth.alignment)
-    if log_probs is not None and any(label != to for label, to in mapped.items()):
-        confidence = _shares_of(common, log_probs, truth.alignment.common.labels)
-    return Reading(name, truth, truth.labels(), common, outcomes, confidence, log_probs, rows.extra(name))
+    answered, outcomes, confidence = rows.answers(name, LABEL, OUTCOME, CONFIDENCE)
+    predicted = on_common_labels(name, answered, truth.alignment)
+    log_probs = common_log_probs(rows.scores(name, len(attribute.labels)), attribute, truth.alignment)
+    if log_probs is not None and any(label != to for label, to in truth.alignment.predicted.items()):
+        # Where labels became one, the stored confidence is that of a part of it.
+        confidence = shares_of(predicted, log_probs, truth.alignment.common.labels)
+    return Reading(name, truth, truth.labels(), predicted, outcomes, confidence, log_probs, rows.extra(name))
 
 
 def read_answers(
@@ -212,42 +155,5 @@ def read_answers(
 ) -> tuple[list[str | None], list[str | None]]:
     """Answers on the common label set, and outcomes, of all rows in order."""
     name = field_name(prefix, attribute.name)
-    said, outcomes = rows.answers(name, "label", "outcome")
-    _check_said(name, said, alignment)
-    return [None if label is None else alignment.predicted[label] for label in said], outcomes
-
-
-def _year(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _common_log_probs(given: Floats, attribute: Attribute, alignment: Alignment) -> Floats | None:
-    """Log-probabilities (rows, labels) of the common labels; None where no row has any.
-
-    Labels that become one add their probabilities up.
-    """
-    known = np.flatnonzero(~np.isnan(given).any(1))
-    if not len(known):
-        return None
-    labels = alignment.common.labels
-    at = np.array([labels.index(alignment.predicted[label]) for label in attribute.labels])
-    table = np.full((len(given), len(labels)), np.nan)
-    table[known] = np.stack([np.logaddexp.reduce(given[known][:, at == k], axis=1) for k in range(len(labels))], 1)
-    return table
-
-
-def _shares_of(said: Sequence[str | None], log_probs: Floats, labels: Sequence[str]) -> list[float | None]:
-    """The probability of what was said, None for no answer and for one without scores."""
-    place = {label: k for k, label in enumerate(labels)}
-    shares = np.exp(log_probs[np.arange(len(said)), [0 if s is None else place[s] for s in said]])
-    there = np.isfinite(shares).tolist()
-    return [v if s is not None and ok else None for s, v, ok in zip(said, shares.tolist(), there, strict=True)]
-
-
-def _check_said(field: str, said: Sequence[str | None], alignment: Alignment) -> None:
-    strange = sorted(set(said) - {None} - set(alignment.predicted), key=str)
-    if strange:
-        raise FieldError(
-            f"Field '{field}' holds {', '.join(map(str, strange))}, expected only {', '.join(alignment.predicted)}. "
-            "Were the predictions made with another definition of this attribute?"
-        )
+    answered, outcomes = rows.answers(name, LABEL, OUTCOME)
+    return on_common_labels(name, answered, alignment), outcomes

@@ -20,7 +20,7 @@ from facevlm.checks.faults import DUPLICATE, KINDS, LABEL_CONFLICT, MEANING, NEA
 from facevlm.errors import FieldError
 from facevlm.store import evaluations, predictions, results
 from facevlm.store.rows import PictureRows
-from facevlm.store.targets import Collection, document_of, field_names
+from facevlm.store.targets import Collection, field_names, holds
 
 FIELD = RUN = "facevlm_check"
 METHOD = "facevlm-check"
@@ -29,8 +29,8 @@ SPLITS = ("train", "val", "validation", "test")
 AGES = ("age", "age_years")
 GROUPED = (DUPLICATE, NEAR_DUPLICATE, LABEL_CONFLICT, SPLIT_LEAK)
 CHUNK = 1024
-PARTS = {"findings": fo.StringField, "reasons": fo.StringField, "tagged": fo.StringField}
-SINGLE = {"group": fo.StringField, "copy_of": fo.StringField, "distance": fo.IntField}
+LISTS = ("findings", "reasons", "tagged")
+PARTS = {"group": str, "copy_of": str, "distance": int}
 T = TypeVar("T")
 
 
@@ -79,24 +79,19 @@ def choose_fields(
     Raises :class:`~facevlm.errors.FieldError` for a name that is not there or of the wrong kind.
     """
     truth, numbers = evaluations.truth_fields(PictureRows(target)), field_names(target, evaluations.NUMBERS)
-    detections = [n for n, f in target.get_field_schema().items() if _holds(f, fo.Detections)]
+    detections = [n for n, f in target.get_field_schema().items() if holds(f, fo.Detections)]
     tags = set(target.distinct("tags"))
-    found = CheckedFields(
+    chosen = CheckedFields(
         tuple(labels if labels is not None else [n for n in truth if n in field_names(target, labels=True)]),
         age or next((n for n in AGES if n in numbers), None),
         tuple(boxes if boxes is not None else detections),
         tuple(splits if splits is not None else [n for n in SPLITS if n in tags]),
     )
-    _require(found.labels, truth, "Field", "labels, strings or numbers")
-    _require([found.age] if found.age else [], numbers, "Age field", "numbers")
-    _require(found.boxes, detections, "Field", "Detections")
-    _require(found.splits, sorted(tags), "Split", "a tag of its samples")
-    return found
-
-
-def _holds(found: fo.Field, kind: type) -> bool:
-    document = document_of(found)
-    return document is not None and issubclass(document, kind)
+    _require(chosen.labels, truth, "Field", "labels, strings or numbers")
+    _require([chosen.age] if chosen.age else [], numbers, "Age field", "numbers")
+    _require(chosen.boxes, detections, "Field", "Detections")
+    _require(chosen.splits, sorted(tags), "Split", "a tag of its samples")
+    return chosen
 
 
 def _require(names: Sequence[str], known: Sequence[str], what: str, need: str) -> None:
@@ -150,11 +145,11 @@ def _document(entry: Entry, tags: Sequence[str]) -> fo.DynamicEmbeddedDocument:
 
 
 def _declare(dataset: fo.Dataset) -> None:
-    said = "Findings of facevlm check; nothing was deleted"
-    lists = {f"{FIELD}.{name}": fo.ListField(kind()) for name, kind in PARTS.items()}
+    what = "Findings of facevlm check; nothing was deleted"
+    lists = {f"{FIELD}.{name}": fo.ListField(fo.StringField()) for name in LISTS}
     predictions.add(
         dataset,
-        {FIELD: predictions.document(fo.DynamicEmbeddedDocument, said)} | lists | predictions.parts_of(FIELD, SINGLE),
+        {FIELD: predictions.document(fo.DynamicEmbeddedDocument, what)} | lists | predictions.parts_of(FIELD, PARTS),
     )
 
 
@@ -201,6 +196,6 @@ def _view(dataset: fo.Dataset, kind: str) -> fo.DatasetView:
     return dataset.match(chosen).sort_by([(f"{FIELD}.group", 1), (f"{FIELD}.copy_of", 1), ("filepath", 1)])
 
 
-def record(dataset: fo.Dataset, found: Mapping[str, Any]) -> None:
+def record(dataset: fo.Dataset, result: Mapping[str, Any]) -> None:
     """Keep the result with the dataset as the custom run ``facevlm_check``."""
-    results.keep(dataset, RUN, METHOD, found)
+    results.keep(dataset, RUN, METHOD, result)

@@ -24,8 +24,8 @@ def field_of(prefix: str, attribute: str) -> str:
 
 def check(target: Collection, field: str) -> None:
     """Raise :class:`~facevlm.errors.FieldError` where a field of this name is there that facevlm did not write."""
-    found = target._dataset.get_field(field)
-    if found is not None and not (isinstance(found, fo.FloatField) and MAPPED in (found.info or {})):
+    stored = target._dataset.get_field(field)
+    if stored is not None and not (isinstance(stored, fo.FloatField) and MAPPED in (stored.info or {})):
         raise FieldError(
             f"Field '{field}' is already there and was not written by facevlm. Choose another prefix; your field is "
             "left as it is."

@@ -1,4 +1,4 @@
-"""All that was ever said about one face."""
+"""All that was ever answered about one face."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import fiftyone as fo
 import numpy as np
 
 from facevlm.store import runs
+from facevlm.store.schema import CONFIDENCE, COVERAGE, LABEL, LOGITS, OUTCOME, REASON, TEXT
 
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What one run said about one face; ``shares`` are probabilities of ``labels``, empty without scores."""
+    """What one run answered about one face; ``shares`` are probabilities of ``labels``, empty without scores."""
 
     prefix: str
     attribute: str
@@ -32,28 +33,30 @@ def answers(dataset: fo.Dataset, sample_id: str) -> list[StoredAnswer]:
     if not len(picture):
         return []
     sample = picture.first()
-    found = []
+    told = []
     for prefix in runs.prefixes(dataset):
         questions = runs.read(dataset, runs.run_key(prefix)).get("questions") or {}
         for attribute, question in questions.items():
             name = f"{prefix}_{attribute}"
-            said = sample[name] if dataset.get_field(f"{name}.outcome") is not None else None
-            if said is None or said["outcome"] is None:
-                continue
-            labels, logits = tuple(question["labels"]), said.logits
-            scored = logits is not None and len(logits) == len(labels)
-            found.append(
-                StoredAnswer(
-                    prefix,
-                    attribute,
-                    said.label,
-                    said["outcome"],
-                    said["reason"],
-                    said["text"],
-                    said.confidence,
-                    said["coverage"],
-                    labels if scored else (),
-                    tuple(float(v) for v in np.exp(logits)) if scored else (),
-                )
-            )
-    return found
+            label = sample[name] if dataset.get_field(f"{name}.{OUTCOME}") is not None else None
+            if label is not None and label[OUTCOME] is not None:
+                told.append(_answer(prefix, attribute, label, tuple(question["labels"])))
+    return told
+
+
+def _answer(prefix: str, attribute: str, label: fo.Classification, labels: tuple[str, ...]) -> StoredAnswer:
+    logits = label[LOGITS]
+    # Logits of another number of labels are those of another definition of the attribute.
+    scored = logits is not None and len(logits) == len(labels)
+    return StoredAnswer(
+        prefix,
+        attribute,
+        label=label[LABEL],
+        outcome=label[OUTCOME],
+        reason=label[REASON],
+        text=label[TEXT],
+        confidence=label[CONFIDENCE],
+        coverage=label[COVERAGE],
+        labels=labels if scored else (),
+        shares=tuple(float(v) for v in np.exp(logits)) if scored else (),
+    )

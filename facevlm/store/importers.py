@@ -16,7 +16,8 @@ import fiftyone.utils.data as foud
 
 from facevlm.datasets import catalog
 from facevlm.datasets.records import Log, Record
-from facevlm.store.importing import INFO, LoadTally, info_of, to_sample
+from facevlm.datasets.tally import LoadTally, info_of
+from facevlm.store.importing import INFO, to_sample
 
 
 class FaceImporter(foud.GenericSampleDatasetImporter):  # type: ignore[misc]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import fiftyone as fo
 
 from facevlm import attributes
-from facevlm.datasets.records import DatasetCard, FaceBox, Log, Record
+from facevlm.datasets.records import FaceBox, Record
 from facevlm.errors import FieldError, TargetError, TaxonomyError
 from facevlm.store.database import connect
 from facevlm.store.targets import Collection, view_name
@@ -25,79 +22,19 @@ FAMILIES = {"gender": "gender", "race": "race7", "emotion": "emotion8", "age_gro
 """Fields of people's labels, and the attribute that stands for the family of each."""
 
 
-@dataclass
-class LoadTally:
-    """What came out of a reader, counted while it passes."""
-
-    splits: Counter[str] = field(default_factory=Counter)
-    labels: dict[str, Counter[str]] = field(default_factory=dict)
-    samples: int = 0
-    faces: int = 0
-    ages: int = 0
-    youngest: float = math.inf
-    oldest: float = -math.inf
-
-    def count(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The same records, counted."""
-        for record in records:
-            self.samples += 1
-            self.faces += len(record.faces)
-            if record.split:
-                self.splits[record.split] += 1
-            parts: tuple[Record | FaceBox, ...] = (record, *record.faces)
-            for part in parts:
-                self._age(part.age)
-                for name, label in part.labels.items():
-                    self.labels.setdefault(name, Counter())[label] += 1
-            yield record
-
-    def _age(self, age: float | None) -> None:
-        if age is not None:
-            self.ages += 1
-            self.youngest, self.oldest = min(self.youngest, age), max(self.oldest, age)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For a dataset's info, whose keys MongoDB wants without full stops."""
-        labels = {name: _keys(dict(found.most_common())) for name, found in self.labels.items()}
-        ages = {"count": self.ages, "youngest": self.youngest, "oldest": self.oldest} if self.ages else {"count": 0}
-        counts = {"samples": self.samples, "faces": self.faces, "ages": ages}
-        return counts | {"splits": _keys(self.splits), "labels": _keys(labels)}
-
-
-def _keys(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.replace(".", "_").replace("$", "_"): value for name, value in table.items()}
-
-
-def info_of(
-    card: DatasetCard, fields: Mapping[str, str], split: str | None, tally: LoadTally, log: Log
-) -> dict[str, Any]:
-    """What a dataset says about where it comes from."""
-    return {
-        "name": card.name,
-        "source": card.title,
-        "url": card.url,
-        "licence": card.licence,
-        "citation": card.citation,
-        "split": split,
-        "attributes": dict(fields),
-        "counts": tally.to_dict(),
-        "skipped": log.to_dict(),
-    }
-
-
 def to_sample(record: Record) -> fo.Sample:
     """A sample with a Classification for each label, and Detections and Keypoints where there are boxes and points."""
-    found: dict[str, Any] = {name: fo.Classification(label=label) for name, label in record.labels.items()}
-    found.update(record.values)
+    fields: dict[str, Any] = {name: fo.Classification(label=label) for name, label in record.labels.items()}
+    fields.update(record.values)
     if record.age is not None:
-        found["age"] = record.age
+        fields["age"] = record.age
     if record.faces:
-        found[FACES] = fo.Detections(detections=[_detection(face) for face in record.faces])
+        fields[FACES] = fo.Detections(detections=[_detection(face) for face in record.faces])
     if record.points_xy_rel:
         points = fo.Keypoint(label="face", points=list(record.points_xy_rel))
-        found[POINTS] = fo.Keypoints(keypoints=[points])
+        fields[POINTS] = fo.Keypoints(keypoints=[points])
     tags = [record.split, *record.tags] if record.split else list(record.tags)
-    return fo.Sample(filepath=record.filepath, tags=tags, **found)
+    return fo.Sample(filepath=record.filepath, tags=tags, **fields)
 
 
 def _detection(face: FaceBox) -> fo.Detection:
@@ -144,14 +81,14 @@ def _add(dataset: fo.Dataset, records: Iterator[Record]) -> None:
 def _fields(record: Record) -> set[str]:
     """The fields of the sample that a record becomes."""
     parts = {"age": record.age is not None, FACES: bool(record.faces), POINTS: bool(record.points_xy_rel)}
-    return {*record.labels, *record.values, *(name for name, there in parts.items() if there)}
+    return {*record.labels, *record.values, *(name for name, given in parts.items() if given)}
 
 
 def origin(target: Collection) -> dict[str, Any]:
     """Name, view, source and licence of a loaded dataset, as far as it says."""
     info = target._dataset.info.get(INFO) or {}
-    said = {key: info[key] for key in ("source", "licence", "citation", "url") if key in info}
-    return {"dataset": target._dataset.name, "view": view_name(target), **said}
+    facts = {key: info[key] for key in ("source", "licence", "citation", "url") if key in info}
+    return {"dataset": target._dataset.name, "view": view_name(target), **facts}
 
 
 def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
@@ -169,20 +106,20 @@ def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
     paths, *columns = target.values(["filepath", *(f"{n}.label" for n in names)])
     ages = target.values("age") if "age" in schema else [None] * len(paths)
     rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
-    found = [
+    records = [
         Record(path, {n: label for n, label in zip(names, labels, strict=True) if label is not None}, age)
         for path, age, labels in rows
     ]
-    return found, fields
+    return records, fields
 
 
 def _attribute(dataset: fo.Dataset, name: str) -> str:
     """The attribute that a field's labels belong to: as the dataset says, or as its values tell."""
-    said = (dataset.info.get(INFO) or {}).get("attributes", {}).get(name)
-    if said:
-        return str(said)
+    named = (dataset.info.get(INFO) or {}).get("attributes", {}).get(name)
+    if named:
+        return str(named)
     wanted = attributes.get(FAMILIES[name])
-    found = attributes.recognise(dataset.distinct(f"{name}.label"), wanted, attributes.shipped())
-    if isinstance(found, str):
+    attribute = attributes.recognise(dataset.distinct(f"{name}.label"), wanted, attributes.shipped())
+    if isinstance(attribute, str):
         raise TaxonomyError(f"Field '{name}' holds numbers, expected labels of {wanted.name} or its family.")
-    return found.name
+    return attribute.name

@@ -22,7 +22,8 @@ from facevlm.store import columns, evaluations, runs
 from facevlm.store import results as results_of
 from facevlm.store.model_evaluation import JudgedFields, judged_faces
 from facevlm.store.predictions import require
-from facevlm.store.rows import FACE, FaceRows, PictureRows, flat
+from facevlm.store.rows import FaceRows, PictureRows, flat
+from facevlm.store.schema import COVERAGE, DETECTIONS, FACE, LABEL, LOGITS, OUTCOME
 from facevlm.store.targets import Collection
 
 LOW_COVERAGE = 0.5
@@ -190,7 +191,7 @@ def reliability_bin(there: Inspected, number: int) -> Collection:
             f"The curve of '{there.fields.predicted}' has {len(confidence['bins'])} bins, got number {number}."
         )
     low, high = (confidence["bins"][number][end] for end in ("low", "high"))
-    sure, scored = F(there.fields.sure), F(f"{there.fields.predicted}.logits") != None  # noqa: E711
+    sure, scored = F(there.fields.sure), F(f"{there.fields.predicted}.{LOGITS}") != None  # noqa: E711
     inside = (sure > low if low > 0 else sure >= 0) & scored & (F(there.fields.said) != None)  # noqa: E711
     return _sorted(there, there.faces.match(inside & (sure <= high) if high < 1 else inside))
 
@@ -223,7 +224,7 @@ def less_sure_than(there: Inspected, threshold: float) -> Collection:
 def _shares(there: Inspected, view: Collection) -> Floats:
     """Probabilities of the common labels, (faces, labels), nan for a face without scores."""
     common = list(there.figures["labels"])
-    stored = view.values(F(f"{there.fields.predicted}.logits"))
+    stored = view.values(F(f"{there.fields.predicted}.{LOGITS}"))
     if there.fields.faces is not None:
         return np.exp(columns.vectors(stored, len(common)))
     becomes = there.results["becomes"][there.attribute]
@@ -234,13 +235,13 @@ def _shares(there: Inspected, view: Collection) -> Floats:
 
 def not_answered(there: Inspected) -> Collection:
     """Faces that were asked about and have no answer, whether they have ground truth or not: outcome by outcome."""
-    outcome = f"{there.fields.predicted}.outcome"
+    outcome = f"{there.fields.predicted}.{OUTCOME}"
     return there.target.match((F(outcome) != None) & (F(outcome) != "ok")).sort_by(outcome)  # noqa: E711
 
 
 def low_coverage(there: Inspected, below: float = LOW_COVERAGE) -> Collection:
     """Faces where less of the model's probability lay on the label set, the least first."""
-    path = f"{there.fields.predicted}.coverage"
+    path = f"{there.fields.predicted}.{COVERAGE}"
     return there.target.match((F(path) != None) & (F(path) < below)).sort_by(path)  # noqa: E711
 
 
@@ -252,7 +253,7 @@ def confident_errors(there: Inspected) -> Collection:
 
 def rivals(there: Inspected) -> list[str]:
     """Other prefixes with predictions of the same attribute, on the same kind of target."""
-    part = "outcome" if there.fields.faces is None else "detections.outcome"
+    part = OUTCOME if there.fields.faces is None else f"{DETECTIONS}.{OUTCOME}"
     names = [p for p in runs.prefixes(there.dataset) if p != there.prefix]
     return [p for p in names if there.dataset.get_field(f"{p}_{there.attribute}.{part}") is not None]
 
@@ -264,7 +265,7 @@ def disagreements(there: Inspected, rival: str) -> Collection:
     if there.fields.faces is not None:
         return _sorted(there, _faces_of(there, _disputed_faces(there, own, other)))
     mine, its = F(f"{own}.label"), F(f"{other}.label")
-    asked = (F(f"{own}.outcome") != None) & (F(f"{other}.outcome") != None)  # noqa: E711
+    asked = (F(f"{own}.{OUTCOME}") != None) & (F(f"{other}.{OUTCOME}") != None)  # noqa: E711
     # A label that is not there at all and one that is null are both no answer.
     both = (mine == None) & (its == None)  # noqa: E711
     return _sorted(there, there.target.match(asked & (mine != its) & ~both))
@@ -272,7 +273,7 @@ def disagreements(there: Inspected, rival: str) -> Collection:
 
 def _disputed_faces(there: Inspected, own: str, other: str) -> list[str]:
     rows = FaceRows(there.view, there.results["faces"])
-    (mine, asked), (its, asked_too) = (rows.answers(name, "label", "outcome") for name in (own, other))
+    (mine, asked), (its, asked_too) = (rows.answers(name, LABEL, OUTCOME) for name in (own, other))
     found = zip(rows.face_ids, mine, its, asked, asked_too, strict=True)
     return [face for face, a, b, here, too in found if here is not None and too is not None and a != b]
 

@@ -20,22 +20,27 @@ from fiftyone.utils.eval import base as eval_base
 from fiftyone.utils.eval.classification import ClassificationResults, SimpleEvaluationConfig
 
 from facevlm.evaluation.evaluate import AttributeEvaluation
+from facevlm.evaluation.readings import Reading
 from facevlm.store import columns, predictions
-from facevlm.store.evaluations import MAPPED, Reading
-from facevlm.store.rows import FACE, FaceRows, PictureRows
+from facevlm.store.evaluations import MAPPED
+from facevlm.store.rows import FaceRows, PictureRows
+from facevlm.store.schema import (
+    BOUNDING_BOX,
+    CONFIDENCE,
+    COVERAGE,
+    DETECTIONS,
+    FACE,
+    JUDGED_FACE,
+    LABEL,
+    LOGITS,
+    OUTCOME,
+    PREDICTED,
+    REASON,
+)
 from facevlm.store.targets import Collection, document_of
 from facevlm.types import Attribute
 
 MACRO_F1 = "@facevlm/face-attributes/macro_f1"
-ON_FACE = {
-    "said": fo.StringField,
-    "outcome": fo.StringField,
-    "coverage": fo.FloatField,
-    "reason": fo.StringField,
-    FACE: fo.StringField,
-    "logits": fo.VectorField,
-}
-"""What a judged face carries beside box, true label and confidence."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def _forget(rows: PictureRows, key: str) -> None:
 def judged_faces(target: Collection, fields: JudgedFields) -> Collection:
     """The samples, or the patches of faces, that have ground truth and an outcome."""
     places = target if fields.faces is None else target.to_patches(fields.faces)
-    return places.match((F(fields.truth) != None) & (F(f"{fields.predicted}.outcome") != None))  # noqa: E711
+    return places.match((F(fields.truth) != None) & (F(f"{fields.predicted}.{OUTCOME}") != None))  # noqa: E711
 
 
 def _errors(rows: PictureRows, fields: JudgedFields) -> Collection:
@@ -101,7 +106,7 @@ def _on_pictures(
         fields[attribute.name] = JudgedFields(f"{truth}.label", f"{said}.label", f"{said}.confidence", reading.field)
         right: list[bool | None] = [None] * len(reading.labels)
         for k in reading.judged:
-            right[k] = reading.labels[k] == reading.said[k]
+            right[k] = reading.labels[k] == reading.predicted[k]
         written[f"{eval_key}_{attribute.name}"] = right
     predictions.add(dataset, {f"{eval_key}_{a.name}": fo.BooleanField(null=True) for a, _, _ in judged})
     columns.write(dataset, rows.ids(), written)
@@ -123,7 +128,7 @@ def _register(rows: PictureRows, key: str, fields: JudgedFields, reading: Readin
         config,
         key,
         [reading.labels[k] for k in kept],
-        [reading.said[k] for k in kept],
+        [reading.predicted[k] for k in kept],
         confs=[reading.confidence[k] for k in kept],
         ytrue_ids=[ids[0][k] for k in kept],
         ypred_ids=[ids[1][k] for k in kept],
@@ -155,7 +160,7 @@ def _said_field(rows: PictureRows, reading: Reading, written: dict[str, Sequence
     if all(k == v for k, v in alignment.predicted.items()):
         return reading.field
     name = _copy(rows, reading.field, alignment.common.name)
-    pairs = zip(reading.said, reading.confidence, strict=True)
+    pairs = zip(reading.predicted, reading.confidence, strict=True)
     written[name] = [columns.classification(label, confidence=sure) for label, sure in pairs]
     return name
 
@@ -175,18 +180,20 @@ def _on_faces(
     rows: FaceRows, eval_key: str, judged: Sequence[tuple[Attribute, Reading, AttributeEvaluation]]
 ) -> dict[str, JudgedFields]:
     dataset, written, fields = rows.target._dataset, {}, {}
-    boxes, sample_ids = rows.values(f"{rows.field}.detections.bounding_box"), rows.target.values("id")
+    boxes, sample_ids = rows.values(f"{rows.faces}.{DETECTIONS}.{BOUNDING_BOX}"), rows.target.values("id")
     said = {attribute.name: _said_boxes(rows, reading) for attribute, reading, _ in judged}
-    _declare_faces(dataset, rows.field, eval_key, said)
+    _declare_faces(dataset, rows.faces, eval_key, said)
     for attribute, reading, _ in judged:
         name = f"{eval_key}_{attribute.name}_faces"
-        more = rows.answers(reading.field, "coverage", "reason")
+        more = rows.answers(reading.field, COVERAGE, REASON)
         documents = [
             _judged_face(reading, k, box, face_id, coverage, reason)
             for k, (box, face_id, coverage, reason) in enumerate(zip(boxes, rows.face_ids, *more, strict=True))
         ]
         written[name] = rows.per_picture(documents)
-        fields[attribute.name] = JudgedFields(f"{name}.label", f"{name}.said", f"{name}.confidence", name, name)
+        fields[attribute.name] = JudgedFields(
+            f"{name}.{LABEL}", f"{name}.{PREDICTED}", f"{name}.{CONFIDENCE}", name, name
+        )
     columns.write(dataset, sample_ids, {n: [_detections(d) for d in column] for n, column in written.items()})
     for attribute, _, result in judged:
         key, faces = f"{eval_key}_{attribute.name}", fields[attribute.name].faces
@@ -210,11 +217,11 @@ def _declare_faces(dataset: fo.Dataset, source: str, eval_key: str, said: Mappin
         key = f"{eval_key}_{attribute}"
         name, what = f"{key}_faces", f"Faces of {source} with their perceived {attribute}, judged"
         fields |= {name: predictions.document(fo.Detections, what, {MAPPED: what})}
-        fields |= predictions.parts_of(f"{name}.detections", ON_FACE)
+        fields |= predictions.parts_of(f"{name}.{DETECTIONS}", JUDGED_FACE)
         fields |= {f"{key}_{count}": fo.IntField(null=True) for count in ("tp", "fp", "fn")}
-        match = {key: fo.StringField, f"{key}_id": fo.StringField, f"{key}_iou": fo.FloatField}
+        match = {key: str, f"{key}_id": str, f"{key}_iou": float}
         for place in (name, boxes):
-            fields |= predictions.parts_of(f"{place}.detections", match)
+            fields |= predictions.parts_of(f"{place}.{DETECTIONS}", match)
     predictions.add(dataset, fields)
 
 
@@ -222,17 +229,18 @@ def _judged_face(
     reading: Reading, row: int, box: Sequence[float], face_id: str, coverage: float | None, reason: str | None
 ) -> fo.Detection:
     scores = None if reading.log_probs is None else reading.log_probs[row]
-    return fo.Detection(
-        label=reading.labels[row],
-        bounding_box=list(box),
-        confidence=reading.confidence[row],
-        said=reading.said[row],
-        outcome=reading.outcomes[row],
-        coverage=coverage,
-        reason=reason,
-        logits=scores,
-        **{FACE: face_id},
-    )
+    parts = {
+        LABEL: reading.labels[row],
+        BOUNDING_BOX: list(box),
+        CONFIDENCE: reading.confidence[row],
+        PREDICTED: reading.predicted[row],
+        OUTCOME: reading.outcomes[row],
+        COVERAGE: coverage,
+        REASON: reason,
+        LOGITS: scores,
+        FACE: face_id,
+    }
+    return fo.Detection(**parts)
 
 
 def _detections(faces: Sequence[fo.Detection]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import fiftyone as fo
 from fiftyone import ViewField as F
 
 from facevlm.store import predictions
-from facevlm.store.rows import FACE, flat
-from facevlm.store.targets import Collection, document_of, patches_field
+from facevlm.store.rows import flat
+from facevlm.store.schema import DETECTIONS, FACE, LABEL, OUTCOME
+from facevlm.store.targets import Collection, holds, patches_field
 from facevlm.types import Face
 
 Known = Mapping[str, tuple[str, str | None]]
@@ -23,9 +24,8 @@ def predicted(target: Collection, prefix: str, names: Iterable[str]) -> list[str
 
 
 def _on_faces(dataset: fo.Dataset, field: str) -> bool:
-    kind = document_of(dataset.get_field(field))
-    there = kind is not None and issubclass(kind, fo.Detections)
-    return there and dataset.get_field(f"{field}.detections.{FACE}") is not None
+    on_boxes = holds(dataset.get_field(field), fo.Detections)
+    return on_boxes and dataset.get_field(f"{field}.{DETECTIONS}.{FACE}") is not None
 
 
 def known(target: Collection, field: str, faces: Sequence[Face]) -> Known:
@@ -33,7 +33,7 @@ def known(target: Collection, field: str, faces: Sequence[Face]) -> Known:
     dataset = target._root_dataset
     if not _on_faces(dataset, field):
         return {}
-    parts = [f"{field}.detections.{part}" for part in (FACE, "outcome", "label")]
+    parts = [f"{field}.{DETECTIONS}.{part}" for part in (FACE, OUTCOME, LABEL)]
     columns = dataset.select(list({face.sample_id for face in faces})).values(parts)
     wanted = {face.label_id for face in faces}
     return {i: (o, label) for i, o, label in zip(*map(flat, columns), strict=True) if i in wanted and o is not None}

@@ -1,7 +1,7 @@
 """Predictions as label fields: declared first, written by id in chunks, resumed by what is already there.
 
 A field ``<prefix>_<attribute>`` holds ``fo.Classification`` with label, confidence, logits (natural-log
-probabilities over the labels in their order), and ``outcome``, ``reason``, ``coverage``, ``text``, ``run``.
+probabilities over the labels in their order), and the parts that :data:`facevlm.store.schema.ANSWER` names.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import fiftyone as fo
-import numpy as np
 
 from facevlm.errors import FieldError
-from facevlm.store.targets import Collection, document_of, require_classification
-from facevlm.types import Face, Prediction
+from facevlm.store import documents
+from facevlm.store.schema import ANSWER, DETECTIONS, OUTCOME, RUN, Parts, Vector
+from facevlm.store.targets import Collection, holds, require_classification
+from facevlm.types import Prediction
 
-EXTRA = {
-    "outcome": fo.StringField,
-    "reason": fo.StringField,
-    "coverage": fo.FloatField,
-    "text": fo.StringField,
-    "run": fo.StringField,
+FIELDS: Mapping[type[Any], type[fo.Field]] = {
+    str: fo.StringField,
+    float: fo.FloatField,
+    int: fo.IntField,
+    bool: fo.BooleanField,
+    list: fo.ListField,
+    Vector: fo.VectorField,
 }
-ON_FACE = EXTRA | {"face": fo.StringField, "logits": fo.VectorField, "small": fo.BooleanField}
-"""The same of Detections, which stand for faces: ``face`` is the id of the Detection that was asked about, ``small``
-whether its shorter side is below ``SMALL_PX``."""
+"""Type of a part's values -> the field that holds them."""
 Write = Callable[[Sequence[Prediction]], None]
 
 
@@ -48,7 +48,7 @@ def check_fields(target: Collection, fields: Sequence[str], kind: type[fo.Label]
     schema = target._dataset.get_field_schema()
     for name in fields:
         if name in schema and not _is_ours(target, name, kind):
-            other = next((said for k, said in ABOUT.items() if k is not kind and _is_ours(target, name, k)), None)
+            other = next((title for k, title in ABOUT.items() if k is not kind and _is_ours(target, name, k)), None)
             got = f"holds predictions about {other}" if other else "was not written by facevlm"
             raise FieldError(
                 f"Field '{name}' is already there and {got}. Choose another field prefix; your field is left as it is."
@@ -59,27 +59,25 @@ ABOUT = {fo.Classification: "whole pictures", fo.Detections: "faces"}
 
 
 def _is_ours(target: Collection, name: str, kind: type[fo.Label]) -> bool:
-    document = document_of(target._dataset.get_field(name))
-    if document is None or not issubclass(document, kind):
-        return False
     root = root_of(name, kind)
-    return all(target._dataset.get_field(f"{root}.{part}") is not None for part in ("outcome", "run"))
+    return holds(target._dataset.get_field(name), kind) and all(
+        target._dataset.get_field(f"{root}.{part}") is not None for part in (OUTCOME, RUN)
+    )
 
 
 def root_of(name: str, kind: type[fo.Label]) -> str:
     """Where a field of this kind keeps what is said about one face."""
-    return f"{name}.detections" if issubclass(kind, fo.Detections) else name
+    return f"{name}.{DETECTIONS}" if issubclass(kind, fo.Detections) else name
 
 
 def is_predicted(target: Collection, name: str) -> bool:
     """Whether a field holds predictions that facevlm wrote, on pictures or on faces."""
-    return any(target.get_field(f"{name}.{part}") is not None for part in ("outcome", "detections.outcome"))
+    return any(target.get_field(f"{name}.{part}") is not None for part in (OUTCOME, f"{DETECTIONS}.{OUTCOME}"))
 
 
 def require(target: Collection, name: str) -> None:
     """Raise :class:`~facevlm.errors.FieldError` unless the field holds predictions, on pictures or on faces."""
-    document = document_of(target.get_field(name))
-    if document is None or not issubclass(document, fo.Detections):
+    if not holds(target.get_field(name), fo.Detections):
         require_classification(target, name)
 
 
@@ -88,35 +86,37 @@ def declare(
     fields: Mapping[str, str],
     stamps: Mapping[str, str],
     kind: type[fo.Label] = fo.Classification,
-    extra: Mapping[str, type[fo.Field]] = EXTRA,
+    parts: Parts = ANSWER,
 ) -> None:
     """Add the fields and their attributes to the dataset, so that the App's sidebar offers them.
 
-    ``fields`` maps attributes to field names, ``stamps`` attributes to the run stamp that labels carry; ``extra`` is
-    what labels carry beside what FiftyOne's do.
+    ``fields`` maps attributes to field names, ``stamps`` attributes to the run stamp that labels carry; ``parts``
+    are what labels carry beside what FiftyOne's do.
     """
-    add(dataset, wanted(fields, stamps, kind, extra))
+    add(dataset, wanted(fields, stamps, kind, parts))
 
 
 def wanted(
-    fields: Mapping[str, str], stamps: Mapping[str, str], kind: type[fo.Label], extra: Mapping[str, type[fo.Field]]
+    fields: Mapping[str, str], stamps: Mapping[str, str], kind: type[fo.Label], parts: Parts
 ) -> dict[str, fo.Field]:
     """What :func:`declare` adds, by path."""
-    found: dict[str, fo.Field] = {}
+    added: dict[str, fo.Field] = {}
     for attribute, name in fields.items():
-        said = f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}"
-        found |= {name: document(kind, said)} | parts_of(root_of(name, kind), extra)
-    return found
+        what = f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}"
+        added |= {name: document(kind, what)} | parts_of(root_of(name, kind), parts)
+    return added
 
 
-def document(kind: type[fo.DynamicEmbeddedDocument], said: str, info: Mapping[str, Any] | None = None) -> fo.Field:
+def document(
+    kind: type[fo.DynamicEmbeddedDocument], description: str, info: Mapping[str, Any] | None = None
+) -> fo.Field:
     """A field of labels or other documents, to be added by :func:`add`."""
-    return fo.EmbeddedDocumentField(kind, description=said, info=info, null=True)
+    return fo.EmbeddedDocumentField(kind, description=description, info=info, null=True)
 
 
-def parts_of(root: str, parts: Mapping[str, type[fo.Field]]) -> dict[str, fo.Field]:
-    """Fields by path for attributes of the documents at a path, to be added by :func:`add`."""
-    return {f"{root}.{part}": kind(null=True) for part, kind in parts.items()}
+def parts_of(root: str, parts: Parts) -> dict[str, fo.Field]:
+    """Fields by path for parts of the documents at a path, to be added by :func:`add`."""
+    return {f"{root}.{part}": FIELDS[kind](null=True) for part, kind in parts.items()}
 
 
 def add(dataset: fo.Dataset, fields: Mapping[str, fo.Field]) -> None:
@@ -129,61 +129,29 @@ def add(dataset: fo.Dataset, fields: Mapping[str, fo.Field]) -> None:
         dataset.add_dynamic_sample_fields(missing)
 
 
-State = tuple[str | None, str | None]
-"""Outcome and run stamp of what is stored about one face; None where nothing is."""
-
-
-def lacking(
-    faces: Sequence[Face], states: Mapping[str, Sequence[State]], stamps: Mapping[str, str]
-) -> dict[tuple[str, ...], list[Face]]:
-    """What is still to ask: attributes -> the faces that lack an ``ok`` answer of this run to just these.
-
-    ``states`` has what is stored of every attribute, a state per face.
-    """
-    groups: dict[tuple[str, ...], list[Face]] = defaultdict(list)
-    for face, *row in zip(faces, *states.values(), strict=True):
-        missing = tuple(a for a, state in zip(states, row, strict=True) if state != ("ok", stamps[a]))
-        if missing:
-            groups[missing].append(face)
-    return dict(groups)
-
-
 def outcome_counts(
     target: Collection, fields: Mapping[str, str], kind: type[fo.Label] = fo.Classification
 ) -> dict[str, dict[str, int]]:
     """Faces per outcome and attribute, as the dataset holds them now."""
-    found = target._dataset.get_field_schema()
-    return {
-        attribute: {o: n for o, n in target.count_values(f"{root_of(name, kind)}.outcome").items() if o is not None}
-        for attribute, name in fields.items()
-        if name in found
-    }
+    schema = target._dataset.get_field_schema()
+    return {a: counts(target, root_of(name, kind)) for a, name in fields.items() if name in schema}
+
+
+def counts(target: Collection, root: str) -> dict[str, int]:
+    """Documents at a path per outcome, as the dataset holds them now; none before the field is declared."""
+    if target._dataset.get_field(f"{root}.{OUTCOME}") is None:
+        return {}
+    return {outcome: n for outcome, n in target.count_values(f"{root}.{OUTCOME}").items() if outcome is not None}
 
 
 def to_label(prediction: Prediction, stamp: str | None = None) -> fo.Classification:
     """A prediction as FiftyOne's label; ``stamp`` ties it to the record of a run."""
-    return fo.Classification(**_parts(prediction, stamp))
+    return fo.Classification(**documents.answer(prediction, stamp))
 
 
 def to_detection(prediction: Prediction, stamp: str | None = None) -> fo.Detection:
-    """A prediction about one face of a picture, tied by ``face`` to the Detection that was asked about, if any."""
-    face, parts = prediction.face, _parts(prediction, stamp)
-    # Detections have no logits of FiftyOne's own: an array is stored as those of Classifications are.
-    parts["logits"] = None if prediction.log_probs is None else np.array(prediction.log_probs)
-    return fo.Detection(bounding_box=list(face.box_xywh_rel or ()), face=face.label_id, small=face.small, **parts)
-
-
-def _parts(prediction: Prediction, stamp: str | None) -> dict[str, Any]:
-    return {
-        "label": prediction.label,
-        "confidence": prediction.confidence,
-        "logits": prediction.log_probs,
-        "outcome": prediction.outcome,
-        "reason": prediction.reason,
-        "coverage": prediction.coverage,
-        "text": prediction.text,
-        "run": stamp,
-    }
+    """A prediction about one face of a picture, tied by its id to the Detection that was asked about, if any."""
+    return fo.Detection(**documents.face_answer(prediction, stamp))
 
 
 class PredictionWriter:

@@ -40,12 +40,12 @@ def keep(dataset: fo.Dataset, key: str, method: str, results: Mapping[str, Any])
 
 def eval_keys(dataset: fo.Dataset) -> list[str]:
     """Keys of the evaluations whose figures are kept with a dataset, oldest first."""
-    found = []
+    dated = []
     for key in dataset.list_runs():
         info = dataset.get_run_info(key)
         if info.config.method == RESULTS:
-            found.append((info.timestamp, key.removeprefix(KEPT)))
-    return [key for _, key in sorted(found)]
+            dated.append((info.timestamp, key.removeprefix(KEPT)))
+    return [key for _, key in sorted(dated)]
 
 
 def evaluated_at(dataset: fo.Dataset, eval_key: str) -> datetime:

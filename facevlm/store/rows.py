@@ -15,15 +15,13 @@ from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
 from facevlm.evaluation.metrics import Codes, Floats
-from facevlm.faces.matching import match_faces
+from facevlm.faces.matching import match_pictures
 from facevlm.store import columns
-from facevlm.store.targets import Collection, document_of
+from facevlm.store.schema import BOUNDING_BOX, DETECTIONS, FACE, ID, LABEL, LOGITS, NATIVE, OUTCOME
+from facevlm.store.targets import Collection, document_of, holds
 
 SKIPPED = {"id", "filepath", "media_type", "sample_id"}
-ON_FACES = {"id", "tags", "label", "bounding_box", "mask", "mask_path", "confidence", "index", "instance", "rotation"}
-IN_FACES = ".detections."
-FACE = "face"
-"""Attribute of a prediction on a face: the id of the Detection that was asked about."""
+IN_FACES = f".{DETECTIONS}."
 
 
 class PictureRows:
@@ -49,7 +47,7 @@ class PictureRows:
     def values(self, path: str) -> list[Any]:
         """One value per row; of what is known about faces, that of the picture's only face."""
         if IN_FACES in path:
-            return [found[0] if found and len(found) == 1 else None for found in self.target.values(path)]
+            return [faces[0] if faces and len(faces) == 1 else None for faces in self.target.values(path)]
         self.load([path])
         return self._columns[path]
 
@@ -58,12 +56,12 @@ class PictureRows:
 
     def value_path(self, name: str) -> str:
         """Where a field keeps its value: the label of a Classification, or the field itself."""
-        return f"{name}.label" if document_of(self.target.get_field(name)) is not None else name
+        return f"{name}.{LABEL}" if document_of(self.target.get_field(name)) is not None else name
 
     def candidates(self, kinds: tuple[type, ...]) -> list[str]:
         """Fields of these kinds, and Classifications."""
         schema = self.target.get_field_schema()
-        return [n for n, f in schema.items() if n not in SKIPPED and _holds(f, kinds)]
+        return [n for n, f in schema.items() if n not in SKIPPED and _is_one(f, kinds)]
 
     def elsewhere(self, kinds: tuple[type, ...]) -> list[str]:
         """What other fields of Detections than that of the rows know about faces, such as their sharpness."""
@@ -78,7 +76,7 @@ class PictureRows:
 
     def scores(self, name: str, width: int) -> Floats:
         """The predictions' log-probabilities, (rows, width), nan where there are none."""
-        return columns.vectors(self.values(f"{name}.logits"), width)
+        return columns.vectors(self.values(f"{name}.{LOGITS}"), width)
 
     def extra(self, name: str) -> int:
         """Predictions that belong to no row."""
@@ -86,24 +84,21 @@ class PictureRows:
 
 
 class FaceRows(PictureRows):
-    """One row per face: per Detection of the ``field`` that holds ground truth.
+    """One row per face: per Detection of the field ``faces``, which holds ground truth.
 
     A prediction belongs to the face whose id it carries, else to the one it overlaps most, at least by ``MIN_IOU``,
     each face getting one at most (Hungarian method, over the intersection over union). A face without a prediction in a
     picture that was asked about has the outcome ``no_face``.
     """
 
-    def __init__(self, target: Collection, field: str) -> None:
+    def __init__(self, target: Collection, faces: str) -> None:
         super().__init__(target)
-        self.field, self._root = field, f"{field}{IN_FACES}"
+        self.faces, self._root = faces, f"{faces}{IN_FACES}"
         self._own = (self._root,)
-        face_ids = target.values(f"{self._root}id")
-        self._sizes = [len(found or ()) for found in face_ids]
+        face_ids = target.values(f"{self._root}{ID}")
+        self._sizes = [len(ids or ()) for ids in face_ids]
         self.face_ids: list[str] = flat(face_ids)
         self._at: dict[str, Codes] = {}
-
-    def ids(self) -> list[str]:
-        return self.values("id")
 
     def values(self, path: str) -> list[Any]:
         if path.startswith(self._root):
@@ -117,72 +112,69 @@ class FaceRows(PictureRows):
     def _spread(self, values: Sequence[Any]) -> list[Any]:
         return [value for value, n in zip(values, self._sizes, strict=True) for _ in range(n)]
 
-    def per_picture(self, faces: Sequence[Any]) -> list[list[Any]]:
-        """What belongs to faces, picture by picture."""
+    def per_picture(self, values: Sequence[Any]) -> list[list[Any]]:
+        """One value per row, picture by picture."""
         ends = np.cumsum([0, *self._sizes]).tolist()
-        return [list(faces[a:b]) for a, b in itertools.pairwise(ends)]
+        return [list(values[a:b]) for a, b in itertools.pairwise(ends)]
 
     def candidates(self, kinds: tuple[type, ...]) -> list[str]:
         own = _face_attributes(self.target, self._own, kinds)
-        return [*own, f"{self._root}label", *super().candidates(kinds)]
+        return [*own, f"{self._root}{LABEL}", *super().candidates(kinds)]
 
     def answers(self, name: str, *parts: str) -> list[list[Any]]:
-        found = [flat(v) for v in self.target.values([f"{name}.detections.{part}" for part in parts])]
-        rows = self._met(name, found)
-        if "outcome" in parts:
-            asked = self._spread([v is not None for v in self.target.values(f"{name}.detections.id")])
-            outcomes = rows[parts.index("outcome")]
-            for row, (k, here) in enumerate(zip(self._matched(name).tolist(), asked, strict=True)):
-                if k < 0 and here:
+        stored = [flat(v) for v in self.target.values([f"{name}{IN_FACES}{part}" for part in parts])]
+        rows = self._met(name, stored)
+        if OUTCOME in parts:
+            # A list without a face means that the picture was asked about, None that it was not.
+            asked = self._spread([v is not None for v in self.target.values(f"{name}{IN_FACES}{ID}")])
+            outcomes = rows[parts.index(OUTCOME)]
+            for row, (k, was_asked) in enumerate(zip(self._matched(name).tolist(), asked, strict=True)):
+                if k < 0 and was_asked:
                     outcomes[row] = "no_face"
         return rows
 
     def scores(self, name: str, width: int) -> Floats:
-        stored = flat(self.target.values(F(f"{name}.detections").map(F("logits"))))
+        stored = flat(self.target.values(F(f"{name}.{DETECTIONS}").map(F(LOGITS))))
+        # The last row is that of faces without a prediction, whose place is -1.
         table = np.concatenate([columns.vectors(stored, width), np.full((1, width), np.nan)])
         return np.asarray(table[self._matched(name)])
 
     def extra(self, name: str) -> int:
-        return len(flat(self.target.values(f"{name}.detections.id"))) - int((self._matched(name) >= 0).sum())
+        return len(flat(self.target.values(f"{name}{IN_FACES}{ID}"))) - int((self._matched(name) >= 0).sum())
 
-    def _met(self, name: str, found: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    def _met(self, name: str, stored: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Of values about all Detections of a field those that belong to the rows, None where none does."""
         at = self._matched(name).tolist()
-        return [[values[k] if k >= 0 else None for k in at] for values in found]
+        return [[values[k] if k >= 0 else None for k in at] for values in stored]
 
     def _matched(self, name: str) -> Codes:
         """For every row the place of its Detection among all of another field, such as its prediction, or -1."""
         if name not in self._at:
-            root = f"{name}.detections."
-            boxes, faces = self.target.values([f"{root}bounding_box", _attribute(self.target, f"{root}{FACE}")])
-            true = self.target.values(f"{self._root}bounding_box")
-            known, at, done = iter(self.face_ids), [], 0
-            for mine, said, named in zip(true, boxes, faces, strict=True):
-                ids = [next(known) for _ in mine or ()]
-                at += [k if k < 0 else k + done for k in match_faces(ids, mine or (), named or (), said or ())]
-                done += len(said or ())
-            self._at[name] = np.array(at, dtype=np.int64)
+            root = f"{name}{IN_FACES}"
+            boxes, named = self.target.values([f"{root}{BOUNDING_BOX}", _attribute(self.target, f"{root}{FACE}")])
+            true = self.target.values(f"{self._root}{BOUNDING_BOX}")
+            self._at[name] = np.array(match_pictures(self.face_ids, true, named, boxes), dtype=np.int64)
         return self._at[name]
 
 
 def flat(values: Iterable[Sequence[Any] | None]) -> list[Any]:
     """The items of lists, of which some may be None, one after the other."""
-    return [value for found in values for value in found or ()]
+    return [value for items in values for value in items or ()]
 
 
 def _face_attributes(target: Collection, roots: tuple[str, ...], kinds: tuple[type, ...]) -> list[str]:
     """Attributes of Detections, by their full paths, that hold these kinds or Classifications."""
-    found = []
+    paths = []
     for path, field in target.get_field_schema(flat=True).items():
         _, _, part = path.partition(IN_FACES)
-        if path.startswith(roots) and "." not in part and part not in ON_FACES and _holds(field, kinds):
-            found.append(path)
-    return found
+        if path.startswith(roots) and "." not in part and part not in NATIVE and _is_one(field, kinds):
+            paths.append(path)
+    return paths
 
 
-def _holds(field: fo.Field, kinds: tuple[type, ...]) -> bool:
-    document = document_of(field)
-    return isinstance(field, kinds) or (document is not None and issubclass(document, fo.Classification))
+def _is_one(field: fo.Field, kinds: tuple[type, ...]) -> bool:
+    """Whether a field is of one of these kinds, or of Classifications."""
+    return isinstance(field, kinds) or holds(field, fo.Classification)
 
 
 def _attribute(target: Collection, path: str) -> Any:
@@ -197,22 +189,22 @@ def _attribute(target: Collection, path: str) -> Any:
 def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = None) -> PictureRows:
     """The rows that fields of predictions are about: pictures, or faces where they are Detections.
 
-    ``faces`` is as in :func:`faces_field`.
+    ``faces`` is as in :func:`choose_faces`.
 
     Raises :class:`~facevlm.errors.FieldError` where that is not known, or where predictions are on pictures and on
     faces.
     """
-    kinds = {name: document_of(target.get_field(name)) for name in predicted}
-    on_faces = [n for n, kind in kinds.items() if kind is not None and issubclass(kind, fo.Detections)]
+    names = list(dict.fromkeys(predicted))
+    on_faces = [name for name in names if holds(target.get_field(name), fo.Detections)]
     if faces is None and not on_faces:
         return PictureRows(target)
-    if len(on_faces) < len(kinds):
-        rest = ", ".join(n for n in kinds if n not in on_faces)
+    if len(on_faces) < len(names):
+        rest = ", ".join(name for name in names if name not in on_faces)
         raise FieldError(f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.")
-    return FaceRows(target, faces_field(target, faces))
+    return FaceRows(target, choose_faces(target, faces))
 
 
-def faces_field(target: Collection, faces: str | None = None) -> str:
+def choose_faces(target: Collection, faces: str | None = None) -> str:
     """The Detections field with ground truth, by default the only one that holds no predictions.
 
     Raises :class:`~facevlm.errors.FieldError` where it is not known.
@@ -227,10 +219,5 @@ def faces_field(target: Collection, faces: str | None = None) -> str:
 
 def detections_fields(target: Collection) -> list[str]:
     """Fields of Detections that facevlm did not write."""
-    found = []
-    for name, field in target.get_field_schema().items():
-        document = document_of(field)
-        ours = target.get_field(f"{name}.detections.outcome") is not None
-        if document is not None and issubclass(document, fo.Detections) and not ours:
-            found.append(name)
-    return found
+    fields = [name for name, field in target.get_field_schema().items() if holds(field, fo.Detections)]
+    return [name for name in fields if target.get_field(f"{name}{IN_FACES}{OUTCOME}") is None]

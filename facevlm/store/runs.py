@@ -72,9 +72,9 @@ def update(dataset: fo.Dataset, key: str, record: Mapping[str, Any], method: str
 
 def prefixes(dataset: fo.Dataset, method: str = METHOD) -> list[str]:
     """Prefixes of the runs of a method, oldest first; by default those that wrote predictions into a dataset."""
-    found = []
+    dated = []
     for key in dataset.list_runs():
         info = dataset.get_run_info(key)
         if info.config.method == method:
-            found.append((info.timestamp, info.config.prefix))
-    return [prefix for _, prefix in sorted(found)]
+            dated.append((info.timestamp, info.config.prefix))
+    return [prefix for _, prefix in sorted(dated)]

@@ -89,6 +89,7 @@ def build_folder(name: str, folder: str | Path) -> fo.Dataset:
         )
     dataset.info[FROM_FOLDER] = True
     dataset.save()
+    # A picture that left the folder leaves the dataset; answers about the others stay.
     dataset.delete_samples(dataset.match(~fo.ViewField("filepath").is_in(paths)))
     known = set(dataset.values("filepath"))
     dataset.add_samples([fo.Sample(filepath=path) for path in paths if path not in known], progress=False)

@@ -65,17 +65,21 @@ def describe(target: Collection) -> str:
 
 def document_of(field: fo.Field | None) -> type | None:
     """The class of the documents that a field holds, such as ``fo.Classification``; None for plain values."""
-    found: type | None = getattr(field, "document_type", None)
-    return found
+    document: type | None = getattr(field, "document_type", None)
+    return document
+
+
+def holds(field: fo.Field | None, kind: type) -> bool:
+    """Whether a field holds documents of this class, such as ``fo.Detections``."""
+    document = document_of(field)
+    return document is not None and issubclass(document, kind)
 
 
 def field_names(target: Collection, kinds: tuple[type, ...] = (), *, labels: bool = False) -> list[str]:
     """Top-level fields of the given field classes, and Classification fields if ``labels``."""
     names = []
     for name, field in target.get_field_schema().items():
-        document = document_of(field)
-        is_label = document is not None and issubclass(document, fo.Classification)
-        if (labels and is_label) or (kinds and isinstance(field, kinds)):
+        if (labels and holds(field, fo.Classification)) or (kinds and isinstance(field, kinds)):
             names.append(name)
     return names
 

@@ -7,10 +7,12 @@ import itertools
 import operator
 from collections.abc import Sequence
 
+import numpy as np
 from fiftyone import ViewField as F
 
 from facevlm.evaluation.comparison import Flags
 from facevlm.store.rows import FaceRows, PictureRows
+from facevlm.store.schema import CONFIDENCE
 from facevlm.store.targets import Collection
 
 
@@ -26,14 +28,14 @@ def save(rows: PictureRows, name: str, chosen: Flags, predicted: Sequence[str], 
 
 
 def _samples(rows: PictureRows, chosen: Flags, predicted: Sequence[str]) -> Collection:
-    sure = functools.reduce(operator.add, [F(f"{field}.confidence") for field in predicted])
+    sure = functools.reduce(operator.add, [F(f"{field}.{CONFIDENCE}") for field in predicted])
     ids = list(itertools.compress(rows.ids(), chosen.tolist()))
     return rows.target.select(ids).sort_by(sure, reverse=True)
 
 
 def _faces(rows: FaceRows, chosen: Flags, predicted: Sequence[str]) -> Collection:
     """A patch has the id of its face, and of predictions on it only what its field holds: so it is ordered by ids."""
-    sure = list(zip(*(rows.answers(field, "confidence")[0] for field in predicted), strict=True))
-    kept = [k for k, there in enumerate(chosen.tolist()) if there]
+    sure = list(zip(*(rows.answers(field, CONFIDENCE)[0] for field in predicted), strict=True))
+    kept = np.flatnonzero(chosen).tolist()
     kept.sort(key=lambda k: (None in sure[k], -sum(value or 0.0 for value in sure[k])))
-    return rows.target.to_patches(rows.field).select([rows.face_ids[k] for k in kept], ordered=True)
+    return rows.target.to_patches(rows.faces).select([rows.face_ids[k] for k in kept], ordered=True)

@@ -16,6 +16,7 @@ from facevlm.evaluation.comparison import Comparison, Flags
 from facevlm.evaluation.comparison import compare as compare_codes
 from facevlm.evaluation.intervals import DRAWS
 from facevlm.evaluation.metrics import Codes
+from facevlm.evaluation.readings import Truth
 from facevlm.store import evaluations, predictions, targets, views
 from facevlm.store.rows import PictureRows, rows_of
 from facevlm.tasks.evaluate import predicted_attributes
@@ -142,7 +143,7 @@ def read_runs(
 
 def find_truth(
     rows: PictureRows, attribute: Attribute, field: str | None, known: Registry
-) -> tuple[evaluations.Truth | None, tuple[str, ...]]:
+) -> tuple[Truth | None, tuple[str, ...]]:
     """Ground truth of an attribute, or None with the reason."""
     if field is not None:
         return evaluations.read_truth(rows, field, attribute, known), ()

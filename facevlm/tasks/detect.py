@@ -11,15 +11,14 @@ from dataclasses import asdict, dataclass
 from PIL.Image import Image
 
 from facevlm.backends import BackendInfo
-from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, Looked, Search, look, open_detector
+from facevlm.detection import AUTO, FIELD, Detector, DetectorInfo, Looked, Search, Searched, look, open_detector
 from facevlm.engines.reading import Cutter, Loaded, Loader, batches
 from facevlm.engines.tally import Progress, Tally
 from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import ImageError
 from facevlm.faces import quality
 from facevlm.store import detections, runs, targets
-from facevlm.store.asking import WholePictures
-from facevlm.store.detections import Searched
+from facevlm.store.asking import PictureSubjects
 from facevlm.tasks._run import Run, carry_out
 from facevlm.types import Face, digest
 
@@ -76,7 +75,7 @@ class DetectRun(Run[DetectResult]):
         self.run_key = f"facevlm_detect_{field}"
         info = self.detector.info
         self._stamp = runs.stamp(self.run_key, digest([info.name, info.identity, quality]))
-        self._pictures = WholePictures(target).faces
+        self._pictures = PictureSubjects(target).faces
         every = self._pictures
         self._pending = every if overwrite else detections.pending(target, every, field, self._stamp)
         self.total = len(self._pending)

@@ -13,6 +13,7 @@ from facevlm.errors import FieldError, InputError, check_sizes
 from facevlm.evaluation.evaluate import AttributeEvaluation
 from facevlm.evaluation.evaluate import evaluate as evaluate_records
 from facevlm.evaluation.intervals import DRAWS
+from facevlm.evaluation.readings import Truth
 from facevlm.store import evaluations, model_evaluation, predictions, results, runs, targets, workspace
 from facevlm.store.rows import PictureRows, rows_of
 from facevlm.types import Attribute
@@ -200,7 +201,7 @@ def _with_truth(
 def _groups(
     rows: PictureRows,
     fields: Sequence[str] | None,
-    truths: Mapping[str, evaluations.Truth],
+    truths: Mapping[str, Truth],
     bins: Mapping[str, Sequence[float]],
 ) -> dict[str, Sequence[str | None]]:
     """Group values per row: the mapped labels where a field is ground truth, else the field's own or its bins."""

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from facevlm.datasets import catalog, diversefaces
 from facevlm.datasets.records import Log, Reader, Record
+from facevlm.datasets.tally import LoadTally, info_of
 from facevlm.errors import InputError, LayoutError
 from facevlm.store import database, importing
 from facevlm.store.targets import Collection, Dataset
@@ -55,11 +56,11 @@ def load(
     target = dataset_name or (f"{name}-{split}" if split else name)
     importing.check_name(target, overwrite=overwrite)
     records = _started(reader, root, log, split)
-    fields, tally = reader.fields(root), importing.LoadTally()
+    fields, tally = reader.fields(root), LoadTally()
     shown = database.shows_progress() if progress is None else progress
     bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=None if shown else True)
     dataset = importing.build(target, tally.count(bar))
-    dataset.info[importing.INFO] = importing.info_of(reader.card, fields, split, tally, log)
+    dataset.info[importing.INFO] = info_of(reader.card, fields, split, tally, log)
     said = f"{reader.card.title}. Licence: {reader.card.licence}."
     dataset.description = f"{said} Labels are perceived or apparent, not facts about persons."
     dataset.save()

@@ -190,7 +190,7 @@ def _part(plan: Reproduction, name: str, split: Sequence[str], tables: Sequence[
         return [Result(table, dataset, view, missing=(why,)) for table in tables]
     shown = target if tag is None else target.match_tags(tag)
     try:
-        boxes = rows.faces_field(shown) if tables[0].boxes else None
+        boxes = rows.choose_faces(shown) if tables[0].boxes else None
     except FacevlmError as error:
         return [Result(table, dataset, view, tag, missing=(str(error),)) for table in tables]
     found: dict[str, list[PaperRow]] = defaultdict(list)

@@ -23,7 +23,7 @@ from facevlm.backends.choice import backend_of, card_of, resolve_attributes
 from facevlm.engines.local import run
 from facevlm.errors import check_sizes
 from facevlm.store import targets
-from facevlm.store.asking import WholePictures
+from facevlm.store.asking import PictureSubjects
 from facevlm.tasks._options import TaskOptions, settings, takes_options
 from facevlm.tasks._run import Confirm, announce
 from facevlm.types import Attribute, Prediction, Question
@@ -125,7 +125,7 @@ def probe(
     chosen = resolve_attributes(attributes, card, told.registry)
     backend = backend_of(model, told.options, chosen)
     questions = questions_for(card, chosen, prompts, joint=False)
-    every = WholePictures(target).faces
+    every = PictureSubjects(target).faces
     drawn = random.Random(seed).sample(every, min(faces, len(every)))
     with ExitStack() as after:
         if isinstance(model, str) and isinstance(backend, Hosted):

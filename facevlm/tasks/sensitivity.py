@@ -22,6 +22,7 @@ from facevlm.evaluation.comparison import Flags, FlipRates, Pair, compare_two, f
 from facevlm.evaluation.evaluate import to_plain
 from facevlm.evaluation.intervals import DRAWS
 from facevlm.evaluation.metrics import Codes, wilson
+from facevlm.evaluation.readings import Truth
 from facevlm.language import wordings
 from facevlm.language.wordings import Wording
 from facevlm.store import evaluations, flips, targets
@@ -285,9 +286,7 @@ class _Judged:
         return same
 
 
-def _judged(
-    attribute: Attribute, codes: Sequence[Codes], truth: evaluations.Truth | None, there: Flags
-) -> _Judged | None:
+def _judged(attribute: Attribute, codes: Sequence[Codes], truth: Truth | None, there: Flags) -> _Judged | None:
     if truth is None:
         return None
     common = truth.alignment.common.labels

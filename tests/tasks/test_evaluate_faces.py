@@ -7,13 +7,10 @@ import dataclasses
 import fiftyone as fo
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import facevlm
 from facevlm.attributes import get, shipped
 from facevlm.errors import FieldError
-from facevlm.faces.matching import iou, match_faces
 from facevlm.store import correcting, evaluations, history, inspection
 from facevlm.store import results as results_store
 from facevlm.store.rows import FaceRows, PictureRows, detections_fields, rows_of
@@ -214,36 +211,6 @@ def test_an_emotion_of_a_field_that_holds_none(groups: fo.Dataset) -> None:
     assert "faces.detections.gender" in evaluations.truth_fields(rows)
     assert len(rows.ids()) == len(rows.values("filepath")) == len(rows.face_ids) == 28
     assert [len(part) for part in rows.per_picture(range(28))] == [len(d) for d in groups.values("faces.detections")]
-
-
-BOX = st.tuples(*[st.floats(0, 0.5)] * 2, *[st.floats(0, 0.5)] * 2)
-
-
-@given(st.lists(BOX, max_size=6), st.lists(BOX, max_size=6))
-def test_every_prediction_meets_one_face_at_most(true: list[tuple[float, ...]], said: list[tuple[float, ...]]) -> None:
-    ids = [f"t{k}" for k in range(len(true))]
-    at = match_faces(ids, true, [None] * len(said), said)
-    assert len(at) == len(true)
-    taken = [k for k in at if k >= 0]
-    assert len(taken) == len(set(taken))
-    for box, k in zip(true, at, strict=True):
-        if k >= 0:
-            assert iou(np.array([box]), np.array([said[k]]))[0, 0] >= 0.5
-
-
-@given(st.permutations(range(5)))
-def test_ids_count_before_overlap(order: list[int]) -> None:
-    boxes = [(0.2 * k, 0.0, 0.1, 0.1) for k in range(5)]
-    ids = [f"t{k}" for k in range(5)]
-    assert match_faces(ids, boxes, [ids[k] for k in order], boxes) == [order.index(k) for k in range(5)]
-    # A prediction that names a face of another picture is nobody's of this one by overlap either way round.
-    assert match_faces(ids, boxes, ["elsewhere"] * 5, boxes) == list(range(5))
-
-
-def test_overlap_by_hand() -> None:
-    a = np.array([[0.0, 0.0, 0.2, 0.2], [0.0, 0.0, 0.0, 0.0], [np.nan, 0.0, 0.1, 0.1]])
-    b = np.array([[0.1, 0.0, 0.2, 0.2], [0.0, 0.0, 0.2, 0.2]])
-    assert iou(a, b).tolist() == [pytest.approx([1 / 3, 1.0]), [0.0, 0.0], [0.0, 0.0]]
 
 
 def test_errors_are_grouped_by_what_a_detector_measured(groups: fo.Dataset) -> None:

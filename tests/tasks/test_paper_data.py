@@ -14,7 +14,7 @@ import facevlm
 from facevlm import cli
 from facevlm.attributes import canonical
 from facevlm.store import database
-from facevlm.store.rows import faces_field
+from facevlm.store.rows import choose_faces
 from facevlm.tasks.load import build_diversefaces, load
 from facevlm.tasks.paper import reproduce
 from facevlm.types import Question, Reply
@@ -112,9 +112,9 @@ def test_diversefaces_is_asked_face_by_face(dataset_name: str, tmp_path: Path) -
     assert [found[name].rows[0].accuracy for name in ("race5", "gender")] == [7 / 8, 1]
     assert "No ground-truth field is known for age5" in found["age5"].missing[0]
     predicted = dataset.values("scripted_race5.detections.bounding_box")
-    assert predicted == dataset.values(f"{faces_field(dataset)}.detections.bounding_box")
+    assert predicted == dataset.values(f"{choose_faces(dataset)}.detections.bounding_box")
 
-    dataset.clone_sample_field(faces_field(dataset), "others")
+    dataset.clone_sample_field(choose_faces(dataset), "others")
     (again,) = reproduce({"diversefaces": dataset}, [model], ["diversefaces-gender"], progress=False)
     assert "expected faces= one of" in again.missing[0]
 

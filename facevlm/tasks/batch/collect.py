@@ -18,7 +18,7 @@ from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import FieldError, GoneError
 from facevlm.faces.selection import Selection
 from facevlm.store import runs, targets
-from facevlm.store.asking import Boxes, Subjects, WholePictures, subjects
+from facevlm.store.asking import FaceSubjects, PictureSubjects, Subjects, subjects
 from facevlm.tasks.batch.common import METHOD, batch_key, batching, flat, lacks, storable
 from facevlm.types import Attribute, Prediction, Question, Reply
 
@@ -101,7 +101,7 @@ class Batches:
 
     def shown(self) -> list[str]:
         """The fields in which the answers are best looked at."""
-        kind = WholePictures if self._record["about"] is None else Boxes
+        kind = PictureSubjects if self._record["about"] is None else FaceSubjects
         return kind.shown(self.prefix, list(self._record["fields"].values()))
 
     def cancel(self) -> list[State]:
