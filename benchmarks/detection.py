@@ -31,8 +31,8 @@ from facevlm.datasets import diversefaces
 from facevlm.detection import Search, open_detector, weights
 from facevlm.engines.reading import Cutter, Loader
 from facevlm.errors import ModelError
+from facevlm.faces.matching import match_faces
 from facevlm.faces.selection import Selection
-from facevlm.store import rows
 from facevlm.store.asking import Boxes
 from facevlm.tasks import sources as sources_task
 from tools.demo_model.faces import SHARED
@@ -66,7 +66,7 @@ def found(dataset: fo.Dataset, field: str) -> tuple[float, float, int]:
     """Recall and precision at ``IOU``, each true face met by one found face at most, and the number of true faces."""
     hits = true = said = 0
     for mine, theirs in zip(*dataset.values([f"{f}.detections.bounding_box" for f in ("faces", field)]), strict=True):
-        matched = rows.match_faces([""] * len(mine), mine, [], theirs or [])
+        matched = match_faces([""] * len(mine), mine, [], theirs or [])
         hits, true, said = hits + sum(k >= 0 for k in matched), true + len(mine), said + len(theirs or [])
     return hits / true, hits / said, true
 
