@@ -19,7 +19,9 @@ CODE = ("facevlm", "operators")
 
 
 def pyproject() -> dict[str, Any]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    """The plain data of pyproject.toml."""
+    data: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return data
 
 
 def layers() -> list[str]:

@@ -121,3 +121,15 @@ def test_the_glossary_is_whole() -> None:
     outcomes = resolve("facevlm.types.OUTCOMES")
     assert set(outcomes) <= set(words)
     assert dataclasses.is_dataclass(resolve("facevlm.types.Prediction"))
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    links = set(LINKS.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= links
+
+
+def test_the_readme_names_every_room() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "facevlm").iterdir():
+        if (path / "__init__.py").is_file():
+            assert f"`facevlm/{path.name}/`" in text
