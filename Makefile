@@ -3,6 +3,8 @@
 # make test    the whole test suite
 # make test-lowest   the tests of the local backend on the lowest supported transformers
 # make check   ruff, mypy, import-linter
+# make hooks   checks before every commit and push
+# make build   what a release uploads, in dist/, looked over by twine
 # Python and the folder of the virtual environment can be chosen: make demo PYTHON=python3.12 VENV=/path
 
 PYTHON ?= python3
@@ -19,7 +21,7 @@ export FIFTYONE_DATABASE_VALIDATION := false
 export FIFTYONE_DO_NOT_TRACK := true
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo app test test-lowest check format install install-dev benchmark
+.PHONY: demo app test test-lowest check format install install-dev benchmark hooks build
 .DEFAULT_GOAL := demo
 
 install: $(VENV)/.runtime
@@ -60,3 +62,14 @@ format: install-dev
 
 benchmark: install-dev
 	$(BIN)/python -m benchmarks.throughput
+
+hooks: install-dev
+	$(PIP) $(PINS) pre-commit
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
+
+build:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(PINS) build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*

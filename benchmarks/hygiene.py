@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side in (200, 640):
             paths = pictures(Path(folder), args.pictures, side)
-            results["fingerprints"][side] = round(len(paths) / seconds(lambda p=paths: gather(p), args.rounds))
+            results["fingerprints"][side] = round(len(paths) / seconds(partial(gather, paths), args.rounds))
             print(f"{side} px: {results['fingerprints'][side]:,} pictures/s", flush=True)
     counts = [int(count) for count in args.looks.split(",")]
     for count in counts:
         hashes, planted = looks(count)
-        took = seconds(lambda h=hashes, p=planted: search(h, p), args.rounds)
+        took = seconds(partial(search, hashes, planted), args.rounds)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
         results["search"][count] = {"facevlm": round(took, 3), "peak_mib": round(peak)}
         print(f"{count:,} looks: {took:.2f} s, peak {peak:.0f} MiB", flush=True)

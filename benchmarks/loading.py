@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 
@@ -63,7 +64,7 @@ def added(make: Callable[[], list[fo.Sample]]) -> Callable[[], float]:
     return run
 
 
-def loading(root: Path, rounds: int) -> dict[str, object]:
+def loading(root: Path, rounds: int) -> dict[str, Any]:
     """Records a second of the three ways."""
     records = list(catalog.reader("utkface").read(root, Log()))
     ready = {k: [sample(record) for record in records] for k in range(rounds + 1)}
@@ -101,7 +102,7 @@ def mapping(count: int, rounds: int) -> dict[str, float]:
     spelled = [s for label in get("race7").labels for s in get("race7").spellings(label)]
     races = [chance.choice(spelled) for _ in range(count)]
     ages = [chance.randrange(117) for _ in range(count)]
-    work = {
+    work: dict[str, Callable[[], object]] = {
         "race7 -> race5": lambda: translate(races, get("race7"), get("race5")),
         "years -> age5": lambda: translate(ages, YEARS, get("age5")),
     }

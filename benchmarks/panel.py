@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import os
 import statistics
@@ -27,7 +28,7 @@ import facevlm
 from benchmarks.evaluation import ATTRIBUTES, GROUPS, made
 from benchmarks.timing import machine
 from facevlm.store import inspection, results
-from tests.browser import test_app, test_panel
+from tests.browser import conftest, driving, test_panel
 
 DRAWS = 200
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ PATIENCE = 60_000
 def opened() -> Iterator[tuple[str, Page]]:
     """A server of the App with this checkout as its plugin, and a page of a browser."""
     os.environ.setdefault("FIFTYONE_PLUGINS_DIR", str(ROOT))
-    server, browser = (contextlib.contextmanager(f.__wrapped__) for f in (test_app.app, test_app.page))
+    server, browser = (contextlib.contextmanager(inspect.unwrap(f)) for f in (conftest.app, conftest.page))
     with server() as address, browser() as tab:
         yield address, tab
 
@@ -54,7 +55,7 @@ def settle(page: Page, seconds: float = 3.0) -> None:
 
 def once(page: Page, address: str, dataset: fo.Dataset, cell: tuple[str, str, int]) -> dict[str, float]:
     """One round: seconds to open the panel, to show a cell's faces, and to show all faces again without the panel."""
-    test_app.open_dataset(page, address, dataset)
+    driving.open_dataset(page, address, dataset)
     settle(page)
     page.keyboard.press("Escape")
     page.locator("[data-cy=new-panel-btn]").first.click()

@@ -85,7 +85,8 @@ def ours(url: str, count: int, in_flight: int) -> dict[str, float]:
     backend.close()
     assert counted == count * len(ATTRIBUTES)
     half = memory[len(memory) // 2 :]
-    slope = float(np.polyfit(*np.array(half).T, 1)[0]) if len(half) > 2 else float("nan")
+    done, mib = np.array(half).T
+    slope = float(np.polyfit(done, mib, 1)[0]) if len(half) > 2 else float("nan")
     return {
         "rate": count / seconds,
         "cpu_ms": 1000 * cpu / count,

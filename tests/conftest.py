@@ -51,7 +51,7 @@ def _start_mongod() -> str:
 
     atexit.register(stop)
     uri = f"mongodb://127.0.0.1:{port}"
-    client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(uri, serverSelectionTimeoutMS=30_000)
+    client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=30_000)
     options = client.admin.command("getCmdLineOpts")
     client.close()
     assert options["parsed"]["storage"]["dbPath"] == str(folder), "another mongod answers on this port"

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from PIL.Image import Image
 
 from facevlm.backends import BackendInfo, PictureSpec
 from facevlm.types import Question, Reply
 
+T = TypeVar("T")
 Answer = Callable[[Image, Question], Reply]
+
+
+def keeping(shown: list[T], answer: bool) -> Callable[[T], bool]:
+    """A ``confirm`` that keeps what it is shown in ``shown`` and always says ``answer``."""
+
+    def confirm(what: T) -> bool:
+        shown.append(what)
+        return answer
+
+    return confirm
 
 
 def certain(label: str, question: Question, share: float = 0.9) -> Reply:

@@ -6,7 +6,9 @@ import itertools
 import math
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +108,7 @@ def test_year_edges_start_at_birth_and_fit_the_labels(name: str) -> None:
     assert len(edges) - len(attribute.labels) == (1 if name == "age8" else 0)
     for label, low, high in zip(attribute.labels, edges, (*edges[1:], None), strict=False):
         if "-" in label:
+            assert high is not None
             assert label == f"{low:g}-{high - 1:g}"
 
 
@@ -130,8 +133,8 @@ def test_year_edges_start_at_birth_and_fit_the_labels(name: str) -> None:
         ({"aliases": {"yes": ["no"]}}, "stands for both 'yes' and 'no'"),
     ],
 )
-def test_define_says_what_is_wrong(change: dict[str, object], message: str) -> None:
-    good = {"name": "glasses", "labels": ["yes", "no"], "question": "does the person wear glasses?"}
+def test_define_says_what_is_wrong(change: dict[str, Any], message: str) -> None:
+    good: dict[str, Any] = {"name": "glasses", "labels": ["yes", "no"], "question": "does the person wear glasses?"}
     with pytest.raises(InputError, match=message):
         define(**{**good, **change})
 
@@ -215,7 +218,7 @@ def test_fairface_maps_as_the_paper_merges() -> None:
     assert {label for label, target in others.items() if target == "Others"} == {"Latinx or Hispanic", "Middle Eastern"}
 
 
-def mapped(values: list[str | None], source: str, target: str) -> list[str | None]:
+def mapped(values: Sequence[str | None], source: str, target: str) -> list[str | None]:
     return translate(values, SHIPPED.get(source), SHIPPED.get(target))
 
 

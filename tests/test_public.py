@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import facevlm
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.project import ROOT, pyproject
 
 
 def test_importing_facevlm_loads_nothing_heavy() -> None:
@@ -28,9 +28,12 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_the_version_is_one() -> None:
-    assert f'version = "{facevlm.__version__}"' in (ROOT / "pyproject.toml").read_text()
-    assert f"version: {facevlm.__version__}" in (ROOT / "fiftyone.yml").read_text()
-    assert f"## {facevlm.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    project = pyproject()
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "facevlm.__version__"}
+    assert yaml.safe_load((ROOT / "fiftyone.yml").read_text())["version"] == facevlm.__version__
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0].split()[0] == facevlm.__version__
 
 
 def test_the_readme_speaks_of_commands_and_files_that_exist() -> None:

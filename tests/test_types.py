@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_a_question_needs_one_group_of_forms_per_label() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_fingerprint_changes_with_anything_that_is_asked(change: dict[str, object]) -> None:
+def test_a_fingerprint_changes_with_anything_that_is_asked(change: dict[str, Any]) -> None:
     assert dataclasses.replace(QUESTION, **change).fingerprint() != QUESTION.fingerprint()
 
 

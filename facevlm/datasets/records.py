@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from facevlm import attributes
 from facevlm.attributes import canonical, translate
@@ -112,7 +112,7 @@ class Log:
         """All that was left out."""
         return sum(self.kinds.values())
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """For a dataset's info."""
         reasons = [{"reason": kind, "count": count} for kind, count in self.kinds.most_common()]
         return {"count": self.count, "reasons": reasons, "rows": list(self.rows)}

@@ -15,11 +15,12 @@ from PIL import Image
 
 from facevlm.attributes import get
 from facevlm.backends import Backend, Options, open_backend, weights
-from facevlm.backends.cards import ASSETS, find, questions_for
+from facevlm.backends.cards import find, questions_for
 from facevlm.backends.checkpoint import MAX_NEW_TOKENS, Checkpoint
 from facevlm.backends.local import LocalBackend
 from facevlm.datasets import samples
 from facevlm.errors import ModelError
+from facevlm.folders import ASSETS
 from facevlm.types import Attribute, Question
 from tests.backends import tiny
 from tests.backends.forcing import Reference, open_reference

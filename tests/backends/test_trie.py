@@ -151,7 +151,7 @@ def test_questions_behind_other_cues_do_not_see_each_other() -> None:
     trie = LabelTrie([Branch((1,), (((3,),), ((4,),))), Branch((2,), (((3,),), ((4,),)))], (END,))
     seen = trie.visible()
     for node in range(trie.n_nodes):
-        assert {history(trie, other)[0] for other in np.flatnonzero(seen[node])} == {history(trie, node)[0]}
+        assert {history(trie, other)[0] for other in np.flatnonzero(seen[node]).tolist()} == {history(trie, node)[0]}
 
 
 def test_an_impossible_form_leaves_the_others_alone() -> None:

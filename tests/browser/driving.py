@@ -96,7 +96,7 @@ def resolved(page: Page, **params: Any) -> Iterator[None]:
 def _resolves(response: Response, params: Mapping[str, Any]) -> bool:
     if not response.url.endswith("/operators/resolve-type"):
         return False
-    sent = response.request.post_data_json["params"]
+    sent = (response.request.post_data_json or {}).get("params", {})
     return all(sent.get(name) == value for name, value in params.items())
 
 

@@ -37,7 +37,7 @@ def women(groups: fo.Dataset) -> dict[str, str]:
     """Face -> picture of those whom the demo model calls female and happy."""
     facevlm.apply(groups, attributes=["gender", "emotion7"], faces="faces", progress=False)
     groups.reload()
-    found = {}
+    found: dict[str, str] = {}
     for sample in groups:
         happy = {d.face for d in sample.demo_emotion7.detections if d.label == "happy"}
         found |= {d.face: sample.id for d in sample.demo_gender.detections if d.label == "Female" and d.face in happy}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import fiftyone as fo
 from playwright.sync_api import Locator, Page, expect
 
@@ -52,7 +54,7 @@ def test_who_is_nowhere_has_no_frame_but_a_label_in_the_corner(page: Page, app: 
     lost = {"number": None, "clothing": "an old hat"}
     onlooker.spoil = lambda people: [*people, lost]
     with running(onlooker) as server:
-        asked = {"free": ["clothing"], "faces": "faces", "mark": "numbers", "base_url": server.base_url}
+        asked: dict[str, Any] = {"free": ["clothing"], "faces": "faces", "mark": "numbers", "base_url": server.base_url}
         facevlm.describe(groups.limit(1), "openai:m", prefix="m", progress=False, **asked)
     driving.open_dataset(page, app, groups)
     driving.open_picture(page)

@@ -68,7 +68,7 @@ def test_near_copies_are_not_identical() -> None:
 
 
 def test_labels_conflict_where_both_are_known() -> None:
-    labels = {
+    labels: dict[str, list[Any]] = {
         "gender": ["Male", "Female", None, "Male"],
         "race": ["White", "White", "Black", "White"],
         "n": [1, 2, 3, 1],

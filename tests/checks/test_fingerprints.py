@@ -23,9 +23,8 @@ FACES = [record.filepath for record in samples.read("single")]
 
 def apart(a: Image.Image, b: Image.Image) -> int:
     """Bits in which two looks differ."""
-    looks = [look(picture) for picture in (a, b)]
-    assert looks[0] is not None
-    assert looks[1] is not None
+    looks = [one for picture in (a, b) if (one := look(picture)) is not None]
+    assert len(looks) == 2
     first, second = (np.unpackbits(np.frombuffer(one, np.uint8)) for one in looks)
     return int((first != second).sum())
 

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -79,7 +80,7 @@ def text(path: Path, lines: Iterable[str]) -> Path:
     return path
 
 
-def read(name: str, folder: Path, split: str | None = None, **options: object) -> tuple[list[Record], Log]:
+def read(name: str, folder: Path, split: str | None = None, **options: Any) -> tuple[list[Record], Log]:
     """All records of a reader, and what it left out."""
     log = Log()
     return list(catalog.reader(name, options).read(folder, log, split)), log
@@ -226,7 +227,7 @@ FACET_HEAD = [
 def facet(root: Path) -> Path:
     """One picture of two people, whose rows stand apart, and one of one person."""
 
-    def person(number: int, name: str, box: Mapping[str, float], **said: int) -> list[object]:
+    def person(number: int, name: str, box: Mapping[str, object], **said: int) -> list[object]:
         fixed = {"person_id": number, "filename": name, "class1": "singer", "class2": "", "bounding_box": str(box)}
         return [fixed.get(column, said.get(column, 0)) for column in FACET_HEAD]
 

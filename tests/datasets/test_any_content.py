@@ -28,7 +28,7 @@ KNOWN = attributes.load("celeba")
 COMMON = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def check(name: str, root: Path, **options: object) -> tuple[list[Record], Log]:
+def check(name: str, root: Path, **options: Any) -> tuple[list[Record], Log]:
     """What a reader makes of a folder, once it is seen to be sound."""
     records, log = read(name, root, **options)
     fields = catalog.reader(name, options).fields(root)
@@ -176,7 +176,7 @@ READABLE: list[tuple[str, Callable[[Path], Path], dict[str, object]]] = [
 
 @pytest.mark.parametrize(("name", "make", "options"), READABLE, ids=[name for name, *_ in READABLE])
 def test_reading_again_gives_the_same_and_changes_no_file(
-    name: str, make: Callable[[Path], Path], options: dict[str, object], tmp_path: Path
+    name: str, make: Callable[[Path], Path], options: dict[str, Any], tmp_path: Path
 ) -> None:
     root = make(tmp_path)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
@@ -188,7 +188,7 @@ def test_reading_again_gives_the_same_and_changes_no_file(
 
 @pytest.mark.parametrize(("name", "make", "options"), READABLE, ids=[name for name, *_ in READABLE])
 def test_nothing_that_tells_who_somebody_is_is_kept(
-    name: str, make: Callable[[Path], Path], options: dict[str, object], tmp_path: Path
+    name: str, make: Callable[[Path], Path], options: dict[str, Any], tmp_path: Path
 ) -> None:
     for record in read(name, make(tmp_path), **options)[0]:
         kept = {*record.labels, *record.values, *record.tags, *(v for face in record.faces for v in face.values)}

@@ -6,6 +6,7 @@ import sys
 import types
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_a_picture_with_somebody_unreadable_is_left_out(tmp_path: Path) -> None:
         ({"per_picture": 5}, "Got 4 people, expected at least 5 for one picture"),
     ],
 )
-def test_too_few_people_are_refused(change: dict[str, int], message: str, tmp_path: Path) -> None:
+def test_too_few_people_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         build(people(tmp_path / "in", 4), FIELDS, tmp_path / "out", **{"height": 20, **change})
     assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ import itertools
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from facevlm.errors import InputError, LayoutError, TaxonomyError, UnknownName
 from tests.datasets import layouts
 from tests.datasets.layouts import read, reasons
 
-LAYOUTS: dict[str, tuple[Callable[[Path], Path], dict[str, object]]] = {
+LAYOUTS: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "fairface": (layouts.fairface, {}),
     "affectnet": (layouts.affectnet_lists, {}),
     "celeba": (layouts.celeba, {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -67,7 +68,7 @@ def faces(tmp_path: Path) -> list[Face]:
     return [Face(str(k), str(path)) for k, path in enumerate(paths)]
 
 
-def work(faces: Sequence[Face], backend: ScriptedBackend, sink: Sink, **options: int | None) -> Tally:
+def work(faces: Sequence[Face], backend: ScriptedBackend, sink: Sink, **options: Any) -> Tally:
     tally = Tally()
     for _ in run(faces, backend, [QUESTION], sink, tally=tally, **options):
         pass
@@ -268,7 +269,7 @@ def test_a_run_stops_soon_after_an_error_in_writing(faces: list[Face]) -> None:
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, "4", True, False])
 @pytest.mark.parametrize("name", ["batch_size", "chunk_size", "threads"])
-def test_bad_sizes_are_refused_before_anything_is_asked(faces: list[Face], name: str, size: object) -> None:
+def test_bad_sizes_are_refused_before_anything_is_asked(faces: list[Face], name: str, size: Any) -> None:
     backend = ScriptedBackend(tell)
     with pytest.raises(InputError, match=f"Got {name}={size!r}, expected a whole number from 1 on"):
         list(run(faces, backend, [QUESTION], Sink(), **{name: size}))

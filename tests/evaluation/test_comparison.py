@@ -50,11 +50,13 @@ def compared(truth: Codes, a: Codes, b: Codes, draws: int = 20) -> Comparison:
 def test_mcnemars_exact_test_agrees_with_statsmodels(case: tuple[Codes, Codes, Codes]) -> None:
     truth, a, b = case
     (pair,) = compared(*case).pairs
-    table = [[pair.both_right, pair.only_a], [pair.only_b, pair.neither]]
+    assert None not in (pair.both_right, pair.only_a, pair.only_b, pair.neither)
+    both, only_a, only_b, neither = pair.both_right or 0, pair.only_a or 0, pair.only_b or 0, pair.neither or 0
+    table = [[both, only_a], [only_b, neither]]
     assert pair.n == len(truth) == int(np.sum(table))
-    assert pair.both_right + pair.only_a == (a == truth).sum()
-    assert pair.both_right + pair.only_b == (b == truth).sum()
-    expected = mcnemar(table, exact=True).pvalue if pair.only_a + pair.only_b else 1.0
+    assert both + only_a == (a == truth).sum()
+    assert both + only_b == (b == truth).sum()
+    expected = mcnemar(table, exact=True).pvalue if only_a + only_b else 1.0
     assert pair.p_value == pytest.approx(expected)
 
 

@@ -7,6 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def read(path: Path) -> Pixels:
     return np.asarray(picture)
 
 
-def save(pixels: NDArray[np.generic] | Image.Image, path: Path, **options: object) -> Path:
+def save(pixels: NDArray[np.generic] | Image.Image, path: Path, **options: Any) -> Path:
     picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(np.ascontiguousarray(pixels))
     picture.save(path, **options)
     return path
@@ -402,7 +403,7 @@ def test_a_picture_is_resized_as_asked(tmp_path: Path) -> None:
 
 def test_a_picture_of_the_right_size_is_not_touched(tmp_path: Path) -> None:
     path = save(PHOTO, tmp_path / "a.png")
-    assert np.array_equal(images.load(str(path), size_wh=(7, 5)), PHOTO)
+    assert np.array_equal(np.asarray(images.load(str(path), size_wh=(7, 5))), PHOTO)
 
 
 def test_numbers_are_drawn_on_the_faces_and_nowhere_else() -> None:
@@ -410,7 +411,7 @@ def test_numbers_are_drawn_on_the_faces_and_nowhere_else() -> None:
     boxes = [(0.1, 0.4, 0.1, 0.3), (0.6, 0.0, 0.2, 0.5)]
     marked = images.numbered(grey, boxes)
     assert grey.getcolors() == [(400 * 200, (90, 90, 90))]
-    changed = np.asarray(ImageChops.difference(grey, marked)).any(axis=2)
+    changed = np.asarray(ImageChops.difference(grey, marked)).max(axis=2) > 0
     assert changed[:, :39].sum() == changed[:, 90:239].sum() == changed[:, 330:].sum() == 0
     assert marked.getpixel((40, 100)) == marked.getpixel((240, 50)) == images.MARK
     assert marked.getpixel((60, 110)) == (90, 90, 90)

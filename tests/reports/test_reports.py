@@ -41,7 +41,7 @@ def hair() -> AttributeEvaluation:
     other = np.log1p(-np.exp(sure))
     log_probs = np.stack([np.where(first, sure, other), np.where(first, other, sure)], 1)
     log_probs[[s is None for s in said]] = np.nan
-    places: list[str | None] = ["in"] * 60 + ["out"] * 55 + [EVIL] * 5
+    places: list[str | None] = [*["in"] * 60, *["out"] * 55, *[EVIL] * 5]
     return evaluate(
         HAIR,
         Records(
@@ -281,7 +281,7 @@ def crossed(fields: int, faces: int) -> Report:
     bad = np.array([sum(column[k] == "b" for column in values.values()) for k in range(faces)])
     wrong = (rows // 2**fields) % 10 < 2 * bad
     said: list[str | None] = ["fair" if w else "dark" for w in wrong]
-    result = evaluate(HAIR, Records(["dark"] * faces, said, ["ok"] * faces, values), draws=20)  # type: ignore[arg-type]
+    result = evaluate(HAIR, Records(["dark"] * faces, said, ["ok"] * faces, values), draws=20)
     kept = json.loads(json.dumps(result.to_dict()))
     evaluation = {"eval_key": "e", "ground_truth": {"hair": "h"}, "views": {}, "evaluations": [kept]}
     return reports.build(Source("d", "p", evaluation))

@@ -95,7 +95,7 @@ class Provider:
         form = email.message_from_bytes(head + await request.body())
         [data] = [part.get_payload(decode=True) for part in form.walk() if part.get_filename()]
         name = f"file-{len(self.files)}"
-        self.files[name] = bytes(data)  # type: ignore[arg-type]
+        self.files[name] = bytes(data)
         said = {"object": "file", "bytes": 1, "created_at": 1, "filename": "x", "purpose": "batch"}
         return {"id": name, "status": "processed", **said}
 
@@ -150,7 +150,8 @@ class Provider:
         }
 
     def _finish(self, batch: dict[str, Any]) -> None:
-        good, bad = [], []
+        good: list[dict[str, Any]] = []
+        bad: list[dict[str, Any]] = []
         for raw in self.files[batch["input_file_id"]].splitlines():
             line = json.loads(raw)
             said = self.answer(line["body"])

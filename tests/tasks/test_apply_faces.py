@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -62,7 +63,7 @@ def face_ids(dataset: fo.Dataset) -> list[str]:
     return [i for ids in dataset.values("faces.detections.id") for i in ids or ()]
 
 
-def dark_and_light(folder: Path, name: str, boxes: list[tuple[float, ...]]) -> fo.Dataset:
+def dark_and_light(folder: Path, name: str, boxes: Sequence[tuple[float, ...]]) -> fo.Dataset:
     """Three pictures with a dark (Male) and a light (Female) face each; both boxes are given in each."""
     dataset = fo.Dataset(name)
     for k in range(3):
@@ -138,14 +139,15 @@ def test_labels_and_confidence_choose_faces(groups: fo.Dataset) -> None:
         for n, face in enumerate(sample.faces.detections):
             face.label, face.confidence = ("face", "head")[n % 2], None if k == 0 else (k + n) / 20
     made = [d for s in groups for d in s.faces.detections]
-    for options, takes in (
+    cases: tuple[tuple[dict[str, Any], Callable[[fo.Detection], bool]], ...] = (
         ({"face_labels": ["head"]}, lambda d: d.label == "head"),
         ({"min_confidence": 0.2}, lambda d: d.confidence is None or d.confidence >= 0.2),
         (
             {"face_labels": ("face",), "min_confidence": 0.3},
             lambda d: d.label == "face" and (d.confidence is None or d.confidence >= 0.3),
         ),
-    ):
+    )
+    for options, takes in cases:
         prefix = f"p{len(groups.list_runs())}"
         result = run(groups, prefix, **options)
         chosen = {d.id for d in made if takes(d)}

@@ -23,6 +23,7 @@ from facevlm.backends import Briefing, Remote
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.tasks._run import announce
 from facevlm.tasks.apply import ApplyResult
+from tests.scripted import keeping
 from tests.servers.killing import distinct_pictures, killed_and_run_again
 from tests.servers.server import Act, Request, Server, after_probe, completion, obedient, running
 
@@ -37,7 +38,7 @@ def dataset(dataset_name: str, pictures: list[str]) -> fo.Dataset:
 
 
 def apply(target: Any, server: Server, **options: Any) -> ApplyResult:
-    given = {"prefix": "r", "progress": False, "base_url": server.base_url} | options
+    given: dict[str, Any] = {"prefix": "r", "progress": False, "base_url": server.base_url} | options
     return facevlm.apply(target, "openai:m", ["gender", "age5"], **given)
 
 
@@ -132,7 +133,7 @@ def test_an_expired_key_stops_the_run_and_writes_no_failures(dataset: fo.Dataset
 def test_no_is_no(dataset: fo.Dataset) -> None:
     said: list[Briefing] = []
     with running() as server:
-        result = apply(dataset, server, confirm=lambda b: bool(said.append(b)))
+        result = apply(dataset, server, confirm=keeping(said, False))
         assert (result.asked, result.left, server.asked) == (0, 10, [])
     assert said[0].text.startswith("10 pictures of faces go to 127.0.0.1")
     assert dataset.list_runs() == []

@@ -16,6 +16,7 @@ from facevlm.language.places import face_at
 from facevlm.tasks import sources as sources_task
 from facevlm.tasks.ask import AskResult, Proposal, plan
 from facevlm.types import Face
+from tests.scripted import keeping
 
 FACES, PICTURES = 28, 8
 
@@ -108,7 +109,7 @@ def test_nobody_fits(groups: fo.Dataset) -> None:
 
 def test_the_plan_is_shown_first_and_may_be_declined(groups: fo.Dataset, caplog: pytest.LogCaptureFixture) -> None:
     shown: list[Proposal] = []
-    result = ask(groups, "gender of the men", confirm=lambda proposal: bool(shown.append(proposal)))
+    result = ask(groups, "gender of the men", confirm=keeping(shown, False))
     assert (result.agreed, result.faces) == (False, ())
     assert shown[0].text.startswith("Asked: Perceived gender (gender).\nOnly faces with Perceived gender")
     assert groups.get_field("demo_gender") is None
@@ -140,7 +141,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(
 
 def test_a_target_that_is_none_is_said() -> None:
     with pytest.raises(InputError, match="expected a FiftyOne dataset or view"):
-        ask(3, "gender")  # type: ignore[arg-type]
+        ask(3, "gender")
 
 
 class Pointing:

@@ -9,8 +9,10 @@ import fiftyone as fo
 import pytest
 
 import facevlm
+from facevlm.backends import Briefing
 from facevlm.tasks import ask as ask_task
 from facevlm.tasks import sources as sources_task
+from tests.scripted import keeping
 from tests.servers.onlooker import Onlooker, Person, text_of
 from tests.servers.server import Server, running
 
@@ -41,8 +43,8 @@ def told(person: Person) -> Person:
 
 
 def ask(groups: fo.Dataset, server: Server, request: str = REQUEST, **options: Any) -> ask_task.AskResult:
-    options = {"grounding": "openai:m", "base_url": server.base_url, "progress": False} | options
-    return facevlm.ask(groups, request, **options)
+    given: dict[str, Any] = {"grounding": "openai:m", "base_url": server.base_url, "progress": False} | options
+    return facevlm.ask(groups, request, **given)
 
 
 def leftmost(sample: fo.Sample, among: Container[str] | None = None) -> str:
@@ -51,9 +53,9 @@ def leftmost(sample: fo.Sample, among: Container[str] | None = None) -> str:
 
 
 def test_those_whom_the_phrase_fits_are_picked_by_number(groups: fo.Dataset, server: Server) -> None:
-    said: list[str] = []
-    result = ask(groups, server, confirm_sending=lambda briefing: not said.append(briefing.text))
-    assert said[0].startswith(f"{PICTURES} pictures go to 127.0.0.1")
+    said: list[Briefing] = []
+    result = ask(groups, server, confirm_sending=keeping(said, True))
+    assert said[0].text.startswith(f"{PICTURES} pictures go to 127.0.0.1")
     assert "Whom the words fit, openai:m decides, by numbers drawn on the faces." in result.sentences
     assert set(result.faces) == {leftmost(s) for s in groups}
     assert (result.undecided, groups.count("demo_gender.detections")) == ({}, PICTURES)

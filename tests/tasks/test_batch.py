@@ -29,6 +29,7 @@ from facevlm.tasks._options import Settings
 from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.batch import submit as submit_task
 from tests.operators.test_operators import APPLY, execute, form
+from tests.scripted import keeping
 from tests.servers.batch_server import KEY, LOST, PAGE, Provider, by_level, level_of, serving
 from tests.servers.server import completion
 
@@ -52,7 +53,7 @@ def dataset(dataset_name: str, pictures: list[str]) -> fo.Dataset:
 
 
 def submit(target: Any, provider: Provider, **options: Any) -> batch_task.Submitted:
-    given = {"prefix": "b", "progress": False, "base_url": provider.base_url} | options
+    given: dict[str, Any] = {"prefix": "b", "progress": False, "base_url": provider.base_url} | options
     return batch_task.submit(target, "openai:m", NAMES, **given)
 
 
@@ -125,11 +126,11 @@ def odd(body: dict[str, Any]) -> dict[str, Any] | None:
     if level == 4:
         said = {"error": {"message": "rejected", "code": "content_policy_violation"}}
         return {"response": {"status_code": 400, "body": said}, "error": None}
-    said = {5: None, 6: "I'm sorry, I can't help with that.", 7: "a nice person"}.get(level)
+    text = {6: "I'm sorry, I can't help with that.", 7: "a nice person"}.get(level)
     if level == 5:
         return {"response": {"status_code": 200, "body": completion(None, refusal="I will not")}, "error": None}
-    if said:
-        return {"response": {"status_code": 200, "body": completion(said)}, "error": None}
+    if text:
+        return {"response": {"status_code": 200, "body": completion(text)}, "error": None}
     return by_level(body)
 
 
@@ -181,19 +182,19 @@ def test_a_process_that_ends_between_two_files_pays_for_nothing_twice(
     dataset: fo.Dataset, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_files(monkeypatch)
-    kept = batch_task.Submission._note
+    kept = batch_task.SubmitRun._note
 
-    def forgetful(work: batch_task.Submission, status: str) -> None:
+    def forgetful(work: batch_task.SubmitRun, status: str) -> None:
         """The second batch is begun, and the process ends before it is noted."""
         if len(work._batches) == 2:
             raise KeyboardInterrupt
         if not (work._batches and status == "stopped"):
             kept(work, status)
 
-    monkeypatch.setattr(batch_task.Submission, "_note", forgetful)
+    monkeypatch.setattr(batch_task.SubmitRun, "_note", forgetful)
     with pytest.raises(KeyboardInterrupt):
         submit(dataset, provider)
-    monkeypatch.setattr(batch_task.Submission, "_note", kept)
+    monkeypatch.setattr(batch_task.SubmitRun, "_note", kept)
     assert runs.read(dataset, "facevlm_batch_b")["batches"] == ["batch_0"]
     with pytest.raises(FieldError, match="not collected yet"):
         submit(dataset, provider)
@@ -257,7 +258,7 @@ def test_known_replies_unreadable_pictures_and_the_budget(
     Path(pictures[0]).write_bytes(b"no picture")
     briefed: list[Briefing] = []
     remote = Remote(prices=str(prices))
-    assert submit(dataset, provider, remote=remote, confirm=lambda b: bool(briefed.append(b))).left == 10
+    assert submit(dataset, provider, remote=remote, confirm=keeping(briefed, False)).left == 10
     assert provider.files == {}
     [said] = briefed
     assert "as a batch" in said.text

@@ -19,7 +19,7 @@ import pytest
 
 import facevlm
 from facevlm import reports
-from facevlm.backends import Describing, Options, Remote, open_backend
+from facevlm.backends import Briefing, Describing, Options, Remote, open_backend
 from facevlm.backends.options import SCENE
 from facevlm.backends.remote import words
 from facevlm.errors import FieldError, InputError, ModelError
@@ -30,6 +30,7 @@ from facevlm.tasks._options import Settings
 from facevlm.tasks.describe import DescribeResult, DescribeRun
 from facevlm.tasks.evaluate import EvaluationResult
 from facevlm.types import Attribute
+from tests.scripted import keeping
 from tests.servers.killing import distinct_pictures, killed_and_run_again
 from tests.servers.onlooker import Onlooker, Person, item_of, moved, pictures_of, text_of
 from tests.servers.server import Act, Server, after_probe, completion, running, token
@@ -92,8 +93,8 @@ def server(model: Onlooker) -> Iterator[Server]:
 
 
 def describe(groups: fo.Dataset, server: Server, **options: Any) -> DescribeResult:
-    options = {"attributes": NAMES, "faces": "faces", "prefix": "d", "progress": False} | options
-    return facevlm.describe(groups, "openai:m", base_url=server.base_url, **options)
+    given: dict[str, Any] = {"attributes": NAMES, "faces": "faces", "prefix": "d", "progress": False} | options
+    return facevlm.describe(groups, "openai:m", base_url=server.base_url, **given)
 
 
 def judged(groups: fo.Dataset, prefix: str = "d", **options: Any) -> EvaluationResult:
@@ -389,15 +390,15 @@ def test_what_is_sent(groups: fo.Dataset, server: Server) -> None:
 
 
 def test_the_record_says_what_was_asked(groups: fo.Dataset, server: Server) -> None:
-    told: list[str] = []
-    describe(groups, server, mark="numbers", free=["hair"], confirm=lambda b: not told.append(b.text))
+    told: list[Briefing] = []
+    describe(groups, server, mark="numbers", free=["hair"], confirm=keeping(told, True))
     record = runs.read(groups, "facevlm_d")
     asked = {k: record["describe"][k] for k in ("who", "shown", "faces", "pictures")}
     assert asked == {"who": None, "shown": "numbers", "faces": "faces", "pictures": {"ok": len(groups)}}
     assert record["outcomes"]["gender"] == {"ok": FACES}
     assert record["status"] == "done"
-    assert told[0].startswith(f"{len(groups)} pictures go to 127.0.0.1")
-    assert "at most 1024 pixels" in told[0]
+    assert told[0].text.startswith(f"{len(groups)} pictures go to 127.0.0.1")
+    assert "at most 1024 pixels" in told[0].text
 
 
 def test_token_probabilities_become_the_confidence_of_each_person(

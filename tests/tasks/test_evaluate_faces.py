@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import facevlm
-from facevlm.attributes import get, shipped
+from facevlm.attributes import align, get, shipped
 from facevlm.errors import FieldError
 from facevlm.store import correcting, evaluations, history, inspection
 from facevlm.store import results as results_store
@@ -28,7 +28,7 @@ def said() -> dict[str, dict[str, Prediction]]:
     found = on_faces.answers(groups, NAMES)
     by_place = {d.id: (k, n) for k, s in enumerate(groups) for n, d in enumerate(s.faces.detections)}
     groups.delete()
-    return {name: {str(by_place[i]): p for i, p in rows.items()} for name, rows in found.items()}  # type: ignore[misc]
+    return {name: {str(by_place[i]): p for i, p in rows.items()} for name, rows in found.items()}
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def by_hand(dataset: fo.Dataset, attribute: str) -> tuple[int, int]:
     for sample in dataset:
         for true, answer in zip(sample.faces.detections, sample[f"m_{attribute}"].detections, strict=True):
             value = true.age if attribute == "age5" else true.gender
-            label = evaluations.align(get(attribute), [value], shipped()).to_truth(value)
+            label = align(get(attribute), [value], shipped()).to_truth(value)
             n, right = n + 1, right + (label == answer.label)
     return n, right
 
@@ -215,9 +215,9 @@ def test_an_emotion_of_a_field_that_holds_none(groups: fo.Dataset) -> None:
 
 def test_errors_are_grouped_by_what_a_detector_measured(groups: fo.Dataset) -> None:
     """Quality is on boxes of another field, in another order and a little off; a face that was not found has none."""
-    expected = []
+    expected: list[float | None] = []
     for sample in groups:
-        found = []
+        found: list[fo.Detection] = []
         for k, face in enumerate(sample.faces.detections):
             x, y, w, h = face.bounding_box
             sharpness = None if k == 2 else float(10 * len(expected) + k)

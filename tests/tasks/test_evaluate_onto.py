@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import fiftyone as fo
 import pytest
@@ -127,7 +128,7 @@ def test_each_label_set_is_an_evaluation_of_its_own(levels: list[str], dataset_n
     dataset = judged(levels, said, truth, dataset_name)
     accuracy = {}
     for onto in ("race7", "race6", "race5"):
-        options = {"onto": {"race7": onto}, "groups": [], "draws": 10, "eval_key": f"on_{onto}"}
+        options: dict[str, Any] = {"onto": {"race7": onto}, "groups": [], "draws": 10, "eval_key": f"on_{onto}"}
         accuracy[onto] = facevlm.evaluate(dataset, ["race7"], prefix="t", **options)["race7"].overall.accuracy
         results = dataset.load_evaluation_results(f"on_{onto}_race7")
         assert set(results.classes) >= set(SHIPPED.get(onto).labels)

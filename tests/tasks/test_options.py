@@ -17,7 +17,7 @@ from facevlm.errors import InputError, UnknownOption
 from facevlm.tasks import _options
 from facevlm.tasks._options import RunOptions, Settings, TaskOptions, settings
 
-VERBS = {
+VERBS: dict[str, tuple[Any, type, list[str]]] = {
     "apply": (facevlm.apply, RunOptions, ["apply"]),
     "ask": (facevlm.ask, RunOptions, ["ask"]),
     "describe": (facevlm.describe, TaskOptions, ["describe"]),

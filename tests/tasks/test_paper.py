@@ -16,6 +16,7 @@ from facevlm.attributes import canonical, get, label_map, shipped
 from facevlm.cli import paper as paper_command
 from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, TaxonomyError, UnknownName
+from facevlm.evaluation import published
 from facevlm.store import samples as records
 from facevlm.tasks import paper as paper_task
 from facevlm.tasks.load import load
@@ -214,7 +215,7 @@ def test_warnings_of_the_run_are_passed_on(fairface: fo.Dataset, capsys: pytest.
 def test_without_models_the_weights_that_are_here_are_used(fairface: fo.Dataset) -> None:
     (result,) = reproduce({"fairface": fairface}, None, ["fairface-gender"], progress=False)
     assert result.missing == ("no model is here",)
-    assert paper_task.here(paper_task.published.shipped()) == []
+    assert paper_task.here(published.shipped()) == []
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def knowing(truth: dict[int, dict[str, str]], name: str = "scripted") -> Scripte
 
 def fairface(root: Path) -> dict[int, dict[str, str]]:
     """FairFace as it is downloaded, a grey level for every picture; what is true of each validation picture."""
-    rows, truth = {"train": [], "val": []}, {}
+    rows: dict[str, list[tuple[str, ...]]] = {"train": [], "val": []}
+    truth: dict[int, dict[str, str]] = {}
     people = [("East Asian", "0-2", "Male"), ("Southeast Asian", "9-Mar", "Female"), ("White", "more than 70", "Male")]
     people += [("Latino_Hispanic", "20-29", "Female"), ("Middle Eastern", "50-59", "Male")]
     for split, start in (("train", 10), ("val", 100)):

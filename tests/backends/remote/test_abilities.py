@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ QUESTIONS = questions_for(find("openai:m"), [get("gender")])
 HELLO = completion("hello")
 
 
-def found(answer: Answer, **options: int) -> tuple[Abilities, int]:
+def found(answer: Answer, **options: Any) -> tuple[Abilities, int]:
     """What the probe finds, and in how many requests."""
     with running(answer) as server:
         backend = RemoteBackend(find("openai:m"), Remote(base_url=server.base_url, attempts=2, **options))

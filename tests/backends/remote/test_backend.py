@@ -152,7 +152,8 @@ def opened_at(server: Server, **options: Any) -> RemoteBackend:
 
 def test_another_question_model_or_wording_is_another_answer(questions: list[Question]) -> None:
     with running() as server:
-        for k, options in enumerate(({}, {"template": "main-person"}, {"order": "reversed"}, {"max_side": 32})):
+        changes: tuple[dict[str, Any], ...] = ({}, {"template": "main-person"}, {"order": "reversed"}, {"max_side": 32})
+        for k, options in enumerate(changes):
             opened = opened_at(server, **options)
             opened.answer(pictures(1, side=64), questions)
             opened.close()

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from facevlm.backends import Remote
-from facevlm.backends.remote import client as client_module
 from facevlm.backends.remote import services
 from facevlm.backends.remote.client import Client
 from facevlm.backends.remote.keys import Secret
@@ -92,7 +91,7 @@ def test_attempts_wait_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
         waited.append(seconds)
 
     with running(lambda request: Act({"error": {"message": "busy"}}, 500)) as server:
-        monkeypatch.setattr(client_module.asyncio, "sleep", sleep)
+        monkeypatch.setattr(asyncio, "sleep", sleep)
         complete(server.base_url, attempts=4)
         monkeypatch.undo()
         assert len(server.requests) == 4

@@ -28,7 +28,7 @@ def test_the_apps_secrets_come_before_the_environment(monkeypatch: pytest.Monkey
     monkeypatch.setenv("OPENAI_API_KEY", "from-environment")
     assert keys.find(OPENAI).reveal() == "from-environment"
     assert keys.find(OPENAI, {"OPENAI_API_KEY": KEY}.get).reveal() == KEY
-    assert keys.find(OPENAI, {}.get).reveal() == "from-environment"
+    assert keys.find(OPENAI, dict[str, str]().get).reveal() == "from-environment"
 
 
 def test_a_key_for_one_service_is_not_used_for_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
