@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from facevlm.backends import schemes
 from facevlm.backends.families import FamilyInfo, family_of
 from facevlm.backends.remote import services
 from facevlm.errors import InputError, ModelError, UnknownName
@@ -44,7 +45,7 @@ class Card:
     ``forms`` gives the exact answer strings per attribute and label. ``images`` are options for the image processor.
     ``parameters`` are those of one checkpoint, ``download`` is the size of its weight files in GB. A ``hosted`` model
     is asked through an API and has no weights. ``margin`` is that around a face, as a share of its box, at which the
-    model was tuned, None where that is not known.
+    model was tuned, None where that is not known. ``scheme`` is that of a model which another package opens.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Card:
     source: str = ""
     hosted: bool = False
     margin: float | None = None
+    scheme: str = ""
 
     def checkpoint(self, attribute: str) -> str:
         """Hub id or folder of the checkpoint that answers an attribute."""
@@ -87,8 +89,8 @@ class Card:
         return family_of(self.model_type or model_type(next(iter(self.checkpoints.values()))))
 
     def is_here(self) -> bool:
-        """Whether all its checkpoints are on this machine, or it needs none."""
-        return self.hosted or all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
+        """Whether all its checkpoints are on this machine, or it needs none here."""
+        return self.hosted or bool(self.scheme) or all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
 
     def memory(self, bytes_per_parameter: int = 2) -> float:
         """GB that the weights of all checkpoints take together; 0 where the number of parameters is not known."""
@@ -133,7 +135,7 @@ def shipped() -> dict[str, Card]:
 
 
 def find(name: str) -> Card:
-    """The card of a shipped name, of ``hf:ID-or-folder``, or of ``openai:MODEL``.
+    """The card of a shipped name, of ``hf:ID-or-folder``, of ``openai:MODEL``, or of an installed package's scheme.
 
     Raises :class:`~facevlm.errors.UnknownName` that lists what there is.
     """
@@ -142,11 +144,34 @@ def find(name: str) -> Card:
         if not checkpoint:
             raise InputError(f"Got the model '{name}', expected hf:ORGANISATION/NAME or hf:/path/to/folder.")
         return _completed(Card(name=name, checkpoints={ANY: checkpoint}, title=checkpoint))
+    if name in shipped():
+        return shipped()[name]
     if services.is_remote(name):
         return _hosted(name)
-    if name not in shipped():
-        raise UnknownName("model", name, [*shipped(), *services.presets(), "hf:ID-or-folder", "openai:MODEL"])
-    return shipped()[name]
+    if scheme := schemes.scheme_of(name):
+        return _opened_by(scheme, name)
+    others = [f"{scheme}:MODEL" for scheme in schemes.added()]
+    raise UnknownName("model", name, [*shipped(), *services.presets(), "hf:ID-or-folder", "openai:MODEL", *others])
+
+
+def named(text: str) -> str:
+    """The model that a form's free text names: one of an installed package's scheme as it is, else ``hf:...``."""
+    return text if schemes.scheme_of(text) else f"{HUB}{text}"
+
+
+def _opened_by(scheme: str, name: str) -> Card:
+    """A model that another package opens answers any attribute, in the attribute's own words."""
+    if not name.removeprefix(f"{scheme}:").strip():
+        raise InputError(f"Got the model '{name}', expected {scheme}:MODEL.")
+    return Card(
+        name=name,
+        checkpoints={ANY: name},
+        title=f"{name}, opened by {schemes.added()[scheme].origin}",
+        prompt="{question}",
+        licence="see the package that opens it",
+        hosted=schemes.sends(scheme),
+        scheme=scheme,
+    )
 
 
 def _hosted(name: str) -> Card:

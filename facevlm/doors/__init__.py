@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from facevlm.errors import FacevlmError, lookup
 
@@ -66,8 +66,7 @@ def load(kind: str) -> tuple[Addition[object], ...]:
 def admit(kind: str, read: Callable[[Addition[object]], T], taken: Container[str] = ()) -> dict[str, Addition[T]]:
     """Name -> addition, each made by ``read`` into what is wanted; those whose name is taken are refused.
 
-    ``read`` raises TypeError or :class:`~facevlm.errors.FacevlmError`, whose text is the reason, for what cannot be
-    used.
+    ``read`` raises an error, whose text is the reason, for what cannot be used.
     """
     admitted: dict[str, Addition[T]] = {}
     for addition in load(kind):
@@ -75,15 +74,15 @@ def admit(kind: str, read: Callable[[Addition[object]], T], taken: Container[str
             refuse(addition, f"the name is taken by {OWN}")
             continue
         try:
-            value = read(addition)
+            admitted[addition.name] = Addition(kind, addition.name, read(addition), addition.origin)
         except (TypeError, FacevlmError) as error:
             refuse(addition, str(error))
-            continue
-        admitted[addition.name] = Addition(kind, addition.name, value, addition.origin)
+        except Exception as error:  # noqa: BLE001  what is read may be code of others, which may raise anything
+            refuse(addition, f"{type(error).__name__}: {error}")
     return admitted
 
 
-def refuse(addition: Addition[object], reason: str) -> None:
+def refuse(addition: Addition[Any], reason: str) -> None:
     """Warn, once in a process, that an addition is left out and why."""
     _warn(addition.kind, addition.name, addition.origin, reason)
 
