@@ -34,7 +34,7 @@ def add_search(command: Any) -> None:
         "--detector",
         default=AUTO,
         metavar="NAME",
-        help="yunet, haar, paligemma, florence-2, or that of an installed package; auto: YuNet if it can be had, else haar",
+        help="yunet, haar, paligemma, florence-2, or one of an installed package (default: yunet, or haar without it)",
     )
     command.add_argument(
         "--weights",
