@@ -201,14 +201,39 @@ def _completed(card: Card) -> Card:
     path = Path(location(card.checkpoints.get(ANY, ""))) / CARD_FILE
     if ANY not in card.checkpoints or not path.is_file():
         return card
+    return _told(card, path.read_bytes(), path)
+
+
+def _told(card: Card, raw: bytes, path: Path) -> Card:
+    """The card with the questions, forms and joint prompt of a card file's content."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(raw.decode("utf-8"))
         forms = {a: {k: _strings(v) for k, v in labels.items()} for a, labels in data.get("forms", {}).items()}
         shared = data.get("joint")
         joint = Joint(_text(shared["context"]), _texts(shared["cues"])) if shared else None
         return replace(card, questions=_texts(data.get("questions", {})), forms=forms, joint=joint)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{path} is not a model card: {error!r}. Expected questions, forms and joint.") from error
+
+
+def save(folder: str | Path, card: Card) -> Path:
+    """Write how a checkpoint is asked (questions, forms, joint prompt) into its folder, and return the file.
+
+    ``hf:FOLDER`` is then asked so. Raises :class:`~facevlm.errors.ModelError`, and writes nothing, for a card that
+    would be read as another one.
+    """
+    path = Path(folder) / CARD_FILE
+    data: dict[str, Any] = {
+        "questions": dict(card.questions),
+        "forms": {a: {label: list(forms) for label, forms in labels.items()} for a, labels in card.forms.items()},
+    }
+    if card.joint:
+        data["joint"] = {"context": card.joint.context, "cues": dict(card.joint.cues)}
+    raw = (json.dumps(data, indent=1) + "\n").encode()
+    if _told(card, raw, path) != card:
+        raise ModelError(f"{path}: got a card that is read back as another one, expected texts and tuples of strings.")
+    path.write_bytes(raw)
+    return path
 
 
 def _text(value: Any) -> str:

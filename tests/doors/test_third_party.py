@@ -241,9 +241,9 @@ def test_what_its_backends_do_wrong_is_said_in_a_sentence() -> None:
         facevlm.open_backend("grey:dark")
     with pytest.raises(InputError, match="Got the model 'grey:', expected grey:MODEL"):
         facevlm.open_backend("grey:")
-    with pytest.raises(ModelError, match="'crash:hard': facevlm-moods 1.2 failed with ZeroDivisionError: no wings"):
+    with pytest.raises(ModelError, match=r"'crash:hard': facevlm-moods 1.2 failed with ZeroDivisionError: no wings"):
         facevlm.open_backend("crash:hard")
-    with pytest.raises(ModelError, match="facevlm-moods 1.2 gave str, expected a backend with info"):
+    with pytest.raises(ModelError, match=r"facevlm-moods 1.2 gave str, expected a backend with info"):
         facevlm.open_backend("crash:soft")
     with pytest.raises(UnknownName, match="grey:MODEL"):
         cards.find("gray:128")
