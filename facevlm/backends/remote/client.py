@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import httpx2
 import openai
 
-from facevlm.backends.remote import limits, replies
+from facevlm.backends.remote import dialects, limits, replies
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.ledger import Ledger
 from facevlm.backends.remote.options import Remote
@@ -63,11 +63,11 @@ class Trouble:
 
 
 class Client:
-    """Sends chat completions to one endpoint. Made and used in one event loop."""
+    """Sends requests to one endpoint, in its dialect. Made and used in one event loop."""
 
     def __init__(self, endpoint: Endpoint, secret: Secret, options: Remote, ledger: Ledger) -> None:
         self.endpoint, self._secret, self._options, self.ledger = endpoint, secret, options, ledger
-        self.concurrency = limits.Concurrency(options.concurrency)
+        self.concurrency, self._dialect = limits.Concurrency(options.concurrency), dialects.find(endpoint.dialect)
         self.counts: Counter[str] = Counter()
         self._requests = limits.Pace(options.requests_per_minute)
         self._tokens = limits.Pace(options.tokens_per_minute)
@@ -146,7 +146,7 @@ class Client:
             self._tokens.correct(charged.input + charged.output - typical.input - typical.output)
 
     async def _post(self, body: Mapping[str, Any]) -> httpx2.Response:
-        return await next(self._turn).post("/chat/completions", cast_to=httpx2.Response, body=body)
+        return await next(self._turn).post(self._dialect.path, cast_to=httpx2.Response, body=body)
 
     def _read(self, response: httpx2.Response) -> tuple[Completion, Any]:
         """The body as plain data, in which the key is blacked out, should the server repeat it."""
@@ -157,7 +157,7 @@ class Client:
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
             return Completion(error=f"the server's answer is no JSON ({kind}): {' '.join(text[:120].split())}"), None
-        return replies.read(body), body
+        return self._dialect.read(body), body
 
     def _hold(self, response: httpx2.Response) -> None:
         if (pause := limits.quota_pause(response.headers)) > 0:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from facevlm import doors
+from facevlm.backends.remote import dialects
 from facevlm.doors import Addition
 from facevlm.errors import InputError, lookup
 from facevlm.folders import ASSETS
@@ -48,7 +49,8 @@ class Preset:
 class Endpoint:
     """A model at a server: everything about where requests go, and no key.
 
-    ``key_names`` are the names under which a key for this server may be kept.
+    ``key_names`` are the names under which a key for this server may be kept. ``dialect`` is the protocol that it
+    speaks, as :func:`facevlm.backends.remote.dialects.find` takes it.
     """
 
     model: str
@@ -56,6 +58,7 @@ class Endpoint:
     key_names: tuple[str, ...]
     max_side: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    dialect: str = dialects.USUAL
 
     @property
     def host(self) -> str:
@@ -122,6 +125,7 @@ def _check_service(name: str, service: Any) -> None:
     if not isinstance(keys, list) or not keys or not all(isinstance(key, str) for key in keys):
         raise InputError(f"Service '{name}': got {service!r}, expected base_url, and keys as a list of names of keys.")
     checked(service.get("base_url") or "")
+    dialects.find(service.get("dialect", dialects.USUAL))
 
 
 @functools.cache
@@ -160,9 +164,10 @@ def endpoint(name: str, base_url: str | None = None, key_name: str | None = None
         raise InputError(f"Got the model '{name}', expected openai:MODEL such as openai:gpt-4o.")
     own = lookup("service", services(), preset.service if preset else "openai")["base_url"]
     url = checked(own if base_url is None else base_url)
+    dialect = str((service_of(url) or {}).get("dialect", dialects.USUAL))
     if preset is None or (base_url is not None and name.startswith(PREFIX)):
-        return Endpoint(model, url, _keys(url, key_name))
-    return Endpoint(preset.model, url, _keys(url, key_name), preset.max_side, preset.extra)
+        return Endpoint(model, url, _keys(url, key_name), dialect=dialect)
+    return Endpoint(preset.model, url, _keys(url, key_name), preset.max_side, preset.extra, dialect)
 
 
 def checked(base_url: str) -> str:
