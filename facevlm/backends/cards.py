@@ -284,15 +284,12 @@ def _question(card: Card, attribute: Attribute, prompt: str | None, joint: bool)
         raise ModelError(f"Model '{card.name}' has answer strings for {strange}, no label of {attribute.name}.")
     forms = tuple(known.get(label) or _spellings(attribute, label) for label in attribute.labels)
     shared = card.joint if joint and prompt is None and card.joint else None
-    text = prompt or card.questions.get(attribute.name) or _worded(card, attribute)
+    text = prompt or card.questions.get(attribute.name)
+    if not text:
+        text = template(card, attribute).format(question=attribute.question, labels=", ".join(attribute.labels))
     if shared and attribute.name in shared.cues:
         return Question(attribute, text, forms, shared.context, shared.cues[attribute.name])
     return Question(attribute, text, forms)
-
-
-def _worded(card: Card, attribute: Attribute) -> str:
-    """The question to a model that was not tuned for it."""
-    return template(card, attribute).format(question=attribute.question, labels=", ".join(attribute.labels))
 
 
 def template(card: Card, attribute: Attribute) -> str:

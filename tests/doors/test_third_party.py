@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import functools
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -19,6 +21,8 @@ import fiftyone.operators as foo
 import pytest
 from fiftyone.operators.executor import ExecutionContext
 from PIL import Image
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 import facevlm
 from facevlm import attributes, cli, datasets, detection, doors
@@ -344,6 +348,30 @@ def test_its_service_preset_and_price_are_known() -> None:
     assert said.dollars > 1
     with pytest.raises(ModelError, match="Set the environment variable MOODCLOUD_API_KEY"):
         facevlm.open_backend("mood-large").check([])  # type: ignore[attr-defined]
+
+
+def test_a_service_with_a_protocol_of_its_own_is_asked_in_it(
+    httpserver: HTTPServer, faces: fo.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def see(request: Request) -> Response:
+        asked.append(json.loads(request.data))
+        shape = asked[-1]["shape"]["properties"]
+        return Response(json.dumps({"seen": {name: one["enum"][-1] for name, one in shape.items()}, "cost": 7}))
+
+    httpserver.expect_request("/see", method="POST").respond_with_handler(see)
+    url = f"http://localhost:{httpserver.port}"
+    assert services.endpoint("openai:box", url).dialect == "facevlm_moods.protocol:Moodlet"
+    assert services.endpoint("openai:box", "http://127.0.0.1:1").dialect == "chat"
+    result = facevlm.apply(faces, "openai:box", ["mood"], prefix="b", base_url=url, progress=False)
+    assert result.outcomes == {"mood": {"ok": 4}}
+    assert faces.values("b_mood.label") == ["tense"] * 4
+    assert result.usage["input_tokens"] == 7 * len(asked)
+    about = [body for body in asked if "mood" in body["shape"]["properties"]]
+    assert [(body["who"], len(body["pictures"])) for body in about] == [("box", 1)] * 4
+    assert "what is the mood" in about[0]["words"][-1]
+    assert all(base64.b64decode(body["pictures"][0]).startswith(b"\xff\xd8") for body in about)
 
 
 # Families

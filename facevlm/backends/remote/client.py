@@ -107,7 +107,8 @@ class Client:
         charged: replies.Usage | None = None
         outcome: tuple[Completion, Any] | Trouble
         try:
-            response = await asyncio.wait_for(self._post(body), self._options.timeout)
+            sent = next(self._turn).post(self._dialect.path, cast_to=httpx2.Response, body=body)
+            response = await asyncio.wait_for(sent, self._options.timeout)
             outcome = self._read(response)
             charged = outcome[0].usage
             self.concurrency.succeeded(started)
@@ -144,9 +145,6 @@ class Client:
         self.ledger.settle(charged)
         if charged is not None and charged.input:
             self._tokens.correct(charged.input + charged.output - typical.input - typical.output)
-
-    async def _post(self, body: Mapping[str, Any]) -> httpx2.Response:
-        return await next(self._turn).post(self._dialect.path, cast_to=httpx2.Response, body=body)
 
     def _read(self, response: httpx2.Response) -> tuple[Completion, Any]:
         """The body as plain data, in which the key is blacked out, should the server repeat it."""

@@ -129,11 +129,9 @@ def _turns(template: Template, said: Words, inquiry: Inquiry, count: int | None)
         keys=", ".join(json.dumps(key) for key in _item(inquiry, count)["required"]),
         count=str(count),
     )
-    return replace(template, text=_doubled(text), examples=()).turns(inquiry.questions)
-
-
-def _doubled(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
+    # The text is formatted once more, where there is nothing left to fill in.
+    doubled = text.replace("{", "{{").replace("}", "}}")
+    return replace(template, text=doubled, examples=()).turns(inquiry.questions)
 
 
 def schema(inquiry: Inquiry, count: int | None) -> dict[str, Any]:

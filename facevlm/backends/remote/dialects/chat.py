@@ -35,7 +35,8 @@ class Chat:
     def read(self, body: object) -> Completion:
         """The first choice of a chat completion."""
         if not isinstance(body, Mapping):
-            return Completion(error=f"the server answered with {_kind(body)}, expected a chat completion")
+            kind = "text that is no JSON" if isinstance(body, (str, bytes)) else f"a JSON {type(body).__name__}"
+            return Completion(error=f"the server answered with {kind}, expected a chat completion")
         usage = _usage(body.get("usage"))
         if body.get("error"):
             return _from_error(body["error"], usage)
@@ -104,10 +105,6 @@ def _of_choice(choice: Mapping[str, Any], usage: Usage) -> Completion:
     if content is None or not content.strip():
         return Completion(error=f"the answer is empty (finish reason: {finish or 'none'})", finish=finish, usage=usage)
     return Completion(content, tokens=tokens(choice.get("logprobs")), finish=finish, usage=usage)
-
-
-def _kind(body: object) -> str:
-    return "text that is no JSON" if isinstance(body, (str, bytes)) else f"a JSON {type(body).__name__}"
 
 
 def _text(content: object) -> str | None:

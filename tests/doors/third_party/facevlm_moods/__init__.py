@@ -11,7 +11,13 @@ ATTRIBUTES = Path(__file__).parent / "moods.yaml"
 FAMILY = FamilyInfo("facevlm_moods.family:VipLlava", "VipLLaVA")
 SERVICE = {
     "services": {
-        "moodcloud": {"title": "Mood Cloud", "base_url": "https://api.moods.example/v1", "keys": ["MOODCLOUD_API_KEY"]}
+        "moodcloud": {"title": "Mood Cloud", "base_url": "https://api.moods.example/v1", "keys": ["MOODCLOUD_API_KEY"]},
+        "moodbox": {
+            "title": "Mood Box, on this machine",
+            "base_url": "http://localhost:1",
+            "keys": ["MOODBOX_API_KEY"],
+            "dialect": "facevlm_moods.protocol:Moodlet",
+        },
     },
     "models": {
         "mood-large": {"title": "Mood, large", "service": "moodcloud", "model": "mood-large-2", "max_side": 256}
