@@ -143,7 +143,7 @@ def work_of(backend: Backend, questions: Sequence[Question], picture: Image.Imag
             prompts.setdefault(question.context or question.text, []).append(question)
         passes = []
         for text, group in prompts.items():
-            trie = checkpoint._trie(prepared, group)
+            trie = checkpoint.trie(prepared, group)
             passes.append(Pass(len(checkpoint.ids(prepared, text)), trie.n_nodes, len(trie.scored_positions())))
         config = checkpoint.family.model.config
         total += picture_flops(config.vision_config, config.text_config, passes)

@@ -73,7 +73,7 @@ def bare_forward(model: str, questions: Sequence[Question], pictures: Sequence[I
             for pixels in batches:
                 seen = family.see(pixels)
                 for text, group in prompts.items():
-                    trie, ids = checkpoint._trie(prepared[0], group), checkpoint.ids(prepared[0], text)
+                    trie, ids = checkpoint.trie(prepared[0], group), checkpoint.ids(prepared[0], text)
                     keep = trie.scored_positions()
                     prefixes = [family.split(ids)[0]] * len(seen["features"])
                     edge_log_probs(family.logits(seen, prefixes, trie, keep), trie, keep).cpu()

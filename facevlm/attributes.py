@@ -1,10 +1,15 @@
-"""The attribute registry: label sets, their spellings, and which label set maps onto which."""
+"""The attribute registry: label sets, their spellings, and which label set maps onto which.
+
+A package of somebody else adds a set by an entry point of the group ``facevlm.attributes``: the path of a YAML file in
+the form of ``assets/attributes.yaml``, a :class:`Registry`, or a function without arguments that gives one of these.
+"""
 
 from __future__ import annotations
 
 import bisect
 import functools
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from facevlm import doors
+from facevlm.doors import Addition
 from facevlm.errors import InputError, TaxonomyError, lookup
 from facevlm.folders import ASSETS
 from facevlm.types import Attribute
@@ -53,6 +60,29 @@ class Registry:
     def with_file(self, path: str | Path) -> Registry:
         """This registry plus the attributes and maps of a YAML file."""
         return _parse(path, self)
+
+    def plus(self, other: Registry) -> Registry:
+        """This registry and another one, which must not define anything anew that is in this one.
+
+        Raises :class:`~facevlm.errors.InputError` that names what stands in both.
+        """
+        both = [
+            *(
+                name
+                for name, attribute in other.attributes.items()
+                if self.attributes.get(name, attribute) != attribute
+            ),
+            *(f"{a} -> {b}" for (a, b), found in other.maps.items() if self.maps.get((a, b), found) != found),
+            *(f"years of {name}" for name, edges in other.years.items() if self.years.get(name, edges) != edges),
+        ]
+        if both:
+            raise InputError(f"Got {_listed(both)} in both sets with different content, expected names of their own.")
+        return Registry(
+            {**self.attributes, **other.attributes},
+            {**self.maps, **other.maps},
+            {**self.years, **other.years},
+            {**other.undefined, **self.undefined},
+        )
 
     def family(self, name: str) -> list[Attribute]:
         """The label sets of one concept."""
@@ -205,8 +235,52 @@ def _map(raw: Any, attributes: Mapping[str, Attribute]) -> LabelMap:
 
 @functools.cache
 def shipped() -> Registry:
-    """The attributes that come with facevlm."""
+    """The attributes that come with facevlm and with the packages that are installed."""
+    registry = _own()
+    for addition in added().values():
+        registry = registry.plus(addition.value)
+    return registry
+
+
+@functools.cache
+def _own() -> Registry:
     return _parse(SHIPPED)
+
+
+@functools.cache
+def added() -> Mapping[str, Addition[Registry]]:
+    """The sets of installed packages by name, each with what it adds alone."""
+    known = _own()
+
+    def read(addition: Addition[object]) -> Registry:
+        nonlocal known
+        before, made = known, _registry(addition.value, known)
+        known = before.plus(made)
+        return Registry(
+            {name: attribute for name, attribute in made.attributes.items() if name not in before.attributes},
+            {pair: label_map for pair, label_map in made.maps.items() if pair not in before.maps},
+            {name: edges for name, edges in made.years.items() if name not in before.years},
+            {pair: why for pair, why in made.undefined.items() if pair not in before.undefined},
+        )
+
+    return doors.admit("attributes", read, SETS)
+
+
+def _registry(value: object, known: Registry) -> Registry:
+    """What an entry point stands for; a file may map its labels onto label sets that are ``known``."""
+    made = value() if callable(value) else value
+    if isinstance(made, (str, os.PathLike)):
+        return known.with_file(Path(made))
+    if not isinstance(made, Registry):
+        raise TypeError(f"got {made!r}, expected the path of a YAML file, a Registry, or a function that gives one")
+    return made
+
+
+def origin(name: str) -> str:
+    """The package that an attribute comes with; empty for one that comes with none of them."""
+    if name in _own().attributes:
+        return doors.OWN
+    return next((addition.package for addition in added().values() if name in addition.value.attributes), "")
 
 
 def load(path: str | Path) -> Registry:

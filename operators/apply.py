@@ -111,7 +111,7 @@ def model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
         model = inputs.str(
             "checkpoint",
             label="Checkpoint",
-            description="Hugging Face id or folder on the App's machine",
+            description="Hugging Face id, folder on the App's machine, or SCHEME:MODEL of an installed package",
             required=True,
         )
         inputs.bool("trust_remote_code", label="Run code that comes with the checkpoint", default=False)
@@ -135,6 +135,8 @@ def _weights(card: cards.Card) -> str:
     """Where a model's weights are and what they take, as far as is known."""
     if card.hosted:
         return "The model runs at a server, which sees the pictures."
+    if card.scheme:
+        return f"It is opened by another package, as {card.scheme}:MODEL."
     needs = f" {card.memory():.3g} GB of memory in bfloat16." if card.memory() >= 0.1 else ""
     if card.is_here():
         return f"The weights are on this machine.{needs}"
@@ -148,7 +150,7 @@ def model_name(ctx: foo.ExecutionContext) -> str:
     model = ctx.params.get("model") or "demo"
     if model == _remote.API:
         return _remote.model_name(ctx)
-    return f"{cards.HUB}{ctx.params.get('checkpoint') or ''}" if model == OTHER else str(model)
+    return cards.named(ctx.params.get("checkpoint") or "") if model == OTHER else str(model)
 
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:

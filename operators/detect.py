@@ -8,7 +8,7 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm.detection import AUTO, FIELD, TILES, Search
+from facevlm.detection import AUTO, FIELD, TILES, Search, added
 from facevlm.store import detections, targets
 from facevlm.tasks.detect import DetectResult, DetectRun
 
@@ -38,7 +38,8 @@ class DetectFaces(foo.Operator):
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
         _forms.notice(inputs, "about", "Faces are found, nobody is recognised.")
-        detector = _forms.dropdown(inputs, "detector", DETECTORS, label="Detector", default=AUTO)
+        others = {name: f"{name}, from {addition.package}" for name, addition in added().items()}
+        detector = _forms.dropdown(inputs, "detector", DETECTORS | others, label="Detector", default=AUTO)
         inputs.str(
             "weights",
             label="Weights",

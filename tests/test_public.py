@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -52,3 +53,76 @@ def anchors(page: Path) -> set[str]:
     """The headings of a page as GitHub names them in links."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+IMPORTS = (
+    "from facevlm import FacevlmError, Options, Prediction, Registry, Remote, Reply, Backend, BackendInfo",
+    "from facevlm import ApplyResult, AskResult, CheckResult, DescribeResult, DetectResult, EvaluationResult",
+    "from facevlm import images",
+    "from facevlm import pipeline",
+    "from facevlm import attributes, batch, datasets, paper, sources",
+    "from facevlm.attributes import define, get",
+    "from facevlm.attributes import Registry, load, shipped",
+    "from facevlm.backends import Backend, BackendInfo, Briefing, Options, Remote, Secrets",
+    "from facevlm.backends import Batching, Checker, Describing, Hosted, Speaker, Speller, Streaming",
+    "from facevlm.backends import Options, loading, local, memory, open_backend",
+    "from facevlm.backends import Options, memory",
+    "from facevlm.backends import checkpoint",
+    "from facevlm.backends import checkpoint as checkpoint_module",
+    "from facevlm.backends.cards import find, location, questions_for",
+    "from facevlm.backends.checkpoint import Checkpoint",
+    "from facevlm.backends.families import FamilyInfo",
+    "from facevlm.backends.families.base import Family",
+    "from facevlm.backends.local import LocalBackend",
+    "from facevlm.cli import main",
+    "from facevlm.datasets import samples",
+    "from facevlm.datasets import READERS, DatasetCard, FaceBox, Log, Reader, Record, reader, readers",
+    "from facevlm.datasets import build_diversefaces, load",
+    "from facevlm.datasets import FairFaceDataset, FaceTableDataset",
+    "from facevlm.detection import Detector, DetectorInfo, FoundFace, Search, open_detector",
+    "from facevlm.doors import Addition, PackageWarning, load",
+    "from facevlm.errors import FacevlmError",
+    "from facevlm.evaluation import Records, evaluate",
+    "from facevlm.types import Attribute, Face, Prediction, Question, Reply",
+    "import facevlm; facevlm.apply, facevlm.evaluate, facevlm.detect, facevlm.check, facevlm.compare",
+    "import facevlm; facevlm.sensitivity, facevlm.sources.sample_faces, facevlm.sources.folder, facevlm.datasets.load",
+    "import facevlm.backends as B; B._loaded, B.open_backend",
+)
+"""What code of others imports; it goes on to work when a file moves."""
+HEAVY = ("torch", "transformers", "fiftyone", "openai")
+EACH_ANEW = """
+import sys, facevlm
+print("at once:", *[name for name in {heavy} if name in sys.modules])
+for line in {imports}:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "facevlm"]:
+        del sys.modules[name]
+    exec(line, {{}})
+    print("imported:", line)
+"""
+
+
+def test_names_that_others_build_on_are_importable_each_by_itself() -> None:
+    code = EACH_ANEW.format(heavy=HEAVY, imports=IMPORTS)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["at once:", *(f"imported: {line}" for line in IMPORTS)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from facevlm import Options, Remote, Reply, Registry, FacevlmError, Backend, BackendInfo, datasets",
+        "from facevlm.backends import Options, open_backend; from facevlm.datasets import READERS, reader",
+        "from facevlm.detection import names; from facevlm.backends.cards import find; find('demo'), names()",
+    ],
+)
+def test_what_is_looked_up_by_name_loads_nothing_heavy(line: str) -> None:
+    code = f"import sys; {line}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", ["facevlm", "facevlm.backends", "facevlm.datasets"])
+def test_a_name_that_is_nowhere_is_said_to_be_missing(module: str) -> None:
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing_of_this'"):
+        importlib.import_module(module).nothing_of_this  # noqa: B018

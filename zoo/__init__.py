@@ -51,7 +51,7 @@ def load_dataset(
 
 
 def _check(reader: str, folder: str) -> None:
-    known = _facevlm("datasets.catalog").READERS
+    known = _facevlm("datasets.catalog").readers()
     if reader not in known or not folder:
         raise ValueError(
             f"Got reader='{reader}' and folder='{folder}', expected one of {', '.join(sorted(known))} and where it "

@@ -1,7 +1,8 @@
 """What answers questions about faces: one protocol, opened by name, kept loaded between calls.
 
-Shipped names and ``hf:ID-or-folder`` run here through transformers; ``openai:MODEL`` is asked through an API. Classes
-are named by strings, so that importing this package loads no model library.
+Shipped names and ``hf:ID-or-folder`` run here through transformers; ``openai:MODEL`` is asked through an API;
+``SCHEME:MODEL`` is opened by the package that adds the scheme. Classes are named by strings, so that importing this
+package loads no model library.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image, Resampling
 
-from facevlm.backends.cards import find
+from facevlm.backends import schemes
+from facevlm.backends.cards import Card, find
 from facevlm.backends.options import ATTENTION as ATTENTION
 from facevlm.backends.options import COMPILE as COMPILE
 from facevlm.backends.options import DECODES as DECODES
@@ -23,6 +25,7 @@ from facevlm.backends.options import QUANTIZE as QUANTIZE
 from facevlm.backends.options import Options as Options
 from facevlm.backends.options import Remote as Remote
 from facevlm.backends.remote.keys import Secrets as Secrets
+from facevlm.errors import FacevlmError, ModelError
 from facevlm.types import Inquiry, Question, Reply, Scene
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 LOCAL = "facevlm.backends.local:LocalBackend"
 REMOTE = "facevlm.backends.remote.describe:DescribingBackend"
 KEEP_LOADED = 2
+_MOVED = {"loading": "facevlm.backends.weights"}
+"""Modules that code was written against before they moved."""
 
 _loaded: OrderedDict[object, Backend] = OrderedDict()
 _lock = threading.Lock()
@@ -209,22 +214,58 @@ def open_backend(
     looks for its key in ``secrets`` first. Raises :class:`~facevlm.errors.UnknownName` or
     :class:`~facevlm.errors.ModelError`.
     """
-    card = find(model)
+    card, options = find(model), options or Options()
+    if card.scheme:
+        return _by_scheme(card, options, attributes, secrets)
     if card.hosted:
-        return cast(Backend, load_class(REMOTE)(card, (options or Options()).remote, secrets))
+        return cast(Backend, load_class(REMOTE)(card, options.remote, secrets))
     card = card.only(attributes) if attributes is not None else card
-    options = options or Options()
     key = (card.name, tuple(card.checkpoints), options)
     with _lock:
-        if key not in _loaded:
-            _loaded[key] = cast(Backend, load_class(LOCAL)(card, options))
-            while len(_loaded) > KEEP_LOADED:
-                _loaded.popitem(last=False)
-        _loaded.move_to_end(key)
-        return _loaded[key]
+        return _keep(key, _loaded[key] if key in _loaded else cast(Backend, load_class(LOCAL)(card, options)))
+
+
+def _by_scheme(card: Card, options: Options, attributes: Sequence[str] | None, secrets: Secrets | None) -> Backend:
+    """The backend that another package opens. One that sends pictures is closed after its run, and is not kept."""
+    addition = schemes.added()[card.scheme]
+    key = (card.name, None if attributes is None else tuple(attributes), options)
+    with _lock:
+        if key in _loaded:
+            return _keep(key, _loaded[key])
+        try:
+            backend = addition.value(card.name.removeprefix(f"{card.scheme}:"), options, attributes, secrets)
+        except FacevlmError:
+            raise
+        except Exception as error:
+            why = f"{addition.origin} failed with {type(error).__name__}: {error}"
+            raise ModelError(f"Cannot open '{card.name}': {why}") from error
+        if not callable(getattr(backend, "answer", None)) or not isinstance(
+            getattr(backend, "info", None), BackendInfo
+        ):
+            raise ModelError(
+                f"Cannot open '{card.name}': {addition.origin} gave {type(backend).__name__}, expected a backend with "
+                "info (a BackendInfo) and answer."
+            )
+        return backend if isinstance(backend, Hosted) else _keep(key, backend)
+
+
+def _keep(key: object, backend: Backend) -> Backend:
+    """The backend, kept loaded as the one that was used last; the one used longest ago makes room."""
+    _loaded[key] = backend
+    _loaded.move_to_end(key)
+    while len(_loaded) > KEEP_LOADED:
+        _loaded.popitem(last=False)
+    return backend
 
 
 def load_class(path: str) -> Any:
     """The class behind ``module:Class``; its module is imported now."""
     module, name = path.split(":")
     return getattr(importlib.import_module(module), name)
+
+
+def __getattr__(name: str) -> Any:
+    """A module under the name that it had before."""
+    if name in _MOVED:
+        return importlib.import_module(_MOVED[name])
+    raise AttributeError(f"module 'facevlm.backends' has no attribute '{name}'")

@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
+from facevlm.backends import schemes
 from facevlm.backends.families import FamilyInfo, family_of
 from facevlm.backends.remote import services
 from facevlm.errors import InputError, ModelError, UnknownName
@@ -44,7 +45,7 @@ class Card:
     ``forms`` gives the exact answer strings per attribute and label. ``images`` are options for the image processor.
     ``parameters`` are those of one checkpoint, ``download`` is the size of its weight files in GB. A ``hosted`` model
     is asked through an API and has no weights. ``margin`` is that around a face, as a share of its box, at which the
-    model was tuned, None where that is not known.
+    model was tuned, None where that is not known. ``scheme`` is that of a model which another package opens.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Card:
     source: str = ""
     hosted: bool = False
     margin: float | None = None
+    scheme: str = ""
 
     def checkpoint(self, attribute: str) -> str:
         """Hub id or folder of the checkpoint that answers an attribute."""
@@ -87,8 +89,8 @@ class Card:
         return family_of(self.model_type or model_type(next(iter(self.checkpoints.values()))))
 
     def is_here(self) -> bool:
-        """Whether all its checkpoints are on this machine, or it needs none."""
-        return self.hosted or all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
+        """Whether all its checkpoints are on this machine, or it needs none here."""
+        return self.hosted or bool(self.scheme) or all(is_here(checkpoint) for checkpoint in self.checkpoints.values())
 
     def memory(self, bytes_per_parameter: int = 2) -> float:
         """GB that the weights of all checkpoints take together; 0 where the number of parameters is not known."""
@@ -133,7 +135,7 @@ def shipped() -> dict[str, Card]:
 
 
 def find(name: str) -> Card:
-    """The card of a shipped name, of ``hf:ID-or-folder``, or of ``openai:MODEL``.
+    """The card of a shipped name, of ``hf:ID-or-folder``, of ``openai:MODEL``, or of an installed package's scheme.
 
     Raises :class:`~facevlm.errors.UnknownName` that lists what there is.
     """
@@ -142,11 +144,34 @@ def find(name: str) -> Card:
         if not checkpoint:
             raise InputError(f"Got the model '{name}', expected hf:ORGANISATION/NAME or hf:/path/to/folder.")
         return _completed(Card(name=name, checkpoints={ANY: checkpoint}, title=checkpoint))
+    if name in shipped():
+        return shipped()[name]
     if services.is_remote(name):
         return _hosted(name)
-    if name not in shipped():
-        raise UnknownName("model", name, [*shipped(), *services.presets(), "hf:ID-or-folder", "openai:MODEL"])
-    return shipped()[name]
+    if scheme := schemes.scheme_of(name):
+        return _opened_by(scheme, name)
+    others = [f"{scheme}:MODEL" for scheme in schemes.added()]
+    raise UnknownName("model", name, [*shipped(), *services.presets(), "hf:ID-or-folder", "openai:MODEL", *others])
+
+
+def named(text: str) -> str:
+    """The model that a form's free text names: one of an installed package's scheme as it is, else ``hf:...``."""
+    return text if schemes.scheme_of(text) else f"{HUB}{text}"
+
+
+def _opened_by(scheme: str, name: str) -> Card:
+    """A model that another package opens answers any attribute, in the attribute's own words."""
+    if not name.removeprefix(f"{scheme}:").strip():
+        raise InputError(f"Got the model '{name}', expected {scheme}:MODEL.")
+    return Card(
+        name=name,
+        checkpoints={ANY: name},
+        title=f"{name}, opened by {schemes.added()[scheme].origin}",
+        prompt="{question}",
+        licence="see the package that opens it",
+        hosted=schemes.sends(scheme),
+        scheme=scheme,
+    )
 
 
 def _hosted(name: str) -> Card:
@@ -176,14 +201,39 @@ def _completed(card: Card) -> Card:
     path = Path(location(card.checkpoints.get(ANY, ""))) / CARD_FILE
     if ANY not in card.checkpoints or not path.is_file():
         return card
+    return _told(card, path.read_bytes(), path)
+
+
+def _told(card: Card, raw: bytes, path: Path) -> Card:
+    """The card with the questions, forms and joint prompt of a card file's content."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(raw.decode("utf-8"))
         forms = {a: {k: _strings(v) for k, v in labels.items()} for a, labels in data.get("forms", {}).items()}
         shared = data.get("joint")
         joint = Joint(_text(shared["context"]), _texts(shared["cues"])) if shared else None
         return replace(card, questions=_texts(data.get("questions", {})), forms=forms, joint=joint)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{path} is not a model card: {error!r}. Expected questions, forms and joint.") from error
+
+
+def save(folder: str | Path, card: Card) -> Path:
+    """Write how a checkpoint is asked (questions, forms, joint prompt) into its folder, and return the file.
+
+    ``hf:FOLDER`` is then asked so. Raises :class:`~facevlm.errors.ModelError`, and writes nothing, for a card that
+    would be read as another one.
+    """
+    path = Path(folder) / CARD_FILE
+    data: dict[str, Any] = {
+        "questions": dict(card.questions),
+        "forms": {a: {label: list(forms) for label, forms in labels.items()} for a, labels in card.forms.items()},
+    }
+    if card.joint:
+        data["joint"] = {"context": card.joint.context, "cues": dict(card.joint.cues)}
+    raw = (json.dumps(data, indent=1) + "\n").encode()
+    if _told(card, raw, path) != card:
+        raise ModelError(f"{path}: got a card that is read back as another one, expected texts and tuples of strings.")
+    path.write_bytes(raw)
+    return path
 
 
 def _text(value: Any) -> str:
@@ -234,15 +284,12 @@ def _question(card: Card, attribute: Attribute, prompt: str | None, joint: bool)
         raise ModelError(f"Model '{card.name}' has answer strings for {strange}, no label of {attribute.name}.")
     forms = tuple(known.get(label) or _spellings(attribute, label) for label in attribute.labels)
     shared = card.joint if joint and prompt is None and card.joint else None
-    text = prompt or card.questions.get(attribute.name) or _worded(card, attribute)
+    text = prompt or card.questions.get(attribute.name)
+    if not text:
+        text = template(card, attribute).format(question=attribute.question, labels=", ".join(attribute.labels))
     if shared and attribute.name in shared.cues:
         return Question(attribute, text, forms, shared.context, shared.cues[attribute.name])
     return Question(attribute, text, forms)
-
-
-def _worded(card: Card, attribute: Attribute) -> str:
-    """The question to a model that was not tuned for it."""
-    return template(card, attribute).format(question=attribute.question, labels=", ".join(attribute.labels))
 
 
 def template(card: Card, attribute: Attribute) -> str:

@@ -16,6 +16,7 @@ from facevlm.backends import Options, PictureSpec
 from facevlm.backends.cards import Card
 from facevlm.backends.families.base import Ids, Prepared, edge_log_probs
 from facevlm.backends.trie import Branch, LabelTrie
+from facevlm.backends.tries import Tries
 from facevlm.backends.weights import load
 from facevlm.errors import ModelError
 from facevlm.types import Question, Reply
@@ -34,8 +35,7 @@ class Checkpoint:
         self.name = name
         self.family, self.revision = load(card, name, options)
         self.decode, self.note = options.decode, ""
-        self._tries: dict[object, LabelTrie] = {}
-        self._ids: dict[tuple[str, str], Ids] = {}
+        self._tries = Tries(self.family)
         self._pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-prepare")
         self._check(TOLERANCE.get(self.family.model.dtype, 0.05))
 
@@ -99,7 +99,7 @@ class Checkpoint:
         """Raise :class:`~facevlm.errors.ModelError` where an answer has no tokens, or those of another label."""
         if self.decode == "score":
             for question in questions:
-                self._branch((), question)
+                self._tries.branch((), question)
 
     def prepare(self, images: Sequence[Image]) -> list[Prepared]:
         """Pictures as the model takes them, prepared by threads."""
@@ -117,7 +117,7 @@ class Checkpoint:
                 inputs = self.family.see(self.family.collate([pictures[r] for r in rows]))
                 for asked in self._sharing(pictures[rows[0]], prompts):
                     members = [k for k, q in enumerate(questions) if (q.context or q.text) in asked]
-                    trie = self._trie(pictures[rows[0]], [questions[k] for k in members])
+                    trie = self.trie(pictures[rows[0]], [questions[k] for k in members])
                     prefixes = [self.family.split(self.ids(pictures[r], asked[0]))[0] for r in rows]
                     keep = trie.scored_positions()
                     edges = edge_log_probs(self.family.logits(inputs, prefixes, trie, keep), trie, keep)
@@ -143,37 +143,11 @@ class Checkpoint:
 
     def ids(self, picture: Prepared, text: str) -> Ids:
         """All tokens of a prompt; pictures that are written alike share them."""
-        key = (picture.text or str(picture.image.size), text)
-        if key not in self._ids:
-            if len(self._ids) > 4096:
-                self._ids.clear()
-            self._ids[key] = self.family.ids(picture, text)
-        return self._ids[key]
+        return self._tries.ids(picture, text)
 
-    def _trie(self, picture: Prepared, questions: Sequence[Question]) -> LabelTrie:
-        """The label trie of questions that share a pass, built once."""
-        key = tuple((self.family.split(self.ids(picture, q.context or q.text))[1], q.fingerprint()) for q in questions)
-        if key not in self._tries:
-            branches = [self._branch(tail, question) for (tail, _), question in zip(key, questions, strict=True)]
-            self._tries[key] = LabelTrie(branches, self.family.ends)
-        return self._tries[key]
-
-    def _branch(self, tail: Ids, question: Question) -> Branch:
-        cue = self.family.answer_ids(question.cue) if question.cue else ()
-        rendered = question.cue or self.family.render(question.text)
-        owners: dict[Ids, str] = {}
-        forms = []
-        for label, strings in zip(question.attribute.labels, question.surface_forms, strict=True):
-            ids = tuple(dict.fromkeys(form for s in strings for form in self.family.answers(s, rendered)))
-            for form in ids:
-                other = owners.setdefault(form, label)
-                if other != label:
-                    raise ModelError(
-                        f"{question.attribute.name}: '{other}' and '{label}' have the same tokens {form} for this "
-                        "model, so it cannot tell them apart. Give them different answer strings."
-                    )
-            forms.append(ids)
-        return Branch((*tail, *cue), tuple(forms))
+    def trie(self, picture: Prepared, questions: Sequence[Question]) -> LabelTrie:
+        """The label trie by which questions that share a pass are scored; see :meth:`Tries.trie`."""
+        return self._tries.trie(picture, questions)
 
     def generate(self, images: Sequence[Image], questions: Sequence[Question]) -> list[list[Reply]]:
         """Free greedy answers, one generation per distinct prompt."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import facevlm
 from facevlm.cli import _options
-from facevlm.detection import AUTO, DETECTORS, TILES
+from facevlm.detection import AUTO, TILES
 
 if TYPE_CHECKING:
     from facevlm.tasks.detect import DetectResult
@@ -31,7 +31,10 @@ def add(commands: Any) -> None:
 def add_search(command: Any) -> None:
     """How pictures are searched."""
     command.add_argument(
-        "--detector", default=AUTO, choices=[AUTO, *DETECTORS], help="auto is YuNet if it can be had, else haar"
+        "--detector",
+        default=AUTO,
+        metavar="NAME",
+        help="yunet, haar, paligemma, florence-2, or one of an installed package (default: yunet, or haar without it)",
     )
     command.add_argument(
         "--weights",

@@ -8,8 +8,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from facevlm.attributes import SETS, load, shipped
-from facevlm.backends import cards, families
+from facevlm import doors
+from facevlm.attributes import SETS, load, origin, shipped
+from facevlm.backends import cards, families, schemes
 from facevlm.backends.options import MAX_SIDE
 from facevlm.backends.remote import services
 from facevlm.cli import _options
@@ -33,13 +34,15 @@ def _models(args: argparse.Namespace) -> None:
         gated = f"{card.licence}; gated" if card.gated else card.licence
         fetch = f"{f'{count} x ' * (count > 1)}{card.download:g} GB"
         state = "here" if card.is_here() else f"not here, {fetch} to download"
-        rows.append([card.name, card.title, asked, size, f"{card.memory():.3g} GB", gated, state])
-    header = ["model", "what it is", "attributes", "parameters", "memory, bf16", "licence", "weights"]
-    print(tabulate(rows, header, maxcolwidths=[12, 26, 20, 10, 8, 30, 16]))
+        rows.append([card.name, card.title, asked, size, f"{card.memory():.3g} GB", gated, doors.OWN, state])
+    header = ["model", "what it is", "attributes", "parameters", "memory, bf16", "licence", "from", "weights"]
+    print(tabulate(rows, header, maxcolwidths=[12, 26, 20, 10, 8, 30, 12, 16]))
     print(f"\nhf:ID-or-folder takes any checkpoint of these families: {'; '.join(families.titles())}.")
     print("Memory is that of the weights in bfloat16, twice that in float32; batches come on top.\n")
-    print(tabulate(_hosted(), ["model behind an API", "what it is", "server", "key", "picture, px"]))
+    print(tabulate(_hosted(), ["model behind an API", "what it is", "server", "key", "from", "picture, px"]))
     print("\nopenai:MODEL takes any model; --base-url names another server, such as vLLM or Ollama on this machine.")
+    if added := [[f"{scheme}:MODEL", addition.origin] for scheme, addition in schemes.added().items()]:
+        print(f"\n{tabulate(added, ['models by scheme', 'from'])}")
 
 
 def _hosted() -> list[list[Any]]:
@@ -47,7 +50,7 @@ def _hosted() -> list[list[Any]]:
     for name, preset in services.presets().items():
         endpoint = services.endpoint(name)
         keys = " or ".join(endpoint.key_names)
-        rows.append([name, preset.title, endpoint.host, keys, endpoint.max_side or MAX_SIDE])
+        rows.append([name, preset.title, endpoint.host, keys, services.origin(name), endpoint.max_side or MAX_SIDE])
     return rows
 
 
@@ -57,8 +60,12 @@ def _amount(number: float) -> str:
 
 def _attributes(args: argparse.Namespace) -> None:
     registry = _options.registry(args.attributes_file)
-    rows = [[a.name, a.title, a.kind, ", ".join(a.labels), a.question] for a in registry.attributes.values()]
-    print(tabulate(rows, ["attribute", "title", "kind", "labels", "question"], maxcolwidths=[12, 24, 8, 44, 30]))
+    rows = [
+        [a.name, a.title, a.kind, ", ".join(a.labels), a.question, origin(a.name) or str(args.attributes_file)]
+        for a in registry.attributes.values()
+    ]
+    header = ["attribute", "title", "kind", "labels", "question", "from"]
+    print(tabulate(rows, header, maxcolwidths=[12, 24, 8, 44, 30, 12]))
     print("\nMaps between label sets, many to one (labels that are not named stay as they are):")
     for label_map in registry.maps.values():
         changed = ", ".join(f"{k} -> {v}" for k, v in label_map.labels.items() if k != v) or "every label as it is"

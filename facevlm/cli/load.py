@@ -137,7 +137,7 @@ def _print_loaded(name: str, info: Mapping[str, Any]) -> None:
 
 
 def _print_list() -> None:
-    for reader in catalog.READERS.values():
+    for reader in catalog.readers().values():
         card, options = reader.card, catalog.options(reader)
         fields = [f"{field} ({attribute})" for field, attribute in card.attributes.items()]
         print(f"{card.name}: {card.title}. {card.url}. Licence: {card.licence}.")
@@ -147,3 +147,4 @@ def _print_list() -> None:
             print(f"    splits   {', '.join(card.splits)}")
         if options:
             print(f"    options  {', '.join(f'{name}={default}' for name, default in options.items())}")
+        print(f"    from     {catalog.origin(card.name)}")

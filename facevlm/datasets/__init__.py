@@ -13,10 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from facevlm.datasets.catalog import READERS as READERS
     from facevlm.datasets.catalog import reader as reader
+    from facevlm.datasets.catalog import readers as readers
+    from facevlm.datasets.records import DatasetCard as DatasetCard
+    from facevlm.datasets.records import FaceBox as FaceBox
+    from facevlm.datasets.records import Log as Log
+    from facevlm.datasets.records import Reader as Reader
+    from facevlm.datasets.records import Record as Record
 
+_RECORDS = ("DatasetCard", "FaceBox", "Log", "Reader", "Record")
 _LAZY = {
-    "READERS": "facevlm.datasets.catalog",
-    "reader": "facevlm.datasets.catalog",
+    **dict.fromkeys(_RECORDS, "facevlm.datasets.records"),
+    **dict.fromkeys(("READERS", "reader", "readers"), "facevlm.datasets.catalog"),
     "load": "facevlm.tasks.load",
     "build_diversefaces": "facevlm.tasks.load",
 }

@@ -1,10 +1,13 @@
 """What finds faces in pictures: one protocol, opened by name. Knows nothing of FiftyOne.
 
-Classes are named by strings, so that importing this package loads no model library.
+Classes are named by strings, so that importing this package loads no model library. A package of somebody else adds a
+detector by an entry point of the group ``facevlm.detectors``: a function that is given a :class:`Search` and gives a
+:class:`Detector`.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image
 
-from facevlm.errors import InputError, ModelError, lookup
+from facevlm import doors
+from facevlm.doors import Addition
+from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.faces.images import BOX
 from facevlm.types import Face, Outcome
 
@@ -144,14 +149,35 @@ def found(faces: Sequence[FoundFace]) -> Looked:
     return Looked(tuple(faces), "ok") if faces else Looked((), "no_face", "no face was found")
 
 
+@functools.cache
+def added() -> Mapping[str, Addition[Callable[[Search], Detector]]]:
+    """What opens the detectors of installed packages, by name."""
+    return doors.admit("detectors", _opener, (AUTO, *DETECTORS))
+
+
+def _opener(addition: Addition[object]) -> Callable[[Search], Detector]:
+    if not callable(addition.value):
+        raise TypeError(f"got {addition.value!r}, expected a function of a Search that gives a detector")
+    return cast(Callable[[Search], Detector], addition.value)
+
+
+def names() -> list[str]:
+    """The names under which :func:`open_detector` knows detectors."""
+    return [AUTO, *DETECTORS, *added()]
+
+
 def open_detector(name: str = AUTO, search: Search | None = None) -> Detector:
     """The detector of a name; ``auto`` is YuNet where its weights can be had, else the one that comes with OpenCV.
 
     Raises :class:`~facevlm.errors.UnknownName`, or :class:`~facevlm.errors.ModelError` where its weights are missing.
     """
     search = search or Search()
+    if name in DETECTORS:
+        return _opened(DETECTORS[name], search)
     if name != AUTO:
-        return _opened(lookup("detector", {AUTO: ""} | DETECTORS, name), search)
+        if name not in added():
+            raise UnknownName("detector", name, names())
+        return added()[name].value(search)
     try:
         return _opened(DETECTORS["yunet"], search)
     except ModelError as error:

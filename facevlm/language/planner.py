@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from facevlm.attributes import canonical
+from facevlm.backends.remote.dialects import Turn
 from facevlm.errors import InputError
 from facevlm.language.phrases import Condition, Place, Plan, Vocabulary, words
 
@@ -21,9 +22,9 @@ TASK = (
 
 @runtime_checkable
 class Talking(Protocol):
-    """A backend that answers a chat without pictures."""
+    """A backend that answers a conversation without pictures."""
 
-    def tell(self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> dict[str, Any]:
+    def tell(self, turns: Sequence[Turn], schema: Mapping[str, Any]) -> dict[str, Any]:
         """The JSON object that answers; raises :class:`~facevlm.errors.ModelError` where there is none."""
 
 
@@ -34,11 +35,7 @@ def read(request: str, vocabulary: Vocabulary, model: Talking, name: str) -> Pla
     """
     known = vocabulary.deciding
     labels = "\n".join(f"{a.name} ({a.title}): {', '.join(a.labels)}" for a in known)
-    chat: list[Mapping[str, Any]] = [
-        {"role": "system", "content": TASK.format(labels=labels)},
-        {"role": "user", "content": [{"type": "text", "text": request}]},
-    ]
-    reply = model.tell(chat, schema(vocabulary))
+    reply = model.tell([Turn("system", TASK.format(labels=labels)), Turn("user", request, ())], schema(vocabulary))
     if reply.get("readable") is not True:
         raise InputError(
             f"{name} cannot read '{request}' as a request about faces, such as '{words()['examples'][0]}'."

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from facevlm.attributes import define, get
-from facevlm.backends.cards import ANY, CARD_FILE, Card, find, is_here, location, questions_for, shipped
+from facevlm.backends.cards import ANY, CARD_FILE, Card, find, is_here, location, questions_for, save, shipped
 from facevlm.backends.families import FAMILIES, GENERIC
 from facevlm.errors import FacevlmError, InputError, ModelError, UnknownName
+from facevlm.folders import ASSETS
 from facevlm.types import Attribute
 
 GENDER, AGE, RACE = get("gender"), get("age5"), get("race5")
@@ -268,3 +271,42 @@ def test_all_spellings_are_answers_where_a_card_names_none() -> None:
     assert {"Latinx or Hispanic", "latinx or hispanic", "Latino_Hispanic", "hispanic"} <= set(latinx)
     every = [form for forms in question.surface_forms for form in forms]
     assert len(every) == len(set(every))
+
+
+# save()
+
+
+def test_the_shipped_card_is_written_as_it_is_read(tmp_path: Path) -> None:
+    written = save(tmp_path, find("demo"))
+    assert written == tmp_path / CARD_FILE
+    assert written.read_bytes() == (ASSETS / "demo_model" / CARD_FILE).read_bytes()
+    read = find(f"hf:{tmp_path}")
+    assert (read.questions, read.forms, read.joint) == (
+        find("demo").questions,
+        find("demo").forms,
+        find("demo").joint,
+    )
+
+
+def test_a_card_with_any_letters_and_without_a_joint_prompt_is_read_back(tmp_path: Path) -> None:
+    card = Card(
+        "mine", {ANY: str(tmp_path)}, questions={"gender": "Männlich?"}, forms={"gender": {"Male": ("m", "男")}}
+    )
+    save(tmp_path, card)
+    read = find(f"hf:{tmp_path}")
+    assert (read.questions, read.forms, read.joint) == (card.questions, card.forms, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"questions": {"gender": 5}}, "is not a model card"),
+        ({"forms": {"gender": {"Male": "he"}}}, "is read back as another one"),
+        ({"forms": {"gender": {"Male": (1,)}}}, "is not a model card"),
+    ],
+)
+def test_what_would_be_read_otherwise_is_not_written(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    card = replace(Card("mine", {ANY: str(tmp_path)}), **changes)
+    with pytest.raises(ModelError, match=said):
+        save(tmp_path, card)
+    assert list(tmp_path.iterdir()) == []

@@ -166,9 +166,18 @@ def paligemma2(folder: Path) -> Path:
 
 def llava(folder: Path, tower: str = "clip_vision_model", features: str = "default") -> Path:
     """``features`` says which of the tower's tokens are taken; CLIP's has one more than there are patches."""
+    return _llava(folder, tf.LlavaConfig, tower, vision_feature_layer=-1, vision_feature_select_strategy=features)
+
+
+def vipllava(folder: Path) -> Path:
+    """A family that has no file here: LLaVA on two layers of its tower."""
+    return _llava(folder, tf.VipLlavaConfig, "clip_vision_model", vision_feature_layer=[-2, -1])
+
+
+def _llava(folder: Path, config_class: Any, tower: str, **features: Any) -> Path:
     tokenizer = _tokenizer("LlamaTokenizer", {"image_token": "<image>"}, ["<unk>", "<s>", "</s>"], pad_token="</s>")
     image = tokenizer.convert_tokens_to_ids("<image>")
-    config = tf.LlavaConfig(
+    config = config_class(
         vision_config={
             **VISION,
             "image_size": 32,
@@ -178,8 +187,7 @@ def llava(folder: Path, tower: str = "clip_vision_model", features: str = "defau
         },
         text_config={**_text(tokenizer), "model_type": "llama"},
         image_token_index=image,
-        vision_feature_layer=-1,
-        vision_feature_select_strategy=features,
+        **features,
     )
     config.image_token_id = image
     pictures = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})

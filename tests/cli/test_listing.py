@@ -14,11 +14,13 @@ def test_models_are_listed_with_whether_they_are_here(run: Run) -> None:
     assert done.rows("demo")[0][-1] == "here"
     assert done.rows("facescan")[0][3:5] == ["4 x 2.9 B", "23.4 GB"]
     assert done.rows("facescan")[0][-1].startswith("not here")
+    assert done.rows("facescan")[0][-2] == "facevlm"
     assert all(done.rows(name) for name in cards.shipped())
     assert all(done.rows(name) for name in services.presets())
     assert done.rows("gemini-flash")[0][2:] == [
         "generativelanguage.googleapis.com",
         "GEMINI_API_KEY or GOOGLE_API_KEY",
+        "facevlm",
         "384",
     ]
     assert "hf:ID-or-folder takes any checkpoint of these families: " in done.out
@@ -28,7 +30,7 @@ def test_models_are_listed_with_whether_they_are_here(run: Run) -> None:
 def test_attributes_are_listed_with_their_maps(run: Run) -> None:
     done = run("attributes")
     assert (done.status, done.err) == (0, "")
-    assert all(done.rows(name) for name in shipped().attributes)
+    assert all(done.rows(name)[0][-1] == "facevlm" for name in shipped().attributes)
     assert all(f"\n  {source} -> {target}: " in done.out for source, target in shipped().maps)
     assert "emotion7 -> emotion8: every label as it is\n" in done.out
     assert "age in years -> age5: groups begin at 0, 10, 20, 40, 60\n" in done.out
@@ -39,4 +41,6 @@ def test_attributes_tell_why_some_maps_are_not_there_and_what_more_there_is(run:
     assert all(f"  {source} -> {target}: {why}\n" in done.out for (source, target), why in shipped().undefined.items())
     assert "  age in years -> age8: groups begin at 0, 7, 13, 20, 31, 46, 56, 67, the last ends before 81\n" in done.out
     assert "  celeba: celeba_5_o_clock_shadow, " in done.out
-    assert "CelebA: Bangs" in run("attributes", "--attributes-file", "celeba").out
+    more = run("attributes", "--attributes-file", "celeba")
+    assert "CelebA: Bangs" in more.out
+    assert more.rows("celeba_bangs")[0][-1] == "celeba"

@@ -18,11 +18,14 @@ from PIL.Image import new as new_image
 from torch import Tensor
 from transformers import PaliGemmaForConditionalGeneration
 
+from facevlm.attributes import get
+from facevlm.backends.cards import questions_for
 from facevlm.backends.families.base import Prepared, Tools, edge_log_probs
 from facevlm.backends.families.paligemma import PaliGemma
-from facevlm.backends.trie import Branch, LabelTrie
+from facevlm.backends.trie import LabelTrie
+from facevlm.backends.tries import Tries
 from tools.demo_model.faces import ATTRIBUTES, Batches, Faces, accuracy, loosen, plain, read
-from tools.demo_model.model import CONTEXT, CUES, QUESTIONS, build, processor, save
+from tools.demo_model.model import CARD, CONTEXT, QUESTIONS, build, processor, save
 from tools.demo_model.tower import follow, groups_of, load_teacher, soft_loss, tower_config
 
 DECODER = {"layers": 3, "width": 128, "mlp": 384}
@@ -33,11 +36,11 @@ class Asker:
     """Unnormalised label log-probabilities of the joint prompt or of one attribute's own prompt."""
 
     def __init__(self, family: PaliGemma) -> None:
-        self.family = family
-        answers = {n: tuple((family.answer_ids(label),) for label in labels) for n, labels in ATTRIBUTES.items()}
-        branches = [Branch(family.answer_ids(CUES[n]), answers[n]) for n in ATTRIBUTES]
-        self.joint = LabelTrie(branches, family.ends)
-        self.single = [LabelTrie([Branch((), answers[n])], family.ends) for n in ATTRIBUTES]
+        self.family, self._tries = family, Tries(family)
+        self._picture = Prepared({}, family.picture_text({}), new_image("RGB", (1, 1)))
+        asked = [get(name) for name in ATTRIBUTES]
+        self.joint = self._tries.trie(self._picture, questions_for(CARD, asked))
+        self.single = [self._tries.trie(self._picture, [q]) for q in questions_for(CARD, asked, joint=False)]
 
     def together(self, features: Tensor) -> list[Tensor]:
         edges = self._edges(features, CONTEXT, self.joint)
@@ -48,8 +51,7 @@ class Asker:
         return self._labels(self._edges(features, QUESTIONS[list(ATTRIBUTES)[attribute]], trie), trie, 0)
 
     def _edges(self, features: Tensor, prompt: str, trie: LabelTrie) -> Tensor:
-        picture = Prepared({}, self.family.picture_text({}), new_image("RGB", (1, 1)))
-        ids, keep = self.family.ids(picture, prompt), trie.scored_positions()
+        ids, keep = self._tries.ids(self._picture, prompt), trie.scored_positions()
         return edge_log_probs(self.family.logits({"features": features}, [ids] * len(features), trie, keep), trie, keep)
 
     @staticmethod

@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+from facevlm.backends import cards
 from tools.demo_model.faces import ATTRIBUTES, SIZE
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
@@ -29,6 +30,14 @@ QUESTIONS = {
     "emotion7": "what is the emotion of the person in the image?",
 }
 CUES = {"gender": "gender ", "race5": "race ", "age5": "age ", "emotion7": "emotion "}
+CARD = cards.Card(
+    name="demo",
+    checkpoints={cards.ANY: "package:demo_model"},
+    questions=QUESTIONS,
+    forms={name: {label: (label,) for label in labels} for name, labels in ATTRIBUTES.items()},
+    joint=cards.Joint(CONTEXT, CUES),
+)
+"""How the model is asked, in training and afterwards."""
 
 
 def tokenizer() -> GemmaTokenizer:
@@ -92,10 +101,5 @@ def save(model: PaliGemmaForConditionalGeneration, proc: PaliGemmaProcessor, fol
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     proc.save_pretrained(folder)
-    card = {
-        "questions": QUESTIONS,
-        "forms": {name: {label: [label] for label in labels} for name, labels in ATTRIBUTES.items()},
-        "joint": {"context": CONTEXT, "cues": CUES},
-    }
-    (folder / "facevlm.json").write_text(json.dumps(card, indent=1) + "\n")
+    cards.save(folder, CARD)
     logging.info("saved to %s", folder)

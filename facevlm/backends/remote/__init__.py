@@ -1,6 +1,6 @@
-"""Models behind an API that speaks the OpenAI chat protocol: OpenAI, Gemini, Azure, vLLM, Ollama and others.
+"""Models behind an API: OpenAI, Gemini, Azure, vLLM, Ollama and others.
 
-``backend`` is the :class:`~facevlm.backends.Backend`; ``templates`` words a request, ``replies`` and ``scores`` read
-the answer, ``client`` sends and retries, ``limits`` paces, ``ledger`` counts the money, ``cache`` keeps replies. Only
-``client`` knows the network.
+``backend`` is the :class:`~facevlm.backends.Backend`; ``templates`` says what is asked, ``dialects`` say how that is
+written for a server and what its answer is, ``replies`` and ``scores`` make labels of it, ``client`` sends and retries,
+``limits`` paces, ``ledger`` counts the money, ``cache`` keeps replies. Only ``client`` knows the network.
 """

@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from facevlm.backends.remote import pictures, replies, templates
+from facevlm.backends.remote import pictures, replies
+from facevlm.backends.remote.dialects import Asked, Dialect, Turn
 from facevlm.backends.remote.replies import Completion
 from facevlm.errors import ModelError
 
@@ -69,22 +70,7 @@ class Abilities:
         return held + ("" if self.top else " It gives no log-probabilities, so answers have no confidence.")
 
 
-def parameters(abilities: Abilities, heat: float, max_tokens: int, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a request that depend on what the server honours."""
-    fields: dict[str, Any] = {"temperature": heat, "max_tokens": max_tokens}
-    if "max_tokens" in abilities.dropped:
-        fields["max_completion_tokens"] = max_tokens
-    if abilities.structure == "schema":
-        answer = {"name": "answers", "strict": True, "schema": schema}
-        fields["response_format"] = {"type": "json_schema", "json_schema": answer}
-    elif abilities.structure == "json":
-        fields["response_format"] = {"type": "json_object"}
-    if abilities.top:
-        fields |= {"logprobs": True, "top_logprobs": abilities.top}
-    return {name: value for name, value in fields.items() if name not in abilities.dropped}
-
-
-async def probe(ask: Ask, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:
+async def probe(ask: Ask, dialect: Dialect, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:
     """Ask until an answer shows what is honoured.
 
     A server's trouble (a status of 500 and above) may mean that it cannot do what it was asked, or come and go; what
@@ -94,7 +80,7 @@ async def probe(ask: Ask, model: str, extra: Mapping[str, Any], max_tokens: int)
     """
 
     async def answer(abilities: Abilities) -> Completion:
-        completion, _ = await ask(_body(abilities, model, extra, max_tokens))
+        completion, _ = await ask(_body(abilities, dialect, model, extra, max_tokens))
         return completion
 
     found, doubted = await _search(answer, Abilities())
@@ -124,14 +110,16 @@ async def _search(
     raise ModelError("The server refuses every form of request that was tried; see its log.")
 
 
-def _body(abilities: Abilities, model: str, extra: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+def _body(
+    abilities: Abilities, dialect: Dialect, model: str, extra: Mapping[str, Any], max_tokens: int
+) -> dict[str, Any]:
     jpeg = pictures.encode(Image.new("RGB", (64, 64), (128, 128, 128)), 64, 90)
     detail = "" if "detail" in abilities.dropped else "low"
-    chat = templates.with_picture([{"role": "user", "content": [{"type": "text", "text": CONTRARY}]}], jpeg, detail)
     code = {"type": "object", "properties": {"code": {"type": "string", "enum": list(CODES)}}}
     schema = code | {"required": ["code"], "additionalProperties": False}
-    kept = {name: value for name, value in extra.items() if name not in abilities.dropped}
-    return {"model": model, "messages": chat, **kept, **parameters(abilities, 0.0, max_tokens, schema)}
+    turns = (Turn("user", CONTRARY, ()),)
+    asked = Asked(model, turns, schema, abilities, temperature=0.0, max_tokens=max_tokens, detail=detail, extra=extra)
+    return dialect.with_pictures(dialect.skeleton(asked), [jpeg], detail)
 
 
 def _honoured(abilities: Abilities, completion: Completion) -> bool:

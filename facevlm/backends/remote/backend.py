@@ -18,11 +18,12 @@ from facevlm.backends import BackendInfo, Briefing
 from facevlm.backends.cards import ANY, Card
 from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import abilities as probe_module
-from facevlm.backends.remote import batches, ledger, pictures, replies, services, templates
+from facevlm.backends.remote import batches, dialects, ledger, pictures, replies, services, templates
 from facevlm.backends.remote import keys as keys_module
 from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.cache import Cache, joined, key_of
 from facevlm.backends.remote.client import BudgetReached, Client, Stopped, waiting_client
+from facevlm.backends.remote.dialects import Asked, Turn
 from facevlm.backends.remote.flow import Given, LoopThread, Result, flow
 from facevlm.errors import InputError, ModelError
 from facevlm.parsing import answer_table
@@ -43,6 +44,7 @@ class RemoteBackend:
     def __init__(self, card: Card, options: Remote, secrets: keys_module.Secrets | None = None) -> None:
         self.options = options
         self.endpoint = services.endpoint(card.checkpoints[ANY], options.base_url, options.key_name)
+        self.dialect = dialects.find(self.endpoint.dialect)
         self.template = templates.load(options)
         self.price = ledger.price_of(self.endpoint.model, options.prices)
         if self.endpoint.is_local and self.price is None:
@@ -137,13 +139,12 @@ class RemoteBackend:
         return Briefing(text, e.is_local, estimate.dollars)
 
     def _estimate(self, faces: int, questions: Sequence[Question]) -> ledger.Estimate:
-        chat = self.template.messages(questions, self.options.detail)
         shown = 1 + len(self.template.examples)
-        return self._estimated(chat, len(questions), faces * self.options.samples, shown)
+        return self._estimated(self.template.turns(questions), len(questions), faces * self.options.samples, shown)
 
-    def _estimated(self, chat: Sequence[Mapping[str, Any]], answers: int, requests: int, shown: int) -> ledger.Estimate:
-        """Of requests with this chat, so many answered values and so many pictures in each."""
-        texts = [p["text"] for m in chat for p in _parts(m["content"]) if "text" in p]
+    def _estimated(self, turns: Sequence[Turn], answers: int, requests: int, shown: int) -> ledger.Estimate:
+        """Of requests with these turns, so many answered values and so many pictures in each."""
+        texts = [turn.text for turn in turns]
         return ledger.estimate(self.price, texts, answers, requests, self._side, self.options.detail, shown)
 
     def check(self, questions: Sequence[Question]) -> None:
@@ -151,7 +152,7 @@ class RemoteBackend:
 
         Raises :class:`~facevlm.errors.FacevlmError` where either cannot be done.
         """
-        self.template.messages(questions, self.options.detail)
+        self.template.turns(questions)
         for question in questions:
             answer_table(question)
         self._open(self._estimate(1, questions).usage)
@@ -173,8 +174,7 @@ class RemoteBackend:
         Raises :class:`~facevlm.backends.remote.client.Stopped` where all further requests would fail.
         """
         abilities = self._open(self._estimate(1, questions).usage)
-        chat = self.template.messages(questions, self._detail)
-        skeleton = self._skeleton(chat, templates.schema(questions), abilities)
+        skeleton = self._skeleton(self.template.turns(questions), templates.schema(questions), abilities)
 
         def is_whole(completion: replies.Completion) -> bool:
             answers = replies.to_replies(completion, questions)
@@ -193,19 +193,18 @@ class RemoteBackend:
     ) -> Iterator[tuple[dict[str, Any], list[Reply] | None]]:
         """The request about every picture, in order, and its replies where a whole answer to it was kept before."""
         abilities = self._open(self._estimate(1, questions).usage)
-        chat = self.template.messages(questions, self._detail)
-        skeleton = self._skeleton(chat, templates.schema(questions), abilities)
+        skeleton = self._skeleton(self.template.turns(questions), templates.schema(questions), abilities)
         for image in images:
             jpeg = pictures.encode(image, self._side, self.options.quality)
             known = None
             if self._cache is not None and self.options.cache == "on":
                 known = self._cache.get(key_of(self.endpoint.base_url, skeleton, joined([jpeg]), 0))
-            body = {**skeleton, "messages": templates.with_pictures(skeleton["messages"], [jpeg], self._detail)}
+            body = self.dialect.with_pictures(skeleton, [jpeg], self._detail)
             yield body, None if known is None else self.read(known, questions)[0]
 
     def read(self, body: Any, questions: Sequence[Question]) -> tuple[list[Reply], replies.Usage]:
-        """The replies in a chat completion as plain data, and the tokens that it took."""
-        completion = replies.read(body)
+        """The replies in an answer as plain data, and the tokens that it took."""
+        completion = self.dialect.read(body)
         return replies.to_replies(completion, questions), completion.usage
 
     def batch_briefing(self, faces: int, questions: Sequence[Question]) -> Briefing:
@@ -227,18 +226,18 @@ class RemoteBackend:
         )
         return batches.BatchService(self.endpoint, secret, client, once)
 
-    def tell(self, messages: Sequence[Mapping[str, Any]], schema: Mapping[str, Any]) -> dict[str, Any]:
-        """The JSON object that answers a chat without pictures; one that was given before is given again.
+    def tell(self, turns: Sequence[Turn], schema: Mapping[str, Any]) -> dict[str, Any]:
+        """The JSON object that answers a conversation without pictures; one that was given before is given again.
 
         Raises :class:`~facevlm.errors.ModelError` where there is none.
         """
-        abilities = self._open(self._estimated(messages, len(schema["properties"]), 1, 0).usage)
+        abilities = self._open(self._estimated(turns, len(schema["properties"]), 1, 0).usage)
         thread, _ = self._opened()
 
         def is_whole(completion: replies.Completion) -> bool:
             return not isinstance(replies.opened(completion, alone=False), Reply)
 
-        skeleton = self._skeleton(messages, schema, abilities)
+        skeleton = self._skeleton(turns, schema, abilities)
         completion = thread.call(self._exchange(skeleton, (), 0, is_whole))
         found = replies.opened(completion, alone=False)
         if isinstance(found, Reply):
@@ -282,9 +281,9 @@ class RemoteBackend:
         key = key_of(self.endpoint.base_url, skeleton, joined(jpegs), sample) if self._cache else ""
         known = await self._known(client, key)
         if known is not None:
-            return replies.read(known)
-        chat = templates.with_pictures(skeleton["messages"], jpegs, self._detail)
-        completion, body = await client.complete({**skeleton, "messages": chat})
+            return self.dialect.read(known)
+        whole = self.dialect.with_pictures(skeleton, jpegs, self._detail) if jpegs else skeleton
+        completion, body = await client.complete(whole)
         if is_whole(completion):
             await self._keep(client, key, body)
         return completion
@@ -322,16 +321,14 @@ class RemoteBackend:
                 f"(max_failures); the last: {reason}"
             )
 
-    def _skeleton(
-        self, chat: Sequence[Mapping[str, Any]], schema: Mapping[str, Any], abilities: Abilities
-    ) -> dict[str, Any]:
+    def _skeleton(self, turns: Sequence[Turn], schema: Mapping[str, Any], abilities: Abilities) -> dict[str, Any]:
         """A request without its picture."""
-        o = self.options
-        extra = {k: v for k, v in self.endpoint.extra.items() if k not in abilities.dropped}
-        fields = probe_module.parameters(abilities, o.heat, o.max_tokens, schema)
-        if o.samples > 1:
-            fields = {k: v for k, v in fields.items() if "logprobs" not in k}
-        return {"model": self.endpoint.model, "messages": chat, **extra, **fields}
+        o, e = self.options, self.endpoint
+        # The vote of several samples is the confidence.
+        asked = abilities if o.samples == 1 else replace(abilities, top=0)
+        return self.dialect.skeleton(
+            Asked(e.model, tuple(turns), schema, asked, o.heat, o.max_tokens, self._detail, e.extra)
+        )
 
     def _open(self, guess: replies.Usage) -> Abilities:
         """What the server honours, asked with a key that was found now; ``guess`` are the tokens of one request."""
@@ -359,7 +356,7 @@ class RemoteBackend:
         if found is None:
             e = self.endpoint
             most = min(PROBE_TOKENS, self.options.max_tokens)
-            found = thread.call(probe_module.probe(client.complete, e.model, e.extra, most))
+            found = thread.call(probe_module.probe(client.complete, self.dialect, e.model, e.extra, most))
             if self._cache:
                 self._cache.put_server(key, found.to_dict())
         return found
@@ -386,7 +383,3 @@ async def _client(
 ) -> Client:
     """Made inside the loop that it belongs to."""
     return Client(endpoint, secret, options, books)
-
-
-def _parts(content: Any) -> list[dict[str, Any]]:
-    return [{"text": content}] if isinstance(content, str) else list(content)

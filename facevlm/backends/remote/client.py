@@ -25,7 +25,7 @@ import httpx2
 import openai
 
 from facevlm.backends.options import Remote
-from facevlm.backends.remote import limits, replies
+from facevlm.backends.remote import dialects, limits, replies
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.ledger import Ledger
 from facevlm.backends.remote.replies import Completion
@@ -63,11 +63,11 @@ class Trouble:
 
 
 class Client:
-    """Sends chat completions to one endpoint. Made and used in one event loop."""
+    """Sends requests to one endpoint, in its dialect. Made and used in one event loop."""
 
     def __init__(self, endpoint: Endpoint, secret: Secret, options: Remote, ledger: Ledger) -> None:
         self.endpoint, self._secret, self._options, self.ledger = endpoint, secret, options, ledger
-        self.concurrency = limits.Concurrency(options.concurrency)
+        self.concurrency, self._dialect = limits.Concurrency(options.concurrency), dialects.find(endpoint.dialect)
         self.counts: Counter[str] = Counter()
         self._requests = limits.Pace(options.requests_per_minute)
         self._tokens = limits.Pace(options.tokens_per_minute)
@@ -107,7 +107,8 @@ class Client:
         charged: replies.Usage | None = None
         outcome: tuple[Completion, Any] | Trouble
         try:
-            response = await asyncio.wait_for(self._post(body), self._options.timeout)
+            sent = next(self._turn).post(self._dialect.path, cast_to=httpx2.Response, body=body)
+            response = await asyncio.wait_for(sent, self._options.timeout)
             outcome = self._read(response)
             charged = outcome[0].usage
             self.concurrency.succeeded(started)
@@ -145,9 +146,6 @@ class Client:
         if charged is not None and charged.input:
             self._tokens.correct(charged.input + charged.output - typical.input - typical.output)
 
-    async def _post(self, body: Mapping[str, Any]) -> httpx2.Response:
-        return await next(self._turn).post("/chat/completions", cast_to=httpx2.Response, body=body)
-
     def _read(self, response: httpx2.Response) -> tuple[Completion, Any]:
         """The body as plain data, in which the key is blacked out, should the server repeat it."""
         self._hold(response)
@@ -157,7 +155,7 @@ class Client:
         except (ValueError, RecursionError):
             kind = response.headers.get("content-type", "no content type")
             return Completion(error=f"the server's answer is no JSON ({kind}): {' '.join(text[:120].split())}"), None
-        return replies.read(body), body
+        return self._dialect.read(body), body
 
     def _hold(self, response: httpx2.Response) -> None:
         if (pause := limits.quota_pause(response.headers)) > 0:

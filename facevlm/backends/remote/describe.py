@@ -18,6 +18,7 @@ from facevlm.backends.options import Remote
 from facevlm.backends.remote import ledger, polls, replies, templates, words
 from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.backend import RemoteBackend
+from facevlm.backends.remote.dialects import Turn
 from facevlm.backends.remote.keys import Secrets
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.templates import Template
@@ -66,8 +67,7 @@ class DescribingBackend(RemoteBackend):
 
         @functools.lru_cache(maxsize=64)
         def skeleton(count: int | None) -> Mapping[str, Any]:
-            chat = _messages(self.template, self.words, inquiry, count, self._detail)
-            return self._skeleton(chat, schema(inquiry, count), abilities)
+            return self._skeleton(_turns(self.template, self.words, inquiry, count), schema(inquiry, count), abilities)
 
         async def work(shot: Shot) -> Scene:
             try:
@@ -109,19 +109,17 @@ class DescribingBackend(RemoteBackend):
     def _estimate_scenes(self, counts: Sequence[int], inquiry: Inquiry) -> ledger.Estimate:
         people = math.ceil(sum(count or USUAL_PEOPLE for count in counts) / max(1, len(counts)))
         answers = people * (len(inquiry.questions) + WORDS * (len(inquiry.free) + 1))
-        chat = _messages(self.template, self.words, inquiry, people, self.options.detail)
+        turns = _turns(self.template, self.words, inquiry, people)
         requests = len(counts) * self.options.samples
-        return self._estimated(chat, answers, requests, people if inquiry.shown == "crops" else 1)
+        return self._estimated(turns, answers, requests, people if inquiry.shown == "crops" else 1)
 
 
 def _one(image: Image) -> list[Image]:
     return [image]
 
 
-def _messages(
-    template: Template, said: Words, inquiry: Inquiry, count: int | None, detail: str
-) -> list[dict[str, Any]]:
-    """The chat without its pictures: the template's system text, lines and order in the text about people."""
+def _turns(template: Template, said: Words, inquiry: Inquiry, count: int | None) -> tuple[Turn, ...]:
+    """The conversation without its pictures: the template's system text, lines and order in the text about people."""
     texts = said.texts
     free = [texts["free_line"].format(name=n, question=q) for n, q in inquiry.free.items()]
     text = texts[inquiry.shown].format(
@@ -131,11 +129,9 @@ def _messages(
         keys=", ".join(json.dumps(key) for key in _item(inquiry, count)["required"]),
         count=str(count),
     )
-    return replace(template, text=_doubled(text), examples=()).messages(inquiry.questions, detail)
-
-
-def _doubled(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}")
+    # The text is formatted once more, where there is nothing left to fill in.
+    doubled = text.replace("{", "{{").replace("}", "}}")
+    return replace(template, text=doubled, examples=()).turns(inquiry.questions)
 
 
 def schema(inquiry: Inquiry, count: int | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from facevlm.backends.remote.services import Endpoint
 from facevlm.errors import ModelError
@@ -46,7 +46,7 @@ def find(endpoint: Endpoint, secrets: Secrets | None = None) -> Secret:
     Raises :class:`~facevlm.errors.ModelError` that names where it was looked for; a local server needs none.
     """
     for source in (secrets, os.environ.get, _from_keyring):
-        value = _first(source, endpoint.key_names) if source else None
+        value = next((key for name in endpoint.key_names if (key := source(name))), None) if source else None
         if value:
             return Secret(_checked(value.strip(), endpoint))
     if endpoint.is_local:
@@ -67,10 +67,6 @@ def _checked(value: str, endpoint: Endpoint) -> str:
             f"place {strange + 1}, which no key has. Copy it anew."
         )
     return value
-
-
-def _first(source: Secrets, names: Iterable[str]) -> str | None:
-    return next((value for name in names if (value := source(name))), None)
 
 
 def _from_keyring(name: str) -> str | None:

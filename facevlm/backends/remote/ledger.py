@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from facevlm import doors
+from facevlm.backends.remote import services
 from facevlm.backends.remote.replies import Usage
 from facevlm.errors import InputError
 from facevlm.faces.images import fitted
@@ -70,13 +73,27 @@ class Estimate:
 def price_of(model: str, path: str | None = None) -> Price | None:
     """The price of a model, by the longest name in the table that its own begins with; None for an unknown one.
 
-    Raises :class:`~facevlm.errors.InputError` for a table of the user's own that cannot be read.
+    The user's own table goes before that of facevlm, and that before those of installed packages. Raises
+    :class:`~facevlm.errors.InputError` for a table of the user's own that cannot be read.
     """
     own = path or os.environ.get(VARIABLE)
     for table in [_read(Path(own))] if own else []:
         if (found := _find(model, table)) is not None:
             return found
-    return _find(model, _read(DATA))
+    tables = (_read(DATA), *_added())
+    return next((price for table in tables if (price := _find(model, table)) is not None), None)
+
+
+@functools.cache
+def _added() -> tuple[Mapping[str, Any], ...]:
+    """The price tables of installed packages; one that cannot be read is left out with a warning."""
+    tables = []
+    for addition in services.added().values():
+        try:
+            tables += [_checked(addition.value.prices, "'prices'")] if addition.value.prices else []
+        except InputError as error:
+            doors.refuse(addition, str(error))
+    return tuple(tables)
 
 
 def _find(model: str, table: Mapping[str, Any]) -> Price | None:
@@ -91,16 +108,28 @@ def _find(model: str, table: Mapping[str, Any]) -> Price | None:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise _unreadable(str(path), error) from error
+    return _checked(data, str(path))
+
+
+def _checked(data: Any, where: str) -> Mapping[str, Any]:
+    """The table, with a price of at least 0 and a rule for pictures that is known for each of its models."""
+    try:
         for raw in data["models"].values():
             if not (float(raw["input"]) >= 0 and float(raw["output"]) >= 0):
                 raise ValueError(f"a price is below 0: {raw}")
             picture_tokens(raw.get("image") or {}, 512, 512, "low")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"Cannot read the price table {path}: {error!r}. Expected the form of facevlm/assets/prices.yaml."
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(where, error) from error
     table: Mapping[str, Any] = data
     return table
+
+
+def _unreadable(where: str, error: Exception) -> InputError:
+    return InputError(
+        f"Cannot read the price table {where}: {error!r}. Expected the form of facevlm/assets/prices.yaml."
+    )
 
 
 def picture_tokens(rule: Mapping[str, Any], width: int, height: int, detail: str) -> int:

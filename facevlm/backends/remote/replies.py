@@ -1,4 +1,4 @@
-"""A chat completion, as it came, into replies: pure functions, no network. Prose never becomes a label."""
+"""A completion, as a dialect read it, into replies: pure functions, no network. Prose never becomes a label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
 THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 ECHOES = ("input", "body", "request", "messages", "ctx")
 """Parts of an error in which servers repeat what they were sent."""
-FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
 SHOWN = 200
 LONGEST = 20_000
 """Characters of a reply that are kept."""
@@ -43,61 +42,6 @@ class Completion:
     tokens: tuple[scores.Token, ...] = ()
     finish: str = ""
     usage: Usage = field(default_factory=Usage)
-
-
-def read(body: object) -> Completion:
-    """The first choice of a chat completion given as plain JSON data, of whatever shape it is."""
-    if not isinstance(body, Mapping):
-        return Completion(error=f"the server answered with {_kind(body)}, expected a chat completion")
-    usage = _usage(body.get("usage"))
-    if body.get("error"):
-        return _from_error(body["error"], usage)
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        return Completion(error="the server answered without a choice", usage=usage)
-    choice = choices[0]
-    message = choice.get("message")
-    if not isinstance(message, Mapping):
-        return Completion(error="the server answered without a message", usage=usage)
-    finish = str(choice.get("finish_reason") or "")
-    content = _text(message.get("content"))
-    refusal = message.get("refusal")
-    if isinstance(refusal, str) and refusal.strip():
-        return Completion(content, refusal=refusal, finish=finish, usage=usage)
-    if finish.lower() in FILTERED:
-        return Completion(content, refusal=f"stopped by the provider: {finish}", finish=finish, usage=usage)
-    if content is None or not content.strip():
-        return Completion(error=f"the answer is empty (finish reason: {finish or 'none'})", finish=finish, usage=usage)
-    return Completion(content, tokens=scores.tokens(choice.get("logprobs")), finish=finish, usage=usage)
-
-
-def _kind(body: object) -> str:
-    return "text that is no JSON" if isinstance(body, (str, bytes)) else f"a JSON {type(body).__name__}"
-
-
-def _text(content: object) -> str | None:
-    """A message's content: a string, or the text parts of a list."""
-    if isinstance(content, list):
-        parts = [p.get("text") for p in content if isinstance(p, Mapping)]
-        return "".join(p for p in parts if isinstance(p, str))
-    return content if isinstance(content, str) else None
-
-
-def _usage(raw: object) -> Usage:
-    if not isinstance(raw, Mapping):
-        return Usage()
-    return Usage(_count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens")))
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0
-
-
-def _from_error(error: object, usage: Usage) -> Completion:
-    text = error_text(error)
-    if declines(error):
-        return Completion(refusal=f"the provider declined: {text}", usage=usage)
-    return Completion(error=f"the server reports: {text}", usage=usage)
 
 
 def error_text(error: object) -> str:

@@ -27,33 +27,6 @@ class Token:
     others: tuple[tuple[str, float], ...] = ()
 
 
-def tokens(raw: object) -> tuple[Token, ...]:
-    """The tokens in a choice's ``logprobs``; none where there are none or they are of another shape."""
-    content = raw.get("content") if isinstance(raw, Mapping) else None
-    if not isinstance(content, list):
-        return ()
-    read = [_token(item) for item in content]
-    return tuple(t for t in read if t is not None) if None not in read else ()
-
-
-def _token(item: object) -> Token | None:
-    pair = _pair(item)
-    if pair is None or not isinstance(item, Mapping):
-        return None
-    listed = item.get("top_logprobs")
-    others = [_pair(o) for o in listed] if isinstance(listed, list) else []
-    return Token(pair[0], pair[1], tuple(o for o in others if o is not None and o[0] != pair[0]))
-
-
-def _pair(item: object) -> tuple[str, float] | None:
-    if not isinstance(item, Mapping) or not isinstance(item.get("token"), str):
-        return None
-    value = item.get("logprob")
-    if not isinstance(value, (int, float)) or math.isnan(value) or value > 1e-3:
-        return None
-    return item["token"], min(0.0, float(value))
-
-
 @dataclass(frozen=True)
 class ValueScores:
     """Natural-log probabilities of all labels, or the probability of the answered one where no other is listed."""

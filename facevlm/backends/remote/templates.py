@@ -15,6 +15,7 @@ import yaml
 
 from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import pictures
+from facevlm.backends.remote.dialects import Turn
 from facevlm.errors import ImageError, InputError, UnknownName
 from facevlm.faces import images
 from facevlm.folders import ASSETS
@@ -54,16 +55,15 @@ class Template:
         shown = [[base64.b64encode(e.jpeg).decode(), dict(e.labels)] for e in self.examples]
         return digest([self.system, self.text, self.line, dict(self.questions), self.order, shown])
 
-    def messages(self, questions: Sequence[Question], detail: str) -> list[dict[str, Any]]:
-        """The chat without the picture, which :func:`with_picture` adds; ``detail`` is that of the examples, if any."""
+    def turns(self, questions: Sequence[Question]) -> tuple[Turn, ...]:
+        """The conversation without the picture that it is about, which goes into the last turn."""
         text = self._text(questions)
-        chat: list[dict[str, Any]] = [{"role": "system", "content": self.system}] if self.system else []
+        turns = [Turn("system", self.system)] if self.system else []
         for example in self.examples:
             answer = {q.attribute.name: _example_label(example, q.attribute) for q in questions}
-            chat.append({"role": "user", "content": [_picture(example.jpeg, detail), {"type": "text", "text": text}]})
-            chat.append({"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)})
-        chat.append({"role": "user", "content": [{"type": "text", "text": text}]})
-        return chat
+            turns.append(Turn("user", text, (example.jpeg,)))
+            turns.append(Turn("assistant", json.dumps(answer, ensure_ascii=False)))
+        return (*turns, Turn("user", text, ()))
 
     def _text(self, questions: Sequence[Question]) -> str:
         keys = ", ".join(f'"{q.attribute.name}"' for q in questions)
@@ -98,28 +98,6 @@ def _example_label(example: Example, attribute: Attribute) -> str:
             " Give every example a label of each attribute that is asked."
         )
     return label
-
-
-def _picture(jpeg: bytes, detail: str) -> dict[str, Any]:
-    url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
-    return {"type": "image_url", "image_url": {"url": url} | ({"detail": detail} if detail else {})}
-
-
-def with_picture(messages: Sequence[Mapping[str, Any]], jpeg: bytes, detail: str) -> list[dict[str, Any]]:
-    """The chat of :meth:`Template.messages` with the picture before the last text; an empty detail is left out."""
-    *before, last = messages
-    return [*map(dict, before), {**last, "content": [_picture(jpeg, detail), *last["content"]]}]
-
-
-def with_pictures(messages: Sequence[Mapping[str, Any]], jpegs: Sequence[bytes], detail: str) -> list[dict[str, Any]]:
-    """The chat of :meth:`Template.messages` with one picture, or with several, each behind its number."""
-    if len(jpegs) == 1:
-        return with_picture(messages, jpegs[0], detail)
-    *before, last = messages
-    shown: list[dict[str, Any]] = []
-    for number, jpeg in enumerate(jpegs, 1):
-        shown += [{"type": "text", "text": f"Picture {number}:"}, _picture(jpeg, detail)]
-    return [*map(dict, before), {**last, "content": [*shown, *last["content"]]}]
 
 
 def schema(questions: Sequence[Question]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from facevlm.attributes import get
 from facevlm.backends import Remote
 from facevlm.backends.cards import find, questions_for
-from facevlm.backends.remote.abilities import Abilities, parameters
+from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.backend import RemoteBackend
 from facevlm.errors import ModelError
 from tests.servers.server import CODES, Act, Answer, Request, completion, obedient, running, token
@@ -151,15 +151,6 @@ def test_findings_are_kept_for_the_next_run() -> None:
             backend.check(QUESTIONS)
             backend.close()
         assert server.served == 1
-
-
-def test_parameters_follow_the_abilities() -> None:
-    full = parameters(Abilities(), 0.0, 9, {"type": "object"})
-    assert full["response_format"]["json_schema"]["strict"] is True
-    assert (full["logprobs"], full["top_logprobs"], full["max_tokens"], full["temperature"]) == (True, 20, 9, 0.0)
-    least = parameters(Abilities("text", 0, ("max_tokens", "temperature")), 0.0, 9, {})
-    assert least == {"max_completion_tokens": 9}
-    assert parameters(Abilities("json", 0), 0.0, 9, {})["response_format"] == {"type": "json_object"}
 
 
 def test_what_is_no_finding_is_none() -> None:

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from facevlm import parsing
 from facevlm.attributes import get
 from facevlm.backends.remote import replies
+from facevlm.backends.remote.dialects.chat import Chat
 from facevlm.backends.remote.replies import Completion, Usage
 from facevlm.types import Face, Prediction, Question, Reply
 
 SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.json"))
 FACE = Face("1", "1.jpg")
+CHAT = Chat()
 
 
 def ask(name: str) -> Question:
@@ -30,7 +32,7 @@ BOTH = [GENDER, AGE]
 
 
 def predict(body: Any, questions: list[Question] = BOTH) -> list[Prediction]:
-    answered = replies.to_replies(replies.read(body), questions)
+    answered = replies.to_replies(CHAT.read(body), questions)
     return [parsing.predict(FACE, q, r) for q, r in zip(questions, answered, strict=True)]
 
 
@@ -101,7 +103,7 @@ def test_prose_never_becomes_a_label(prose: str) -> None:
 
 @pytest.mark.parametrize("count", [True, -5, 2.5, "7", None])
 def test_odd_counts_of_tokens_are_none(count: Any) -> None:
-    assert replies.read({**body("x"), "usage": {"prompt_tokens": count, "completion_tokens": 3}}).usage == Usage(0, 3)
+    assert CHAT.read({**body("x"), "usage": {"prompt_tokens": count, "completion_tokens": 3}}).usage == Usage(0, 3)
 
 
 def test_words_of_the_request_that_an_error_repeats_are_not_the_servers() -> None:
@@ -198,7 +200,7 @@ def test_a_cut_answer_says_so() -> None:
     [({"prompt_tokens": 7, "completion_tokens": 2}, Usage(7, 2)), (None, Usage()), ({"prompt_tokens": "7"}, Usage())],
 )
 def test_usage_is_what_the_server_counts(raw: Any, usage: Usage) -> None:
-    assert replies.read({**body("{}"), "usage": raw}).usage == usage
+    assert CHAT.read({**body("{}"), "usage": raw}).usage == usage
 
 
 def test_samples_vote_and_the_share_is_the_confidence() -> None:

@@ -14,7 +14,6 @@ from facevlm.attributes import get
 from facevlm.backends.cards import find, questions_for
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import describe, templates, words
-from facevlm.backends.remote.cache import joined
 from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.scores import Token
 from facevlm.types import Inquiry, Scene
@@ -149,15 +148,15 @@ def test_a_text_that_cannot_be_walked_through_costs_only_confidence() -> None:
 def test_the_words_name_who_and_every_key() -> None:
     template = templates.load(Remote())
     inquiry = Inquiry(GENDER, {"hair": "what {hair}?"}, who="anyone with {braces}", shown="numbers")
-    system, user = describe._messages(template, words.shipped(), inquiry, 3, "high")
-    text = user["content"][0]["text"]
-    assert system["content"] == template.system
+    system, user = describe._turns(template, words.shipped(), inquiry, 3)
+    text = user.text
+    assert system.text == template.system
     assert "numbers from 1 to 3" in text
     assert 'this phrase fits: "anyone with {braces}"' in text
     assert '- "hair": what {hair}?' in text
     assert 'the keys "number", "gender", "hair"' in text
     assert "Male, Female" in text
-    everybody = describe._messages(template, words.shipped(), Inquiry(GENDER), None, "")[1]["content"][0]["text"]
+    everybody = describe._turns(template, words.shipped(), Inquiry(GENDER), None)[1].text
     assert "every person whose face can be seen" in everybody
     assert "thousandths" in everybody
 
@@ -175,13 +174,3 @@ def test_a_schema_for_strict_servers() -> None:
 
     check(describe.schema(inquiry, None))
     assert describe.schema(inquiry, None)["properties"]["people"]["items"]["required"] == ["box", "gender", "hair"]
-
-
-def test_several_pictures_in_one_request_are_told_apart() -> None:
-    chat = [{"role": "user", "content": [{"type": "text", "text": "q"}]}]
-    [one] = templates.with_pictures(chat, [b"a"], "low")
-    assert [p["type"] for p in one["content"]] == ["image_url", "text"]
-    [two] = templates.with_pictures(chat, [b"a", b"b"], "low")
-    assert [p.get("text") for p in two["content"]] == ["Picture 1:", None, "Picture 2:", None, "q"]
-    assert joined([b"ab", b"c"]) != joined([b"a", b"bc"])
-    assert joined([b"abc"]) == b"abc"

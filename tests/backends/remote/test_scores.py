@@ -135,32 +135,6 @@ def test_tokens_that_do_not_fit_give_nothing(content: str, value: str) -> None:
     assert scores.of_value(content, whole, "x", value, RACE) == scores.ValueScores()
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        None,
-        3,
-        {},
-        {"content": None},
-        {"content": [None]},
-        {"content": [{"token": 5, "logprob": -1}]},
-        {"content": [{"token": "a", "logprob": "x"}]},
-        {"content": [{"token": "a", "logprob": 0.5}]},
-    ],
-)
-def test_log_probabilities_of_another_shape_are_none(raw: object) -> None:
-    assert scores.tokens(raw) == ()
-
-
-def test_the_token_itself_is_not_its_own_alternative() -> None:
-    raw = {
-        "token": "a",
-        "logprob": -0.5,
-        "top_logprobs": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.5}],
-    }
-    assert scores.tokens({"content": [raw]}) == (Token("a", -0.5, (("b", -1.5),)),)
-
-
 @st.composite
 def spelled(draw: st.DrawFn) -> tuple[list[str], list[float], int, list[int]]:
     """Labels with probabilities, the number of the answered one, and where its spelling is cut into tokens."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from facevlm.attributes import get
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import templates
+from facevlm.backends.remote.dialects import Turn
 from facevlm.errors import InputError, UnknownName
 from facevlm.types import Question
 
@@ -27,8 +27,7 @@ BOTH = [ask("gender"), ask("emotion8")]
 
 
 def text_of(options: Remote, questions: list[Question] = BOTH) -> str:
-    [*_, last] = templates.load(options).messages(questions, "low")
-    return str(last["content"][-1]["text"])
+    return templates.load(options).turns(questions)[-1].text
 
 
 @pytest.mark.parametrize("name", ["face", "main-person"])
@@ -125,24 +124,24 @@ wordings:
 
 
 def test_a_template_of_ones_own_with_examples(own: Path) -> None:
-    chat = templates.load(Remote(template=str(own), max_side=90)).messages(BOTH, "low")
-    assert [m["role"] for m in chat] == ["user", "assistant", "user"]
-    assert json.loads(chat[1]["content"]) == {"gender": "Female", "emotion8": "fear"}
-    shown, text = chat[0]["content"]
-    picture = Image.open(io.BytesIO(base64.b64decode(shown["image_url"]["url"].partition(",")[2])))
+    turns = templates.load(Remote(template=str(own), max_side=90)).turns(BOTH)
+    assert [turn.role for turn in turns] == ["user", "assistant", "user"]
+    assert json.loads(turns[1].text) == {"gender": "Female", "emotion8": "fear"}
+    assert [turn.jpegs is None or len(turn.jpegs) for turn in turns] == [1, True, 0]
+    picture = Image.open(io.BytesIO((turns[0].jpegs or ())[0]))
     assert (picture.size, picture.format) == ((90, 30), "JPEG")
-    assert text["text"].endswith('keys: "gender", "emotion8" {}')
+    assert turns[0].text.endswith('keys: "gender", "emotion8" {}')
 
 
 def test_one_of_several_templates_and_wordings_of_a_file(own: Path) -> None:
-    chat = templates.load(Remote(template=f"{own}#other", wording="mine")).messages(BOTH, "low")
-    assert chat[0] == {"role": "system", "content": "Be brief."}
-    assert "how is this person read?" in chat[1]["content"][0]["text"]
+    turns = templates.load(Remote(template=f"{own}#other", wording="mine")).turns(BOTH)
+    assert turns[0] == Turn("system", "Be brief.")
+    assert "how is this person read?" in turns[1].text
 
 
 def test_an_example_without_a_label_that_is_asked_is_an_error(own: Path) -> None:
     with pytest.raises(InputError, match=r"age5=None, expected one of 0-9"):
-        templates.load(Remote(template=str(own))).messages([ask("age5")], "low")
+        templates.load(Remote(template=str(own))).turns([ask("age5")])
 
 
 @pytest.mark.parametrize(
@@ -185,12 +184,3 @@ def test_unknown_names(options: dict[str, Any], tmp_path: Path) -> None:
         options = {"template": f"{tmp_path}/own.yml#x"}
     with pytest.raises(UnknownName, match="Known: "):
         templates.load(Remote(**options))
-
-
-def test_the_picture_comes_before_the_words_and_its_detail_may_be_left_out() -> None:
-    chat = templates.load(Remote()).messages(BOTH, "low")
-    first, second = templates.with_picture(chat, b"jpeg", "low")[-1]["content"]
-    assert first["image_url"] == {"url": "data:image/jpeg;base64,anBlZw==", "detail": "low"}
-    assert second["type"] == "text"
-    assert "detail" not in templates.with_picture(chat, b"jpeg", "")[-1]["content"][0]["image_url"]
-    assert len(chat[-1]["content"]) == 1
