@@ -1,6 +1,7 @@
 # make demo    label the sample faces with the demo model and evaluate (FACEVLM_IMAGES=/folder: your own pictures)
 # make app     open the App on the result
 # make test    the whole test suite
+# make test-fast     without a browser, without killed processes, without the contracts of model families
 # make test-lowest   the tests of the local backend on the lowest supported transformers
 # make check   ruff, mypy, import-linter
 # make hooks   checks before every commit and push
@@ -15,27 +16,34 @@ PINS := --constraint constraints.txt
 DATASET ?= facevlm-demo
 LOWEST := $(VENV)/lowest
 # A process per core and a MongoDB for each; files stay whole, since their tests share what is costly to make.
+# The order is that of tests/conftest.py: what takes longest comes first.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
+DURATIONS ?=
 
 export FIFTYONE_DATABASE_VALIDATION := false
 export FIFTYONE_DO_NOT_TRACK := true
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo app test test-lowest check format install install-dev benchmark hooks build
+.PHONY: demo app test test-fast test-lowest check format install install-dev benchmark hooks build
 .DEFAULT_GOAL := demo
 
 install: $(VENV)/.runtime
 install-dev: $(VENV)/.dev
 
+# Bytecode is written by Python itself, of the few modules that are imported and not of all that are installed.
+PIP_INSTALL = $(PIP) $(PINS) --no-compile
+
 $(VENV)/.runtime: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $(PINS) torch
-	$(PIP) $(PINS) --editable .
+	$(PIP_INSTALL) --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) $(PINS) --editable ".[dev]"
-	touch $@
+# In one go, and not after the above: every call of pip looks at all of the packages anew.
+$(VENV)/.dev: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --editable ".[dev]"
+	touch $@ $(VENV)/.runtime
 
 demo: install
 	$(BIN)/facevlm demo $(if $(FACEVLM_IMAGES),--images "$(FACEVLM_IMAGES)")
@@ -44,11 +52,15 @@ app: install
 	FIFTYONE_PLUGINS_DIR="$${FIFTYONE_PLUGINS_DIR:-$(CURDIR)}" $(BIN)/fiftyone app launch $(DATASET)
 
 test: install-dev
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST) $(if $(DURATIONS),--durations=$(DURATIONS))
 
+test-fast: install-dev
+	$(PYTEST) -m "not browser and not kill and not contract"
+
+# What is behind an API does not depend on transformers.
 test-lowest: install-dev
-	$(PIP) --no-deps --target $(LOWEST) transformers==5.20.2
-	PYTHONPATH=$(LOWEST) $(BIN)/python -m pytest tests/backends
+	$(PIP) --no-deps --no-compile --target $(LOWEST) transformers==5.20.2
+	PYTHONPATH=$(LOWEST) $(PYTEST) tests/backends --ignore tests/backends/remote
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -1,10 +1,11 @@
 """Pictures per second of facevlm.apply against the model card's loop and against the bare forward pass.
 
-    python -m benchmarks.throughput [--pictures 384] [--rounds 5]
+    python -m benchmarks.throughput [--pictures 512] [--large-pictures 24] [--rounds 5]
 
 All in one run, alternating, medians. Two models: the shipped demo model, and one of random weights large enough
 for the forward pass to dominate (ViT of 86 M parameters at 224 px, as PaliGemma's input), for which no answer is
-generated since random weights never stop. The last line is one JSON object.
+generated since random weights never stop. Under five minutes on two CPU cores; what runs is told on stderr. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from transformers import SiglipVisionConfig
 
 import facevlm
 from benchmarks.systems import checkpoint_of, plain_of
-from benchmarks.timing import alternate, machine
+from benchmarks.timing import alternate, machine, tell
 from facevlm.attributes import get
 from facevlm.backends import Options, cards, open_backend
 from facevlm.backends.families.base import edge_log_probs
@@ -158,12 +159,13 @@ def measure(model: str, paths: Sequence[str], count: int, rounds: int, *, genera
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1024)
-    parser.add_argument("--large-pictures", type=int, default=64)
+    parser.add_argument("--pictures", type=int, default=512)
+    parser.add_argument("--large-pictures", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     assert set(CUES) == set(ATTRIBUTES)
     paths = [record.filepath for record in samples.read("single")]
+    tell(f"The demo model, {args.pictures} pictures")
     result: dict[str, Any] = {
         "name": "throughput",
         "machine": machine(),
@@ -171,6 +173,7 @@ def main() -> None:
         "demo model": measure("demo", paths, args.pictures, args.rounds, generate=True),
     }
     with tempfile.TemporaryDirectory() as folder:
+        tell(f"A large model, {args.large_pictures} pictures")
         model = large_model(Path(folder))
         result["large model"] = measure(model, paths, args.large_pictures, min(3, args.rounds), generate=False)
     for name in ("demo model", "large model"):

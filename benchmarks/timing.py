@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -19,9 +20,11 @@ def alternate(
 ) -> dict[Key, list[float]]:
     """What each system got done per second, once for each round; all take turns, in odd rounds backwards.
 
-    A system returns how much it did. All run once before the clock starts. ``finish`` waits for the device.
+    A system returns how much it did. All run once before the clock starts. ``finish`` waits for the device. What runs
+    is told on stderr.
     """
-    for run in systems.values():
+    for key, run in systems.items():
+        tell(f"warm-up: {key}")
         run()
     finish()
     rates: dict[Key, list[float]] = {key: [] for key in systems}
@@ -30,8 +33,15 @@ def alternate(
             start = time.perf_counter()
             done = systems[key]()
             finish()
-            rates[key].append(done / (time.perf_counter() - start))
+            seconds = time.perf_counter() - start
+            rates[key].append(done / seconds)
+            tell(f"round {number + 1} of {rounds}: {key}, {seconds:.1f} s")
     return rates
+
+
+def tell(line: str) -> None:
+    """What a benchmark is at; stdout is for its results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def finisher(device: torch.device) -> Callable[[], None]:

@@ -6,9 +6,9 @@ The environment is set before FiftyOne is imported, since FiftyOne reads it at i
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sysconfig
 import tempfile
@@ -16,12 +16,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pymongo
 import pytest
 from PIL import Image
 
 from tests.ports import free_port
+from tests.servers import tied
 
+# Examples take as long as the machine is busy.
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("busy")
 ROOT = Path(__file__).resolve().parents[1]
 HOME = Path(tempfile.mkdtemp(prefix="facevlm-tests-"))
 
@@ -34,34 +41,47 @@ def _mongod() -> str:
     return found
 
 
-def _start_mongod() -> str:
-    """Start a mongod on a free port; returns its URI. It ends with this process."""
-    folder = HOME / "mongo"
-    folder.mkdir()
+def _start_mongod(folder: Path, tries: int = 5) -> str:
+    """Start a mongod; returns its URI. It ends with this process, and ``HOME`` is removed then."""
+    folder.mkdir(exist_ok=True)
     port = free_port()
-    command = [_mongod(), "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--quiet"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    owner = os.getpid()
-
-    def stop() -> None:
-        if os.getpid() == owner:
-            server.send_signal(signal.SIGKILL)
-            server.wait()
-            shutil.rmtree(HOME, ignore_errors=True)
-
-    atexit.register(stop)
+    command = [
+        _mongod(),
+        "--dbpath",
+        str(folder),
+        "--port",
+        str(port),
+        "--bind_ip",
+        "127.0.0.1",
+        "--quiet",
+        "--nounixsocket",
+    ]
+    server = tied.start(command, str(HOME), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     uri = f"mongodb://127.0.0.1:{port}"
-    client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=30_000)
-    options = client.admin.command("getCmdLineOpts")
-    client.close()
-    assert options["parsed"]["storage"]["dbPath"] == str(folder), "another mongod answers on this port"
+    if not _answers(server, uri, folder):
+        # Another process was faster to take the port.
+        assert tries, "mongod did not start"
+        return _start_mongod(folder, tries - 1)
+    owner = os.getpid()
+    # A fork of this process must leave the server alone.
+    atexit.register(lambda: tied.stop(server) if os.getpid() == owner else None)
     return uri
+
+
+def _answers(server: subprocess.Popen[bytes], uri: str, folder: Path) -> bool:
+    """Whether this mongod, and no other, answers there; waits until it does or has ended."""
+    while server.poll() is None:
+        client = pymongo.MongoClient(uri, serverSelectionTimeoutMS=1_000)
+        with client, contextlib.suppress(pymongo.errors.PyMongoError):
+            options = client.admin.command("getCmdLineOpts")
+            return bool(options["parsed"]["storage"]["dbPath"] == str(folder))
+    return False
 
 
 os.environ.update(
     HOME=str(HOME),
     HF_HOME=str(HOME / "hf"),
-    FIFTYONE_DATABASE_URI=_start_mongod(),
+    FIFTYONE_DATABASE_URI=_start_mongod(HOME / "mongo"),
     FIFTYONE_DATABASE_VALIDATION="false",
     FIFTYONE_PLUGINS_DIR=str(HOME / "plugins"),
     FIFTYONE_DO_NOT_TRACK="true",
@@ -109,6 +129,14 @@ def pictures(tmp_path: Path) -> list[str]:
         Image.new("RGB", (24, 24), (10 + 20 * k,) * 3).save(path)
         paths.append(str(path))
     return paths
+
+
+LONG = ("contract", "browser")
+"""Marks of the files that take longest: with them the workers begin, so that none is left alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((k for k, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-import tempfile
-import time
 import urllib.request
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -14,12 +13,14 @@ from typing import Any
 
 import fiftyone as fo
 import pytest
-from playwright.sync_api import Error, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Error, Page, expect, sync_playwright
 
 from facevlm.tasks import sources as sources_task
 from tests.browser.driving import PATIENCE, shoot
 from tests.chromium import CHROMIUM
 from tests.ports import free_port
+from tests.servers import tied
+from tests.waiting import until
 
 FLAGS = [
     "--no-sandbox",
@@ -47,7 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app() -> Iterator[str]:
     """A FiftyOne server of its own, as ``fo.launch_app`` starts it; yields its address.
 
@@ -56,33 +57,48 @@ def app() -> Iterator[str]:
     port = free_port()
     command = [sys.executable, str(SERVER), "--port", str(port), "--address", "127.0.0.1"]
     offline = os.environ | {"HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=offline)
     address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the server ended"
-                time.sleep(0.2)
+
+    def answers() -> bool:
+        assert server.poll() is None, "the server ended"
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(address, timeout=5).close()
+            return True
+        return False
+
+    with tied.running(command, stdout=subprocess.DEVNULL, env=offline) as server:
+        until(answers, "the App's server answers")
         yield address
-    finally:
-        server.kill()
-        server.wait()
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as driver, tempfile.TemporaryDirectory() as profile:
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The browser's own folder, where it keeps what it has compiled of the App."""
+    return tmp_path_factory.mktemp("profile")
+
+
+# Not for the session: while it lives, no other test can run an event loop.
+@pytest.fixture(scope="module")
+def browser(profile: Path) -> Iterator[BrowserContext]:
+    with sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
             profile, executable_path=CHROMIUM, headless=True, args=FLAGS, viewport={"width": 1500, "height": 950}
         )
         context.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         context.route("**/fonts.g*", lambda route: route.abort())
-        yield context.pages[0]
+        yield context
         context.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """A page of its own, which knows nothing of the test before."""
+    opened = browser.new_page()
+    yield opened
+    opened.evaluate("localStorage.clear(); sessionStorage.clear()")
+    opened.close()
+    browser.clear_cookies()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import fiftyone as fo
 from playwright.sync_api import Page, expect
 
 from tests import chromium
-from tests.browser.driving import PATIENCE, finish, open_dataset, open_operator, shoot, tick
+from tests.browser.driving import click, execute, finish, open_dataset, open_operator, shoot, tick, write
 
 pytestmark = chromium.needed
 
@@ -16,12 +16,11 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
     form = open_operator(page, "Apply VLM face attributes")
     expect(form).to_contain_text("perceives")
     expect(form).to_contain_text("Tick at least one attribute")
-    tick(form, "Perceived gender")
-    tick(form, "Perceived race")
+    tick(page, form, "Perceived gender")
+    tick(page, form, "Perceived race")
     expect(form).not_to_contain_text("Tick at least one attribute")
     shoot(page, "apply-form")
-    form.get_by_role("button", name="Execute").click()
-    page.get_by_text("96 faces asked").wait_for()
+    execute(page, form, "96 faces asked")
     shoot(page, "apply-result")
     finish(page)
     faces.reload()
@@ -35,8 +34,7 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
     form = open_operator(page, "Evaluate face attributes against ground truth")
     expect(form).to_contain_text("race7 -> race5")
     shoot(page, "evaluate-form")
-    form.get_by_role("button", name="Execute").click()
-    page.get_by_text("demo_eval_gender_errors").first.wait_for()
+    execute(page, form, "demo_eval_gender_errors")
     shoot(page, "evaluate-result")
     finish(page)
     faces.reload()
@@ -44,14 +42,14 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
     # The workspace of errors is open: the panel of errors in front, FiftyOne's own behind it.
     page.get_by_text("All labels are perceived or apparent").wait_for()
     shoot(page, "workspace-after-evaluate")
-    page.locator("[data-cy=panel-tab-model_evaluation_panel_builtin]").click()
-    # The name stands in the sidebar, too.
-    page.get_by_text("2 Model Evaluations").wait_for()
-    page.get_by_text("demo_eval_race5").last.click()
+    tab = page.locator("[data-cy=panel-tab-model_evaluation_panel_builtin]")
+    click(page, tab, page.get_by_text("2 Model Evaluations"))
     row = page.get_by_role("row").filter(has_text="Macro F1")
+    # The name stands in the sidebar, too.
+    click(page, page.get_by_text("demo_eval_race5").last, row)
     stored = faces.load_run_results("facevlm_demo_eval").evaluations
     value = next(e["overall"]["f1"] for e in stored if e["attribute"] == "race5")
-    expect(row).to_contain_text(f"{value:.3f}".rstrip("0"), timeout=PATIENCE)
+    expect(row).to_contain_text(f"{value:.3f}".rstrip("0"))
     page.wait_for_selector("[data-cy=tag-demo_race5]")
     shoot(page, "model-evaluation")
 
@@ -59,11 +57,11 @@ def test_apply_and_evaluate_through_their_forms(page: Page, app: str, faces: fo.
 def test_bad_input_is_said_in_the_form(page: Page, app: str, faces: fo.Dataset) -> None:
     open_dataset(page, app, faces)
     form = open_operator(page, "Apply VLM face attributes")
-    tick(form, "Perceived gender")
+    tick(page, form, "Perceived gender")
     # The App breaks off where a field changes while the form is still being resolved for the last change.
-    expect(form).not_to_contain_text("Tick at least one attribute", timeout=PATIENCE)
-    form.get_by_role("textbox").first.fill("9 faces")
-    expect(form).to_contain_text("expected letters, digits and underscores", timeout=PATIENCE)
+    expect(form).not_to_contain_text("Tick at least one attribute")
+    write(page, form.get_by_role("textbox").first, "9 faces", prefix="9 faces")
+    expect(form).to_contain_text("expected letters, digits and underscores")
     shoot(page, "bad-prefix")
     page.keyboard.press("Escape")
     faces.reload()

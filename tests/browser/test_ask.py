@@ -19,18 +19,12 @@ PLAN = {"attributes": ["gender"], "conditions": [], "place": "none", "who": "per
 
 
 def write(page: Page, form: Locator, request: str) -> None:
-    with driving.resolved(page, request=request, grounding="model"):
-        driving.field(form, "Request").fill(request)
+    driving.write(page, driving.field(form, "Request"), request, request=request, grounding="model")
 
 
 def opened(page: Page, app: str, groups: fo.Dataset) -> Locator:
     driving.open_dataset(page, app, groups)
     return driving.open_resolved(page, "Ask about faces", grounding="model")
-
-
-def run(page: Page, form: Locator, said: str) -> None:
-    form.get_by_role("button", name="Execute").click()
-    page.get_by_text(said).wait_for()
 
 
 def women(groups: fo.Dataset) -> dict[str, str]:
@@ -65,7 +59,7 @@ def test_a_request_in_words(page: Page, app: str, groups: fo.Dataset) -> None:
     driving.shoot(page, "ask-plan")
     groups.reload()
     assert groups.get_field("demo_age5") is None
-    run(page, form, f"{len(meant)} faces picked.")
+    driving.execute(page, form, f"{len(meant)} faces picked.")
     driving.shoot(page, "ask-result")
     driving.finish(page)
     groups.reload()
@@ -102,15 +96,13 @@ def test_a_planner_and_a_model_that_picks_by_numbers(page: Page, app: str, group
         driving.name_server(page, form, server)
         write(page, form, ODD)
         expect(form).to_contain_text("'kindly say' is not known")
-        with driving.resolved(page, planner="openai:m", plan_now=False):
-            driving.field(form, "Planner").fill("openai:m")
+        driving.write(page, driving.field(form, "Planner"), "openai:m", planner="openai:m", plan_now=False)
         expect(form).to_contain_text("Only the planner, openai:m, can read this")
         driving.shoot(page, "ask-planner-named")
         assert not server.asked
-        with driving.resolved(page, plan_now=True):
-            driving.tick(form, "Ask the planner now")
+        driving.tick(page, form, "Ask the planner now", plan_now=True)
         planned(page, form, server)
-        run(page, form, "8 faces picked.")
+        driving.execute(page, form, "8 faces picked.")
         driving.shoot(page, "ask-picked")
         driving.finish(page)
         assert len(server.asked) == 1 + 8 + 8

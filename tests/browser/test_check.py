@@ -42,13 +42,14 @@ def checked(dataset_name: str, tmp_path: Path) -> fo.Dataset:
 def test_copies_stand_side_by_side(page: Page, app: str, checked: fo.Dataset) -> None:
     expected = [Path(path).name for path in checked.load_saved_view("check_duplicate").values("filepath")]
     assert expected == ["00.jpg", "12.jpg", "01.jpg", "13.jpg", "02.jpg", "14.jpg"]
-    page.goto(f"{app}/datasets/{checked.name}?view=check-duplicate")
-    expect(page.locator("[data-cy=looker]")).to_have_count(6, timeout=driving.PATIENCE)
-    expect(page.locator("[data-cy=entry-counts]").first).to_contain_text("6 samples", timeout=driving.PATIENCE)
+    driving.open_address(page, f"{app}/datasets/{checked.name}?view=check-duplicate", page.locator("[data-cy=looker]"))
+    expect(page.locator("[data-cy=looker]")).to_have_count(6)
+    expect(page.locator("[data-cy=entry-counts]").first).to_contain_text("6 samples")
     page.keyboard.press("Escape")
-    expect(page.get_by_text("Male", exact=True)).to_be_visible(timeout=driving.PATIENCE)
+    expect(page.get_by_text("Male", exact=True)).to_be_visible()
     driving.shoot(page, "check-duplicate")
-    page.goto(f"{app}/datasets/{checked.name}?view=check-label-conflict")
-    expect(page.locator("[data-cy=looker]")).to_have_count(2, timeout=driving.PATIENCE)
-    expect(page.get_by_text("Male", exact=True)).to_be_visible(timeout=driving.PATIENCE)
+    address = f"{app}/datasets/{checked.name}?view=check-label-conflict"
+    driving.open_address(page, address, page.locator("[data-cy=looker]"))
+    expect(page.locator("[data-cy=looker]")).to_have_count(2)
+    expect(page.get_by_text("Male", exact=True)).to_be_visible()
     driving.shoot(page, "check-label-conflict")

@@ -20,10 +20,8 @@ def fill_in(page: Page, server: Server) -> Locator:
     """The form with a model of the server, one attribute and one question in words."""
     form = driving.open_resolved(page, "Describe people in pictures", model="gpt-4o")
     driving.name_server(page, form, server)
-    with driving.resolved(page, ask_gender=True):
-        driving.tick(form, "Perceived gender")
-    with driving.resolved(page, free_clothing=True):
-        driving.tick(form, "Clothing")
+    driving.tick(page, form, "Perceived gender", ask_gender=True)
+    driving.tick(page, form, "Clothing", free_clothing=True)
     expect(form).to_contain_text(f"8 pictures go to 127.0.0.1:{server.port}")
     return form
 
@@ -36,8 +34,7 @@ def test_people_are_described_from_the_form(page: Page, app: str, groups: fo.Dat
             form.get_by_text(text).first.scroll_into_view_if_needed()
             driving.shoot(page, f"describe-form-{k}")
         assert server.served == 0
-        form.get_by_role("button", name="Execute").click()
-        page.get_by_text("8 pictures asked").wait_for()
+        driving.execute(page, form, "8 pictures asked")
         driving.shoot(page, "describe-result")
         driving.finish(page)
         assert len(server.asked) == 8

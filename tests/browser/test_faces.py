@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import chromium
-from tests.browser.driving import PATIENCE, finish, hover, open_dataset, open_operator, open_picture, shoot, tick
+from tests.browser.driving import execute, finish, hover, open_dataset, open_operator, open_picture, shoot, tick
 
 pytestmark = chromium.needed
 
@@ -23,20 +23,18 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
     open_dataset(page, app, unboxed)
     form = open_operator(page, "Detect faces")
     expect(form).to_contain_text("nobody is recognised")
-    form.get_by_role("button", name="Execute").click()
-    page.get_by_text("28 faces in").wait_for()
+    execute(page, form, "28 faces in")
     shoot(page, "faces-found")
     finish(page)
 
     form = open_operator(page, "Apply VLM face attributes")
     expect(form).to_contain_text("Every box in 'faces'")
-    expect(form).to_contain_text("Faces to ask about: 28", timeout=PATIENCE)
-    tick(form, "Perceived gender")
-    tick(form, "Apparent age")
-    expect(form).not_to_contain_text("Tick at least one attribute", timeout=PATIENCE)
+    expect(form).to_contain_text("Faces to ask about: 28")
+    tick(page, form, "Perceived gender")
+    tick(page, form, "Apparent age")
+    expect(form).not_to_contain_text("Tick at least one attribute")
     shoot(page, "faces-form")
-    form.get_by_role("button", name="Execute").click()
-    page.get_by_text("28 faces asked").wait_for()
+    execute(page, form, "28 faces asked")
     finish(page)
     unboxed.reload()
     assert unboxed.count_values("demo_gender.detections.outcome") == {"ok": 28}

@@ -46,22 +46,36 @@ def evaluated(faces: fo.Dataset) -> fo.Dataset:
 
 
 def open_panel(page: Page) -> None:
-    page.locator("[data-cy=new-panel-btn]").first.click()
-    page.locator("[data-cy=new-panel-option-face_attribute_errors]").click()
-    page.get_by_text("All labels are perceived or apparent").wait_for()
+    option = page.locator("[data-cy=new-panel-option-face_attribute_errors]")
+    driving.click(page, page.locator("[data-cy=new-panel-btn]").first, option)
+    driving.click(page, option, page.get_by_text("All labels are perceived or apparent"))
 
 
-def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox").filter(has_text=re.compile(label)).first.click()
-    page.get_by_role("option", name=option, exact=True).click()
+def choose_gender(page: Page) -> None:
+    """In place of race5."""
+    box = page.get_by_role("combobox").filter(has_text=re.compile("race5")).first
+    figure = page.get_by_text("accuracy 100.0 %").first
+    driving.choose(page, box, "gender", exact=True, is_done=figure.is_visible)
 
 
-def click_at(page: Page, script: str, args: list[Any]) -> None:
-    page.evaluate(script, args)
-    page.wait_for_timeout(500)
+def place_of(page: Page, script: str, args: list[Any]) -> tuple[float, float]:
+    """Where a point of a plot is once the page, which scrolls to it, stands still."""
     x, y = page.evaluate(script, args)
-    page.mouse.move(x, y)
-    page.mouse.click(x, y)
+    while (moved := page.evaluate(script, args)) != [x, y]:
+        x, y = moved
+        page.wait_for_timeout(driving.PAUSE)
+    return x, y
+
+
+def click_at(page: Page, script: str, args: list[Any], n: int, what: str = "sample") -> None:
+    """Click at a point of a plot until the grid shows just so many."""
+
+    def act() -> None:
+        x, y = place_of(page, script, args)
+        page.mouse.move(x, y)
+        page.mouse.click(x, y)
+
+    driving.show(page, act, n, what)
 
 
 def test_a_click_shows_just_the_faces_behind_a_figure(page: Page, app: str, evaluated: fo.Dataset) -> None:
@@ -71,56 +85,41 @@ def test_a_click_shows_just_the_faces_behind_a_figure(page: Page, app: str, eval
     driving.open_dataset(page, app, evaluated)
     open_panel(page)
     page.wait_for_function(SHOWN, arg="confusion")
-    page.wait_for_timeout(1500)
     driving.shoot(page, "panel-grid")
     row, column = next((i, j) for i, line in enumerate(counts) for j, n in enumerate(line[:-1]) if i != j and n > 1)
-    click_at(page, CELL, [labels[column], labels[row]])
-    driving.shows(page, counts[row][column])
+    click_at(page, CELL, [labels[column], labels[row]], counts[row][column])
     page.wait_for_selector("[data-cy=looker]")
-    page.wait_for_timeout(1500)
     driving.shoot(page, "panel-cell")
     said = inspection.cell(inspection.inspect(evaluated, results, "race5"), labels[row], labels[column])
     assert len(said) == counts[row][column]
 
     bins = figures["confidence"]["bins"]
-    click_at(page, POINT, ["reliability", len(bins) - 1])
-    driving.shows(page, bins[-1]["n"])
+    click_at(page, POINT, ["reliability", len(bins) - 1], bins[-1]["n"])
     driving.shoot(page, "panel-bin")
     rows = figures["groups"][0]["rows"]
     most = max(range(len(rows)), key=lambda k: rows[k]["cell"]["n"])
-    click_at(page, POINT, ["accuracy", most])
-    driving.shows(page, rows[most]["cell"]["n"])
+    click_at(page, POINT, ["accuracy", most], rows[most]["cell"]["n"])
     driving.shoot(page, "panel-groups")
-    page.get_by_role("button", name="Show all").click()
-    driving.shows(page, 96)
-    choose(page, "race5", "gender")
-    page.get_by_text("accuracy 100.0 %").wait_for()
-    click_at(page, CELL, ["Male", "Male"])
-    males = evaluated.count_values("gender.label")["Male"]
-    driving.shows(page, males)
+    driving.show_by(page, "Show all", 96)
+    choose_gender(page)
+    click_at(page, CELL, ["Male", "Male"], evaluated.count_values("gender.label")["Male"])
 
 
 def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dataset) -> None:
     driving.open_dataset(page, app, evaluated)
     open_panel(page)
-    page.get_by_role("button", name="Confident errors").click()
-    driving.shows(page, 14)
-    page.get_by_role("button", name="Ambiguous").click()
-    page.get_by_text("Tag all 14 faces of this view").wait_for()
+    driving.show_by(page, "Confident errors", 14)
+    driving.press(page, "Ambiguous", "Tag all 14 faces of this view")
     driving.shoot(page, "panel-confirm")
-    page.get_by_role("button", name="Tag 14").click()
-    page.get_by_text("14 tagged 'ambiguous'").wait_for()
+    driving.press(page, "Tag 14", "14 tagged 'ambiguous'")
     evaluated.reload()
     assert evaluated.count_sample_tags() == {"ambiguous": 14}
-    page.get_by_role("button", name="Relabel").click()
-    page.get_by_text("Select at least one face in the grid first").wait_for()
-    page.locator("[data-cy=looker-checkbox-input-]").first.dispatch_event("click")
-    page.get_by_text("Tag 1 selected").wait_for()
-    page.get_by_role("combobox").last.click()
-    page.get_by_role("option", name="Indian", exact=True).click()
-    page.wait_for_timeout(1500)
-    page.get_by_role("button", name="Relabel").click()
-    page.get_by_text("1 labelled 'Indian' in 'race_corrected'").wait_for()
+    driving.press(page, "Relabel", "Select at least one face in the grid first")
+    chosen = page.locator("[data-cy=looker-checkbox-input-]").first
+    selected = page.get_by_text("Tag 1 selected").first
+    driving.repeat(page, lambda: chosen.dispatch_event("click"), selected.is_visible, "select a face")
+    driving.choose(page, page.get_by_role("combobox").last, "Indian", exact=True)
+    driving.press(page, "Relabel", "1 labelled 'Indian' in 'race_corrected'")
     page.get_by_text("With 1 corrected labels").wait_for()
     driving.shoot(page, "panel-corrected")
     evaluated.reload()
@@ -133,10 +132,9 @@ def test_the_modal_shows_all_answers_about_a_face(page: Page, app: str, evaluate
     driving.open_dataset(page, app, evaluated)
     driving.open_picture(page)
     page.locator("[data-cy=modal]").wait_for()
-    page.locator("[data-cy=modal] [data-cy=panel-tab-face_attribute_errors]").click()
-    page.get_by_text("outcome ok").first.wait_for()
+    tab = page.locator("[data-cy=modal] [data-cy=panel-tab-face_attribute_errors]")
+    driving.click(page, tab, page.get_by_text("outcome ok"))
     page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 3")
-    page.wait_for_timeout(1500)
     driving.shoot(page, "panel-modal")
     expect(page.get_by_text("again:")).to_have_count(1)
 
@@ -149,15 +147,13 @@ def test_without_an_evaluation_the_panel_says_what_to_run(page: Page, app: str, 
 
 
 def test_the_workspace_opens_by_its_address(page: Page, app: str, evaluated: fo.Dataset) -> None:
-    page.goto(f"{app}{workspace.path(evaluated)}")
-    page.get_by_text("All labels are perceived or apparent").wait_for()
+    said = page.get_by_text("All labels are perceived or apparent")
+    driving.open_address(page, f"{app}{workspace.path(evaluated)}", said)
     page.wait_for_selector("[data-cy=looker]")
     page.wait_for_function(SHOWN, arg="confusion")
-    page.wait_for_timeout(1500)
     page.keyboard.press("Escape")
     driving.shoot(page, "workspace")
-    choose(page, "race5", "gender")
-    page.get_by_text("accuracy 100.0 %").wait_for()
+    choose_gender(page)
 
 
 def test_the_slider_keeps_the_surest_answers(page: Page, app: str, evaluated: fo.Dataset) -> None:
@@ -167,20 +163,22 @@ def test_the_slider_keeps_the_surest_answers(page: Page, app: str, evaluated: fo
     page.get_by_text("96 of 96 faces kept").wait_for()
     slider = page.locator("input[type=range]").last
     rail = page.locator(".MuiSlider-root").last
-    rail.scroll_into_view_if_needed()
-    box = rail.bounding_box()
-    assert box
-    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
+
+    def slide() -> None:
+        rail.scroll_into_view_if_needed()
+        box = rail.bounding_box()
+        assert box
+        page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
+
+    driving.repeat(page, slide, lambda: slider.input_value().startswith(("0.7", "0.8")), "move the slider to 0.8")
     expect(slider).to_have_value(re.compile(r"^0\.[78]"))
     threshold = float(slider.input_value())
     kept, right = inspection.kept(there, threshold)
     page.get_by_text(f"{kept} of 96 faces kept").wait_for()
     expect(page.get_by_text(f"{100 * right / kept:.1f} % of them right")).to_be_visible()
     driving.shoot(page, "panel-slider")
-    page.get_by_role("button", name="Show set aside").click()
-    driving.shows(page, 96 - kept)
-    page.get_by_role("button", name="Show kept").click()
-    driving.shows(page, kept)
+    driving.show_by(page, "Show set aside", 96 - kept)
+    driving.show_by(page, "Show kept", kept)
 
 
 def test_disagreements_between_two_runs(page: Page, app: str, evaluated: fo.Dataset) -> None:
@@ -191,8 +189,7 @@ def test_disagreements_between_two_runs(page: Page, app: str, evaluated: fo.Data
     assert n
     driving.open_dataset(page, app, evaluated)
     open_panel(page)
-    page.get_by_role("button", name="Disagreements with again").click()
-    driving.shows(page, n)
+    driving.show_by(page, "Disagreements with again", n)
 
 
 def test_a_click_on_figures_of_faces_shows_their_boxes(page: Page, app: str, groups: fo.Dataset) -> None:
@@ -202,14 +199,10 @@ def test_a_click_on_figures_of_faces_shows_their_boxes(page: Page, app: str, gro
     driving.open_dataset(page, app, groups)
     open_panel(page)
     page.wait_for_function(SHOWN, arg="confusion")
-    page.wait_for_timeout(1500)
-    click_at(page, CELL, ["Female", "Female"])
     n = figures["confusion"][1][1]
-    driving.shows(page, n, "patche")
-    page.wait_for_timeout(2500)
+    click_at(page, CELL, ["Female", "Female"], n, "patche")
     driving.shoot(page, "panel-faces")
-    page.get_by_role("button", name="Ambiguous").click()
-    page.get_by_role("button", name=f"Tag {n}").click()
-    page.get_by_text(f"{n} tagged 'ambiguous'").wait_for()
+    driving.press(page, "Ambiguous", f"Tag all {n}")
+    driving.press(page, f"Tag {n}", f"{n} tagged 'ambiguous'")
     groups.reload()
     assert groups.count_label_tags("faces") == {"ambiguous": n}

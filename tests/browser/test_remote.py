@@ -17,15 +17,13 @@ def test_a_model_behind_an_api_from_the_form(page: Page, app: str, faces: fo.Dat
         driving.open_dataset(page, app, faces)
         form = driving.open_resolved(page, "Apply VLM face attributes", model="demo")
         driving.name_server(page, form, server)
-        with driving.resolved(page, ask_gender=True):
-            driving.tick(form, "Perceived gender")
+        driving.tick(page, form, "Perceived gender", ask_gender=True)
         expect(form).to_contain_text(f"96 pictures of faces go to 127.0.0.1:{server.port}")
         expect(form).to_contain_text("at no price")
         form.get_by_text("96 pictures of faces go to").scroll_into_view_if_needed()
         driving.shoot(page, "remote-form")
         assert server.served == 0
-        form.get_by_role("button", name="Execute").click()
-        page.get_by_text("96 faces asked").wait_for()
+        driving.execute(page, form, "96 faces asked")
         driving.shoot(page, "remote-result")
         driving.finish(page)
         assert len(server.asked) == 96

@@ -20,6 +20,7 @@ from PIL import Image
 
 from tests.ports import free_port
 from tests.servers.server import CODES, completion, token
+from tests.waiting import until
 
 KEY = "sk-batch-0123456789abcdef"
 Answer = Callable[[dict[str, Any]], "dict[str, Any] | None"]
@@ -179,8 +180,7 @@ def serving(provider: Provider) -> Iterator[Provider]:
     server = uvicorn.Server(uvicorn.Config(provider.app(), host="127.0.0.1", port=port, log_level="error"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    while not server.started:
-        time.sleep(0.01)
+    until(lambda: server.started, "the provider's server started")
     provider.base_url = f"http://127.0.0.1:{port}/v1"
     try:
         yield provider

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from PIL import Image
 
 from tests.servers.server import Act, Request, Server
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,11 +41,12 @@ def killed_and_run_again(code: str, dataset_name: str, server: Server, after: in
     command = [sys.executable, "-c", code, dataset_name, server.base_url]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(command, cwd=ROOT, env=environment)
-    end = time.monotonic() + 120
-    while len(server.asked) < after:
+
+    def reached() -> bool:
         assert first.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < end
-        time.sleep(0.01)
+        return len(server.asked) >= after
+
+    until(reached, f"{after} requests")
     first.send_signal(signal.SIGKILL)
     first.wait()
     server.answer = usual

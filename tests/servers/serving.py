@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from facevlm.folders import ASSETS
 from tests.ports import free_port
+from tests.servers import tied
+from tests.waiting import until
 
 CHAT = (
     "{% for m in messages %}{% for c in m['content'] %}"
@@ -36,24 +38,18 @@ def serving(folder: Path) -> Iterator[str]:
     """The base_url of a server of this checkpoint."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--device", "cpu"]
-    with open(folder / "serve.log", "wb") as log:
-        offline = os.environ | {"HF_HUB_OFFLINE": "1"}
-        process = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT, env=offline)
-        try:
-            _wait(process, port, folder / "serve.log")
-            yield f"http://localhost:{port}/v1"
-        finally:
-            process.terminate()
-            process.wait(30)
+    log = folder / "serve.log"
+    offline = os.environ | {"HF_HUB_OFFLINE": "1"}
 
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
+    def answers() -> bool:
         assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(f"http://localhost:{port}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text()[-2000:])
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://localhost:{port}/health", timeout=2):
+            return True
+        return False
+
+    with (
+        open(log, "wb") as out,
+        tied.running([*command, "--port", str(port)], stdout=out, stderr=subprocess.STDOUT, env=offline) as process,
+    ):
+        until(answers, "transformers serve answers")
+        yield f"http://localhost:{port}/v1"

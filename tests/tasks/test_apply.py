@@ -7,9 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import fiftyone as fo
@@ -25,6 +23,7 @@ from facevlm.tasks._options import Settings
 from facevlm.tasks.apply import ApplyResult, ApplyRun
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 GENDER = get("gender")
@@ -179,13 +178,7 @@ facevlm.apply(
 """
 
 
-def wait_until(check: Iterator[bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not next(check):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
-
-
+@pytest.mark.kill
 def test_a_killed_run_goes_on_where_it_was(dataset_name: str, tmp_path: Path) -> None:
     total, chunk, batch = 400, 40, 8
     for k in range(total):
@@ -196,12 +189,11 @@ def test_a_killed_run_goes_on_where_it_was(dataset_name: str, tmp_path: Path) ->
     command = [sys.executable, "-c", KILLED, dataset_name, str(log)]
     first = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
-    def half_way() -> Iterator[bool]:
-        while True:
-            assert first.poll() is None, "the run ended before it could be killed"
-            yield log.exists() and len(log.read_text().split()) > total / 2
+    def half_way() -> bool:
+        assert first.poll() is None, "the run ended before it could be killed"
+        return log.exists() and len(log.read_text().split()) > total / 2
 
-    wait_until(half_way())
+    until(half_way, "half of the faces are asked")
     first.send_signal(signal.SIGKILL)
     first.wait()
     made.reload()

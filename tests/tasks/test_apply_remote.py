@@ -245,6 +245,7 @@ facevlm.apply(
 """
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("at", [0.25, 0.6])
 def test_a_killed_run_loses_nothing_and_asks_only_what_was_in_flight(
     dataset_name: str, tmp_path: Path, at: float

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from tests.operators.test_operators import APPLY, execute, form
 from tests.scripted import keeping
 from tests.servers.batch_server import KEY, LOST, PAGE, Provider, by_level, level_of, serving
 from tests.servers.server import completion
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["gender", "age5"]
@@ -376,6 +376,7 @@ def test_a_submission_that_fails_halfway_pays_for_nothing_twice(
     assert len(provider.asked) == 10
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
 def test_a_process_that_is_ended_while_a_batch_begins(
     dataset: fo.Dataset, provider: Provider, ended_by: signal.Signals
@@ -385,11 +386,12 @@ def test_a_process_that_is_ended_while_a_batch_begins(
 
     def end(made: dict[str, Any]) -> dict[str, Any]:
         os.kill(process.pid, ended_by)
-        time.sleep(0.2)
+        # It must not hear of the batch.
+        process.wait(PATIENCE)
         return made
 
     provider.told = end
-    assert process.wait(120) != 0
+    assert process.wait(PATIENCE) != 0
     dataset.reload()
     assert runs.read(dataset, "facevlm_batch_b")["batches"] == []
     assert [state.id for state in batch_task.status(dataset)] == ["batch_0"]

@@ -477,6 +477,7 @@ facevlm.describe(
 """
 
 
+@pytest.mark.kill
 def test_a_killed_run_loses_nothing_and_asks_only_what_was_in_flight(dataset_name: str, tmp_path: Path) -> None:
     total = 200
     at = random.uniform(0.1, 0.95)

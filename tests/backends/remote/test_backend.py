@@ -20,6 +20,7 @@ from facevlm.backends.remote.client import Stopped
 from facevlm.errors import InputError
 from facevlm.types import Question
 from tests.servers.server import Act, Answer, Request, Server, after_probe, completion, obedient, running, token
+from tests.waiting import SOON
 
 
 def pictures(count: int = 10, side: int = 24) -> list[Image.Image]:
@@ -119,12 +120,12 @@ def test_pictures_are_taken_as_there_is_room(questions: list[Question]) -> None:
         assert 0 < seen < taken <= seen + 2 + 33
 
 
-def test_stopping_takes_less_than_a_second_also_while_all_hang(questions: list[Question]) -> None:
+def test_stopping_waits_for_nothing_also_while_all_hang(questions: list[Question]) -> None:
     with backend(after_probe(lambda request: Act(hang=True))) as (opened, _):
         with closing(opened.stream(pictures(), questions)) as ready:
             assert next(ready) == []
             began = time.monotonic()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < SOON
 
 
 def test_answers_are_kept_on_disk_and_not_asked_again(questions: list[Question]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from facevlm.backends.remote import limits
 from facevlm.backends.remote.client import retry_after
 from facevlm.backends.remote.limits import Concurrency, Pace, Pause
+from tests.waiting import SOON
 
 
 class Clock:
@@ -116,7 +117,7 @@ def test_a_cancelled_waiter_takes_no_place() -> None:
         await asyncio.sleep(0)
         limit.release()
         waiting[1].cancel()
-        await asyncio.wait_for(waiting[2], 1)
+        await asyncio.wait_for(waiting[2], SOON)
         assert limit.in_flight == 1
 
     asyncio.run(main())
@@ -154,7 +155,7 @@ def test_a_pause_holds_as_long_as_the_longest() -> None:
         await pause.wait()
         return time.monotonic() - began
 
-    assert 0.19 < asyncio.run(main()) < 1
+    assert 0.19 < asyncio.run(main()) < SOON
 
 
 @pytest.mark.parametrize(
