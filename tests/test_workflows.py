@@ -13,7 +13,8 @@ from tests.project import ROOT, pyproject
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-MAKE = re.compile(r"^\s*(?:\w+=\S* )*make ([a-z-]+)", re.MULTILINE)
+MAKE = re.compile(r"^\s*(?:step )?(?:\w+=\S* )*make ([a-z-]+)", re.MULTILINE)
+"""``step`` is .ci/run's own function, which tells how long a command took."""
 
 
 def plain(path: Path) -> Any:
@@ -48,7 +49,7 @@ def test_both_ways_of_continuous_integration_run_the_same() -> None:
     here = set(made((ROOT / ".ci" / "run").read_text(encoding="utf-8")))
     there = {target for command in commands(ROOT / ".github" / "workflows" / "ci.yml") for target in made(command)}
     assert here <= TARGETS
-    assert here | {"build"} == there
+    assert (here - {"install-dev"}) | {"build"} == there
 
 
 def test_every_supported_python_is_tested() -> None:
