@@ -10,8 +10,7 @@ from fiftyone.operators import types
 from facevlm.detection import FIELD
 from facevlm.faces.crops import Crop
 from facevlm.faces.selection import Selection
-from facevlm.store import asking, targets
-from facevlm.store import detections as found_store
+from facevlm.store import asking, detections, targets
 from facevlm.store.rows import detections_fields
 from facevlm.tasks.apply import selected
 from facevlm.tasks.detect import DetectRun
@@ -24,18 +23,18 @@ WHOLE, FIRST = "whole", "first"
 
 def target(ctx: foo.ExecutionContext) -> targets.Collection:
     """The pictures or patches of the view, those that are selected, or only the selected faces of them."""
-    found = ctx.target_view()
+    view = ctx.target_view()
     if not ctx.params.get("selected_faces") or not ctx.selected_labels:
-        return found
-    return found.select_labels(labels=ctx.selected_labels, fields=_about(ctx, found))
+        return view
+    return view.select_labels(labels=ctx.selected_labels, fields=chosen_field(ctx, view))
 
 
-def selection(ctx: foo.ExecutionContext, found: targets.Collection) -> Selection | None:
+def selection(ctx: foo.ExecutionContext, view: targets.Collection) -> Selection | None:
     """The faces that the form chooses; None for whole pictures.
 
     Raises :class:`~facevlm.errors.InputError` for what cannot be.
     """
-    field = _about(ctx, found)
+    field = chosen_field(ctx, view)
     if field == WHOLE:
         return None
     if field == FIRST:
@@ -57,30 +56,30 @@ def search(ctx: foo.ExecutionContext) -> DetectRun | None:
 
     Raises :class:`~facevlm.errors.FacevlmError` where it cannot begin.
     """
-    found = ctx.target_view()
-    return DetectRun(found) if _about(ctx, found) == FIRST else None
+    view = ctx.target_view()
+    return DetectRun(view) if chosen_field(ctx, view) == FIRST else None
 
 
 def count(ctx: foo.ExecutionContext) -> int:
     """How many faces the form is about; one per picture where they are still to be found."""
-    found = target(ctx)
-    return len(found) if _about(ctx, found) == FIRST else asking.count(found, selection(ctx, found))
+    view = target(ctx)
+    return len(view) if chosen_field(ctx, view) == FIRST else asking.count(view, selection(ctx, view))
 
 
 def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     """Which faces, and how they are cut out."""
-    found = ctx.target_view()
-    shown = targets.patches_field(found)
-    fields = [shown] if shown else detections_fields(found._root_dataset)
+    view = ctx.target_view()
+    shown = targets.patches_field(view)
+    fields = [shown] if shown else detections_fields(view._root_dataset)
     inputs.view("subject", types.Header(label="Faces", description="What to ask about", divider=True))
     whole = {} if shown else {WHOLE: "Whole pictures, each of one person"}
     options = whole | {name: f"Every box in '{name}'" for name in fields}
     if not shown:
         options[FIRST] = f"Every face, found first where that was not done ('{FIELD}')"
-    about = _forms.dropdown(inputs, "about", options, label="About", default=_about(ctx, found))
-    chosen = _about(ctx, found)
+    about = _forms.dropdown(inputs, "about", options, label="About", default=chosen_field(ctx, view))
+    chosen = chosen_field(ctx, view)
     if chosen == FIRST:
-        _forms.attempt(about, lambda: found_store.check_field(found._root_dataset, FIELD))
+        _forms.attempt(about, lambda: detections.check_field(view._root_dataset, FIELD))
     if chosen in (WHOLE, FIRST):
         return
     if ctx.selected_labels:
@@ -116,10 +115,10 @@ def _framing(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     inputs.bool("align", label="Turn faces so that the eyes are level", description="Needs landmarks", default=False)
 
 
-def _about(ctx: foo.ExecutionContext, found: targets.Collection) -> str:
+def chosen_field(ctx: foo.ExecutionContext, view: targets.Collection) -> str:
     """The field of boxes that is chosen, or ``WHOLE``."""
-    shown = targets.patches_field(found)
+    shown = targets.patches_field(view)
     if shown is not None:
         return shown
-    usual = FIELD if FIELD in detections_fields(found._root_dataset) else WHOLE
+    usual = FIELD if FIELD in detections_fields(view._root_dataset) else WHOLE
     return str(ctx.params.get("about") or usual)

@@ -49,17 +49,17 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = 
 
 def cost(ctx: foo.ExecutionContext, inputs: Any, briefing: Callable[[], Briefing | None]) -> None:
     """Where the pictures go and at what cost, with a box to tick where it is more than a little."""
-    said = _forms.attempt(_box(inputs), briefing)
-    if said is not None:
-        costs(ctx, inputs, [said])
+    step = _forms.attempt(_box(inputs), briefing)
+    if step is not None:
+        costs(ctx, inputs, [step])
 
 
 def costs(ctx: foo.ExecutionContext, inputs: Any, steps: Sequence[Briefing]) -> None:
     """As :func:`cost`, of a run with several steps that send pictures."""
-    for k, said in enumerate(steps):
-        kind = types.Notice if said.is_local else types.Warning
-        _forms.notice(inputs, f"briefing_{k}" if k else "briefing", said.text, kind)
-    if any(_is_dear(ctx, said) for said in steps):
+    for k, step in enumerate(steps):
+        kind = types.Notice if step.is_local else types.Warning
+        _forms.notice(inputs, f"briefing_{k}" if k else "briefing", step.text, kind)
+    if any(_is_dear(ctx, step) for step in steps):
         label = f"Go on although it may cost more than ${CONFIRM_ABOVE:g}"
         agreed = inputs.bool("agreed", label=label, default=False, required=True)
         if not ctx.params.get("agreed"):
@@ -70,17 +70,17 @@ def _box(inputs: Any) -> Any:
     return inputs.view("cost", types.Header(label="Cost", divider=True))
 
 
-def _is_dear(ctx: foo.ExecutionContext, said: Briefing) -> bool:
-    return said.dollars is not None and said.dollars > CONFIRM_ABOVE and not ctx.params.get("budget")
+def _is_dear(ctx: foo.ExecutionContext, step: Briefing) -> bool:
+    return step.dollars is not None and step.dollars > CONFIRM_ABOVE and not ctx.params.get("budget")
 
 
-def confirmed(ctx: foo.ExecutionContext, said: Briefing) -> bool:
+def confirmed(ctx: foo.ExecutionContext, step: Briefing) -> bool:
     """Whether the run may begin, after the form said the same.
 
     Raises :class:`~facevlm.errors.InputError` for a dear run that was not agreed to, as one started by a script may be.
     """
-    if _is_dear(ctx, said) and not ctx.params.get("agreed"):
-        raise InputError(f"{said.text} That is more than ${CONFIRM_ABOVE:g}: agree to it, or set a budget.")
+    if _is_dear(ctx, step) and not ctx.params.get("agreed"):
+        raise InputError(f"{step.text} That is more than ${CONFIRM_ABOVE:g}: agree to it, or set a budget.")
     return True
 
 

@@ -71,11 +71,11 @@ class ApplyVlmFaceAttributes(foo.Operator):
         )
         if _is_batch(ctx):
             submission = batch_task.SubmitRun(run, model, settings.options.remote)
-            submission.begin(lambda said: _remote.confirmed(ctx, said))
+            submission.begin(lambda step: _remote.confirmed(ctx, step))
             yield from _forms.followed(ctx, submission, "faces")
             yield _forms.output(ctx, "Batches", _handed_in(submission.result()))
             return
-        run.begin(lambda said: _remote.confirmed(ctx, said))
+        run.begin(lambda step: _remote.confirmed(ctx, step))
         yield from _forms.followed(ctx, run, "faces")
         text = applied_summary(run.result())
         yield from _forms.finished(ctx, run.shown, run.faces_field, "Predictions are stored", text)

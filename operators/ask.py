@@ -41,8 +41,8 @@ class AskAboutFaces(foo.Operator):
     def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
         inputs = types.Object()
         examples = "; ".join(words()["examples"])
-        said = f"What to ask, and of whom, in English. Examples: {examples}"
-        request = inputs.str("request", label="Request", description=said, required=True)
+        text = f"What to ask, and of whom, in English. Examples: {examples}"
+        request = inputs.str("request", label="Request", description=text, required=True)
         read = _plan(ctx, inputs, request)
         _planner_input(ctx, inputs)
         _faces_input(ctx, inputs)
@@ -63,7 +63,7 @@ class AskAboutFaces(foo.Operator):
         request = _asking(ctx, _planner(ctx))
         with closing(request.works()) as works:
             for work in works:
-                work.begin(lambda said: _remote.confirmed(ctx, said))
+                work.begin(lambda step: _remote.confirmed(ctx, step))
                 yield from _forms.followed(ctx, work, "done")
         result = request.result()
         if result.faces and result.applied is not None and targets.patches_field(result.view) is None:
@@ -98,8 +98,10 @@ def _read(ctx: foo.ExecutionContext, inputs: Any) -> AskRun | None:
     except NotRead:
         if known is None:
             raise
-    said = f"Only the planner, {known}, can read this. It does when this is executed, or now if you tick the box below."
-    _forms.notice(inputs, "later", said)
+    later = (
+        f"Only the planner, {known}, can read this. It does when this is executed, or now if you tick the box below."
+    )
+    _forms.notice(inputs, "later", later)
     return None
 
 

@@ -36,9 +36,9 @@ class CollectFaceAttributeBatches(foo.Operator):
         _forms.dropdown(inputs, "prefix", {p: p for p in known}, label="Predictions", default=known[-1])
         ask = inputs.bool("ask", label="Ask the provider now how far they are", default=False)
         if ctx.params.get("ask"):
-            said = _forms.attempt(ask, lambda: _states(ctx))
-            if said is not None:
-                inputs.view("states", types.Notice(label=said))
+            states = _forms.attempt(ask, lambda: _states(ctx))
+            if states is not None:
+                inputs.view("states", types.Notice(label=states))
         return types.Property(inputs, view=types.View(label=LABEL))
 
     def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:

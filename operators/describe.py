@@ -72,7 +72,7 @@ class DescribePeople(foo.Operator):
             overwrite=_forms.overwrites(ctx),
             settings=Settings(options=Options(remote=_remote_of(ctx)), secrets=ctx.secrets.get),
         )
-        run.begin(lambda said: _remote.confirmed(ctx, said))
+        run.begin(lambda step: _remote.confirmed(ctx, step))
         yield from _forms.followed(ctx, run, "pictures")
         result = run.result()
         shown = [*result.fields.values(), result.people_field]

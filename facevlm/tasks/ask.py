@@ -165,16 +165,16 @@ class AskRun:
 
     def _proposed(self) -> Proposal:
         pictures = len({face.sample_id for face in self._faces})
-        said = self.plan.sentences(self._registry)
-        said.append(f"Among {len(self._faces):,} faces in {pictures:,} pictures (field '{self._faces_field}').")
+        sentences = self.plan.sentences(self._registry)
+        sentences.append(f"Among {len(self._faces):,} faces in {pictures:,} pictures (field '{self._faces_field}').")
         for condition in self.plan.conditions:
-            said.append(self._state(condition.attribute))
+            sentences.append(self._state(condition.attribute))
         if self.plan.who is not None:
             how = "numbers drawn on the faces" if self._by_number() else "boxes met with the faces by overlap"
-            said.append(f"Whom the words fit, {self._looker_name()} decides, by {how}.")
+            sentences.append(f"Whom the words fit, {self._looker_name()} decides, by {how}.")
         if self.plan.conditions or self.plan.who:
-            said.append(MORE)
-        return Proposal(self.plan, tuple(said))
+            sentences.append(MORE)
+        return Proposal(self.plan, tuple(sentences))
 
     def _state(self, attribute: str) -> str:
         name = predictions.field_name(self.prefix, attribute)
@@ -203,8 +203,8 @@ class AskRun:
             if opened is not None and fit:
                 look = self._look(fit, opened)
                 yield look
-                self.undecided |= look.found.undecided
-                fit = [face for face in fit if face.label_id in look.found.fit]
+                self.undecided |= look.fitting.undecided
+                fit = [face for face in fit if face.label_id in look.fitting.fit]
             self.picked = [str(face.label_id) for face in self._placed(fit)]
             if self.plan.attributes and self.picked:
                 self._last = self._apply_run(self.picked, self.plan.attributes)
@@ -221,12 +221,12 @@ class AskRun:
     def briefings(self) -> list[Briefing]:
         """Where pictures would go and at what cost at most, one for each step that sends any. Nothing is sent."""
         ids, names = self._lacking()
-        said = [self._brief(names, len(ids))] if names else []
+        steps = [self._brief(names, len(ids))] if names else []
         if self.plan.who is not None and self._by_number():
-            said.append(self._brief_looker())
+            steps.append(self._brief_looker())
         if self.plan.attributes:
-            said.append(self._brief(self.plan.attributes, len(self._faces)))
-        return [one for one in said if one is not None]
+            steps.append(self._brief(self.plan.attributes, len(self._faces)))
+        return [one for one in steps if one is not None]
 
     def _brief(self, names: Sequence[str], faces: int) -> Briefing | None:
         attributes = resolve_attributes(names, self._card, self._registry)

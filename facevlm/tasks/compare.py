@@ -75,8 +75,8 @@ def compare(
     results = []
     for attribute in chosen:
         answers = read(rows, names, attribute, (ground_truth or {}).get(attribute.name), known)
-        result, there = _one(answers, by, draws)
-        saved = _save_views(rows, answers, attribute.name, there) if save_views else ()
+        result, judged = _one(answers, by, draws)
+        saved = _save_views(rows, answers, attribute.name, judged) if save_views else ()
         results.append(replace(result, views=saved))
     return results
 
@@ -84,16 +84,16 @@ def compare(
 def _shared(
     target: targets.Collection, prefixes: Sequence[str], wanted: Sequence[str | Attribute] | None, known: Registry
 ) -> list[Attribute]:
-    there = [set(predicted_attributes(target, prefix, known)) for prefix in prefixes]
+    predicted = [set(predicted_attributes(target, prefix, known)) for prefix in prefixes]
     if wanted is not None:
         chosen = resolve_attributes(wanted, registry=known)
         for prefix in prefixes:
             for attribute in chosen:
                 predictions.require(target, predictions.field_name(prefix, attribute.name))
         return chosen
-    shared = [known.get(name) for name in known.attributes if all(name in names for names in there)]
+    shared = [known.get(name) for name in known.attributes if all(name in names for names in predicted)]
     if not shared:
-        held = "; ".join(f"{p}: {', '.join(sorted(n)) or 'none'}" for p, n in zip(prefixes, there, strict=True))
+        held = "; ".join(f"{p}: {', '.join(sorted(n)) or 'none'}" for p, n in zip(prefixes, predicted, strict=True))
         raise FieldError(f"No attribute has predictions under all of {', '.join(prefixes)}. There is {held}.")
     return shared
 
@@ -135,8 +135,8 @@ def read_runs(
     """Answers of the runs as label indices on the common label set, and which faces every run was asked about."""
     runs, asked = {}, []
     for prefix in prefixes:
-        said, outcomes = evaluations.read_answers(rows, prefix, attribute, alignment)
-        runs[prefix] = label_codes(said, alignment.common.labels)
+        predicted, outcomes = evaluations.read_answers(rows, prefix, attribute, alignment)
+        runs[prefix] = label_codes(predicted, alignment.common.labels)
         asked.append(np.array([outcome is not None for outcome in outcomes], dtype=bool))
     return runs, np.all(asked, axis=0)
 
@@ -172,16 +172,16 @@ def _one(
     draws: int,
 ) -> tuple[Comparison, Flags]:
     """The comparison, and which faces are in it."""
-    there = answers.asked if answers.truth is None else answers.asked & (answers.truth >= 0)
-    kept = np.flatnonzero(there)
+    judged = answers.asked if answers.truth is None else answers.asked & (answers.truth >= 0)
+    kept = np.flatnonzero(judged)
     chosen = {name: [values[k] for k in kept.tolist()] for name, values in groups.items()}
     runs = {prefix: codes[kept] for prefix, codes in answers.runs.items()}
     truth = None if answers.truth is None else answers.truth[kept]
     result = compare_codes(answers.attribute.name, answers.attribute.labels, truth, runs, chosen, draws=draws)
-    return replace(result, ground_truth=answers.field, notes=answers.notes), there
+    return replace(result, ground_truth=answers.field, notes=answers.notes), judged
 
 
-def _save_views(rows: PictureRows, answers: Answers, name: str, there: Flags) -> tuple[str, ...]:
+def _save_views(rows: PictureRows, answers: Answers, name: str, judged: Flags) -> tuple[str, ...]:
     """Of every pair of runs the faces that only one got right, and those with unequal answers, as saved views."""
     saved = []
     for a, b in itertools.combinations(answers.runs, 2):
@@ -196,7 +196,7 @@ def _save_views(rows: PictureRows, answers: Answers, name: str, there: Flags) ->
                 (f"only_{a}_right", right_a & ~right_b, (field[b],), f"{a} is right and {b} wrong about {name}"),
                 (f"only_{b}_right", right_b & ~right_a, (field[a],), f"{b} is right and {a} wrong about {name}"),
             ]
-        for ending, found, by, what in wanted:
+        for ending, chosen, by, what in wanted:
             description = f"{what}, the most confident first"
-            saved.append(views.save(rows, f"{a}_vs_{b}_{name}_{ending}", there & found, by, description))
+            saved.append(views.save(rows, f"{a}_vs_{b}_{name}_{ending}", judged & chosen, by, description))
     return tuple(saved)

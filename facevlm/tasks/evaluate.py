@@ -46,8 +46,8 @@ class EvaluationResult:
     becomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        found = [f"{e.attribute} {e.overall.accuracy:.1%} of {e.overall.n:,}" for e in self.evaluations]
-        return f"<{type(self).__name__} {self.eval_key}: accuracy {', '.join(found)}>"
+        figures = [f"{e.attribute} {e.overall.accuracy:.1%} of {e.overall.n:,}" for e in self.evaluations]
+        return f"<{type(self).__name__} {self.eval_key}: accuracy {', '.join(figures)}>"
 
     def __getitem__(self, attribute: str) -> AttributeEvaluation:
         for evaluation in self.evaluations:
@@ -161,9 +161,9 @@ def _wanted(
     registry: Registry,
 ) -> list[Attribute]:
     """The attributes to evaluate: those that were named, or all that have predictions."""
-    there = predicted_attributes(target, prefix, registry)
+    predicted = predicted_attributes(target, prefix, registry)
     wanted = (
-        [registry.get(name) for name in there]
+        [registry.get(name) for name in predicted]
         if attributes is None
         else resolve_attributes(attributes, registry=registry)
     )
@@ -187,15 +187,15 @@ def _with_truth(
 ) -> list[tuple[Attribute, str]]:
     """Attributes with their ground-truth fields; one that was named must have one."""
     pairs = [(a, ground_truth.get(a.name) or evaluations.guess_truth(rows, a, registry)) for a in wanted]
-    found = [(a, f) for a, f in pairs if f is not None]
+    judged = [(a, f) for a, f in pairs if f is not None]
     missing = [a.name for a, f in pairs if f is None]
-    if not found or (named and missing):
+    if not judged or (named and missing):
         fields = ", ".join(evaluations.truth_fields(rows)) or "none"
         raise FieldError(
             f"No ground-truth field is known for {', '.join(missing)}. Fields that could be ground truth: {fields}. "
             f"Name one as {missing[0]}=FIELD."
         )
-    return found
+    return judged
 
 
 def _groups(

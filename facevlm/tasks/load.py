@@ -61,8 +61,8 @@ def load(
     bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=None if shown else True)
     dataset = importing.build(target, tally.count(bar))
     dataset.info[importing.INFO] = info_of(reader.card, fields, split, tally, log)
-    said = f"{reader.card.title}. Licence: {reader.card.licence}."
-    dataset.description = f"{said} Labels are perceived or apparent, not facts about persons."
+    source = f"{reader.card.title}. Licence: {reader.card.licence}."
+    dataset.description = f"{source} Labels are perceived or apparent, not facts about persons."
     dataset.save()
     return dataset
 

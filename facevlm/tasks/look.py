@@ -51,24 +51,24 @@ class Fitting:
 
 
 class LookRun(Run[Fitting]):
-    """A run over pictures with known faces; ``found`` fills as it goes on. Nothing is stored."""
+    """A run over pictures with known faces; ``fitting`` fills as it goes on. Nothing is stored."""
 
     prefix = "looking"
 
     def __init__(self, pictures: Sequence[PeoplePicture], who: str) -> None:
         self._pictures, self._who = pictures, who
         self.total = len(pictures)
-        self.found = Fitting()
+        self.fitting = Fitting()
         for picture in pictures:
-            self.found.fail(picture, "the model was not asked")
+            self.fitting.fail(picture, "the model was not asked")
 
     def result(self) -> Fitting:
-        return self.found
+        return self.fitting
 
     def _decide(self, picture: PeoplePicture, fit: Sequence[str]) -> None:
         for face in picture.faces or ():
-            self.found.undecided.pop(str(face.label_id), None)
-        self.found.fit.update(fit)
+            self.fitting.undecided.pop(str(face.label_id), None)
+        self.fitting.fit.update(fit)
 
 
 def brief(counts: Sequence[int], who: str, backend: Backend) -> Briefing:
@@ -99,11 +99,11 @@ class ByNumber(LookRun):
             for ready in answered:
                 for number, scene in ready:
                     picture = self._pictures[number]
-                    said = assign(picture, scene, self._inquiry)
-                    if said.outcome == "ok":
-                        self._decide(picture, [str(one.face.label_id) for one in said.people])
+                    described = assign(picture, scene, self._inquiry)
+                    if described.outcome == "ok":
+                        self._decide(picture, [str(one.face.label_id) for one in described.people])
                     else:
-                        self.found.fail(picture, f"the model's answer is {said.outcome}: {said.reason}")
+                        self.fitting.fail(picture, f"the model's answer is {described.outcome}: {described.reason}")
                 done += len(ready)
                 yield Progress(done, self.total, Tally())
 
@@ -120,17 +120,17 @@ class ByPlace(LookRun):
             try:
                 [seen] = self._grounding.look_for([images.load(picture.filepath)], self._phrase)
             except ImageError as error:
-                self.found.fail(picture, str(error))
+                self.fitting.fail(picture, str(error))
             else:
                 self._read(picture, seen)
             yield Progress(number, self.total, Tally())
 
     def _read(self, picture: PeoplePicture, seen: Looked) -> None:
         if seen.outcome not in ("ok", "no_face"):
-            self.found.fail(picture, f"the model's answer is {seen.outcome}: {seen.reason}")
+            self.fitting.fail(picture, f"the model's answer is {seen.outcome}: {seen.reason}")
             return
         faces = picture.faces or ()
-        boxes = [found.box_xywh_rel for found in seen.faces]
+        boxes = [box.box_xywh_rel for box in seen.faces]
         known: list[BOX] = [face.box_xywh_rel or (0.0, 0.0, 0.0, 0.0) for face in faces]
         at = match_faces([str(face.label_id) for face in faces], known, [None] * len(boxes), boxes)
         met = {str(face.label_id) for face, k in zip(faces, at, strict=True) if k >= 0}
@@ -139,4 +139,4 @@ class ByPlace(LookRun):
         if strangers or (seen.outcome == "ok" and seen.reason):
             # What meets no known face, or was not readable, may have meant any of the others.
             why = f"{strangers} of the model's boxes meet no known face" if strangers else str(seen.reason)
-            self.found.undecided.update({str(f.label_id): why for f in faces if str(f.label_id) not in met})
+            self.fitting.undecided.update({str(f.label_id): why for f in faces if str(f.label_id) not in met})

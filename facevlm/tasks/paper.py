@@ -134,10 +134,10 @@ def reproduce(
     strange = sorted(set(views or {}) - set(datasets))
     if strange:
         raise InputError(f"Got views of {', '.join(strange)}, expected views of a dataset that is named, too.")
-    found = {name: _target(given, (views or {}).get(name)) for name, given in datasets.items()}
-    named = {name: view for name, target in found.items() if (view := targets.view_name(target)) is not None}
+    chosen_targets = {name: _target(given, (views or {}).get(name)) for name, given in datasets.items()}
+    named = {name: view for name, target in chosen_targets.items() if (view := targets.view_name(target)) is not None}
     plan = Reproduction(
-        targets=found,
+        targets=chosen_targets,
         views=named,
         models=models if models is not None else here(paper),
         ground_truth=ground_truth or {},
@@ -193,15 +193,15 @@ def _part(plan: Reproduction, name: str, split: Sequence[str], tables: Sequence[
         boxes = rows.choose_faces(shown) if tables[0].boxes else None
     except FacevlmError as error:
         return [Result(table, dataset, view, tag, missing=(str(error),)) for table in tables]
-    found: dict[str, list[PaperRow]] = defaultdict(list)
+    rows_of_table: dict[str, list[PaperRow]] = defaultdict(list)
     missing: dict[str, list[str]] = defaultdict(list)
     for model in plan.models:
         for table, row in _one_model(plan, model, shown, tables, boxes):
             if isinstance(row, PaperRow):
-                found[table.name].append(row)
+                rows_of_table[table.name].append(row)
             else:
                 missing[table.name].append(f"{card_of(model).name}: {row}")
-    return [Result(t, dataset, view, tag, tuple(found[t.name]), tuple(missing[t.name])) for t in tables]
+    return [Result(t, dataset, view, tag, tuple(rows_of_table[t.name]), tuple(missing[t.name])) for t in tables]
 
 
 def _one_model(
@@ -228,8 +228,8 @@ def _one_model(
         if why or name is None:
             yield table, why or f"it answers {', '.join(card.questions)}, none of which maps onto {table.attribute}"
         else:
-            found = _evaluated(plan, card, shown, table, name, prefix, boxes)
-            yield table, replace(found, warnings=warnings) if isinstance(found, PaperRow) else found
+            row = _evaluated(plan, card, shown, table, name, prefix, boxes)
+            yield table, replace(row, warnings=warnings) if isinstance(row, PaperRow) else row
 
 
 def _asked(card: Card, wanted: str, registry: Registry) -> str | None:
@@ -255,7 +255,7 @@ def _evaluated(
     key = f"paper_{prefix}_{table.name.replace('-', '_')}"
     onto = {asked: table.attribute}
     try:
-        found = evaluate(
+        result = evaluate(
             shown,
             [asked],
             prefix=prefix,
@@ -268,13 +268,15 @@ def _evaluated(
         )
     except FacevlmError as error:
         return str(error)
-    return _row(plan.paper, card.name, table, asked, key, found.evaluations[0])
+    return _row(plan.paper, card.name, table, asked, key, result.evaluations[0])
 
 
-def _row(paper: Paper, model: str, table: PublishedTable, asked: str, key: str, found: AttributeEvaluation) -> PaperRow:
-    cell, system = found.overall, paper.models.get(model)
+def _row(
+    paper: Paper, model: str, table: PublishedTable, asked: str, key: str, evaluation: AttributeEvaluation
+) -> PaperRow:
+    cell, system = evaluation.overall, paper.models.get(model)
     figures = table.figures.get(system) if system else None
-    right = sum(row[k] for k, row in enumerate(found.confusion))
+    right = sum(row[k] for k, row in enumerate(evaluation.confusion))
     return PaperRow(
         model=model,
         asked=asked,
@@ -289,7 +291,7 @@ def _row(paper: Paper, model: str, table: PublishedTable, asked: str, key: str, 
         f1_low=cell.f1_low,
         f1_high=cell.f1_high,
         eval_key=key,
-        classes=found.classes,
+        classes=evaluation.classes,
         system=system if figures else None,
         difference=published.compare(right, cell.n, figures.accuracy, table.n) if figures else None,
     )

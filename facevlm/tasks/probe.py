@@ -152,22 +152,22 @@ def _ask(
     return rows
 
 
-def _result(question: Question, said: Sequence[Prediction], scored: Sequence[Prediction]) -> AttributeProbe:
-    texts = Counter(p.text for p in said if p.text is not None)
-    read = {p.text: p.label for p in said if p.text is not None}
+def _result(question: Question, spoken: Sequence[Prediction], scored: Sequence[Prediction]) -> AttributeProbe:
+    texts = Counter(p.text for p in spoken if p.text is not None)
+    read = {p.text: p.label for p in spoken if p.text is not None}
     answers = tuple(
         ProbedAnswer(text, count, read[text], None if read[text] else propose(question.attribute, text))
         for text, count in texts.most_common()
     )
     covered = [p.coverage for p in scored if p.coverage is not None]
-    pairs = [(a.label, b.label) for a, b in zip(said, scored, strict=True) if a.label and b.coverage is not None]
+    pairs = [(a.label, b.label) for a, b in zip(spoken, scored, strict=True) if a.label and b.coverage is not None]
     return AttributeProbe(
         attribute=question.attribute.name,
         prompt=question.text,
-        n=len(said),
-        readable=sum(p.outcome == "ok" for p in said) / len(said) if said else 0.0,
+        n=len(spoken),
+        readable=sum(p.outcome == "ok" for p in spoken) / len(spoken) if spoken else 0.0,
         answers=answers,
-        outcomes=Counter(p.outcome for p in said),
+        outcomes=Counter(p.outcome for p in spoken),
         coverage=sum(covered) / len(covered) if covered else None,
         agreement=sum(a == b for a, b in pairs) / len(pairs) if pairs else None,
         n_compared=len(pairs),
@@ -177,8 +177,8 @@ def _result(question: Question, said: Sequence[Prediction], scored: Sequence[Pre
 def propose(attribute: Attribute, text: str) -> str | None:
     """The one label of which a spelling stands in the text as whole words; None where none does, or several do."""
     words = f" {_words(text)} "
-    found = [label for label in attribute.labels if any(f" {_words(s)} " in words for s in attribute.spellings(label))]
-    return found[0] if len(found) == 1 else None
+    labels = [label for label in attribute.labels if any(f" {_words(s)} " in words for s in attribute.spellings(label))]
+    return labels[0] if len(labels) == 1 else None
 
 
 def _words(text: str) -> str:

@@ -244,17 +244,23 @@ def _result(
     runs, _ = read_runs(rows, prefixes, attribute, align(attribute, (), known))
     codes, labels = list(runs.values()), len(attribute.labels)
     rates = flip_rates(codes, labels)
-    there = np.isfinite(rates)
+    answered = np.isfinite(rates)
     field = flips.field_of(prefix, attribute.name)
     truth, notes = find_truth(rows, attribute, truth_field, known)
-    judged = _judged(attribute, codes, truth, there)
+    judged = _judged(attribute, codes, truth, answered)
     if not any(wording.labels for wording in asked):
         notes += (f"The prompts about {attribute.name} list no labels, so that their order could not be changed.",)
     return Sensitivity(
         attribute=attribute.name,
         wordings=tuple(
-            _wording(name, wording, said[there], codes[0][there], None if judged is None else judged.right(k))
-            for k, (name, wording, said) in enumerate(zip(prefixes, asked, codes, strict=True))
+            _wording(
+                name,
+                wording,
+                codes_of_wording[answered],
+                codes[0][answered],
+                None if judged is None else judged.right(k),
+            )
+            for k, (name, wording, codes_of_wording) in enumerate(zip(prefixes, asked, codes, strict=True))
         ),
         flips=summarise("all", rates, draws=draws),
         by_paraphrase=_part(codes, [not w.order for w in asked], labels, draws),
@@ -263,7 +269,7 @@ def _result(
             name: tuple(summarise(group, rates[inside], draws=draws) for group, inside in members(name, values))
             for name, values in groups.items()
         },
-        unanswered=int((~there).sum()),
+        unanswered=int((~answered).sum()),
         spread=_spread(prefixes, judged, draws) if judged else None,
         ground_truth=truth.field if truth else None,
         field=field,
@@ -286,19 +292,19 @@ class _Judged:
         return same
 
 
-def _judged(attribute: Attribute, codes: Sequence[Codes], truth: Truth | None, there: Flags) -> _Judged | None:
+def _judged(attribute: Attribute, codes: Sequence[Codes], truth: Truth | None, answered: Flags) -> _Judged | None:
     if truth is None:
         return None
     common = truth.alignment.common.labels
     # The last place, reached by -1, is no answer.
     mapped = np.array([*(common.index(truth.alignment.predicted[label]) for label in attribute.labels), -1])
     true = label_codes(truth.labels(), common)
-    known = there & (true >= 0)
-    return _Judged(len(common), true[known], tuple(mapped[said[known]] for said in codes))
+    known = answered & (true >= 0)
+    return _Judged(len(common), true[known], tuple(mapped[codes_of_run[known]] for codes_of_run in codes))
 
 
-def _wording(name: str, wording: Wording, said: Codes, own: Codes, right: Flags | None) -> WordingResult:
-    n, other = len(said), int((said != own).sum())
+def _wording(name: str, wording: Wording, predicted: Codes, own: Codes, right: Flags | None) -> WordingResult:
+    n, other = len(predicted), int((predicted != own).sum())
     differs_low, differs_high = wilson(other, n)
     n_truth, hits = (len(right), int(right.sum())) if right is not None else (0, 0)
     low, high = wilson(hits, n_truth)
@@ -309,7 +315,7 @@ def _wording(name: str, wording: Wording, said: Codes, own: Codes, right: Flags 
         order=wording.order,
         labels=wording.labels,
         n=n,
-        answered=int((said >= 0).sum()),
+        answered=int((predicted >= 0).sum()),
         differs=other / n if n else math.nan,
         differs_low=differs_low,
         differs_high=differs_high,
