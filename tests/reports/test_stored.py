@@ -59,7 +59,7 @@ def test_the_surest_errors_come_first(faces: fo.Dataset) -> None:
     sure = [m.confidence or 0.0 for m in mistakes["emotion7"]]
     assert len(sure) == reporting.MOST
     assert sure == sorted(sure, reverse=True)
-    assert all(m.true != m.said for m in mistakes["emotion7"])
+    assert all(m.true != m.predicted for m in mistakes["emotion7"])
     faces.delete_saved_view("demo_eval_emotion7_errors")
     assert (reporting.read(faces, pictures=True).mistakes or {})["emotion7"] == []
 
