@@ -41,7 +41,7 @@ def pick(ctx: foo.ExecutionContext, name: str, options: list[str]) -> str | None
     return chosen if chosen in options else default
 
 
-def there_of(ctx: foo.ExecutionContext) -> Inspected:
+def inspected_of(ctx: foo.ExecutionContext) -> Inspected:
     """The attribute of the evaluation that is chosen.
 
     Raises :class:`~facevlm.errors.FieldError` where the dataset keeps no evaluation.
@@ -54,14 +54,14 @@ def crossed(table: Mapping[str, Any]) -> str:
     return " x ".join(table["by"])
 
 
-def tables_of(figures: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def tables_of(evaluation: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The tables that hold groups, by what they group by."""
-    return {crossed(table): table for table in figures["groups"] if table["rows"]}
+    return {crossed(table): table for table in evaluation["groups"] if table["rows"]}
 
 
-def table_of(ctx: foo.ExecutionContext, figures: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def table_of(ctx: foo.ExecutionContext, evaluation: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The table of groups that is chosen."""
-    tables = tables_of(figures)
+    tables = tables_of(evaluation)
     chosen = pick(ctx, "grouping", list(tables))
     return None if chosen is None else tables[chosen]
 

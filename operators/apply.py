@@ -17,7 +17,7 @@ from facevlm.tasks import batch as batch_task
 from facevlm.tasks._options import Settings
 from facevlm.tasks.apply import ApplyResult, ApplyRun
 
-from . import _asking, _faces, _forms, _options, _remote
+from . import _faces, _forms, _options, _remote, choose_attributes
 
 NAME = "apply_vlm_face_attributes"
 LABEL = "Apply VLM face attributes"
@@ -42,11 +42,11 @@ class ApplyVlmFaceAttributes(foo.Operator):
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
         card = model_inputs(ctx, inputs)
         if card is not None:
-            _asking.inputs(ctx, inputs, card)
-            _asking.remind(ctx, inputs)
+            choose_attributes.inputs(ctx, inputs, card)
+            choose_attributes.remind(ctx, inputs)
             _faces.inputs(ctx, inputs, card.crop())
             _storage_inputs(ctx, inputs, card)
-            if card.hosted and (_asking.ticked(ctx) or ctx.params.get("own")):
+            if card.hosted and (choose_attributes.ticked(ctx) or ctx.params.get("own")):
                 _remote.cost(ctx, inputs, lambda: _brief(ctx, card.name))
         return types.Property(inputs, view=types.View(label=LABEL))
 
@@ -61,7 +61,7 @@ class ApplyVlmFaceAttributes(foo.Operator):
         run = ApplyRun(
             target,
             model,
-            _asking.asked(ctx),
+            choose_attributes.asked(ctx),
             faces=_faces.selection(ctx, target),
             crop=_faces.crop(ctx, cards.find(model).crop()),
             min_face_px=ctx.params.get("min_face_px"),
@@ -86,7 +86,7 @@ def _settings(ctx: foo.ExecutionContext) -> Settings:
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
-    attributes = resolve_attributes(_asking.asked(ctx))
+    attributes = resolve_attributes(choose_attributes.asked(ctx))
     return brief(model, attributes, _faces.count(ctx), _options.options(ctx), batch=_is_batch(ctx))
 
 
@@ -123,7 +123,7 @@ def model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
             return None
     card = _forms.attempt(model, lambda: cards.find(model_name(ctx)))
     if card is not None:
-        answered = [registry.get(name) for name in _asking.ticked(ctx) if card.answers(name)]
+        answered = [registry.get(name) for name in choose_attributes.ticked(ctx) if card.answers(name)]
         _forms.attempt(model, lambda: cards.questions_for(card, answered))
         _forms.notice(inputs, "licence", f"Licence: {card.licence}. {_weights(card)}")
     if card is not None and card.hosted:
@@ -180,7 +180,7 @@ def _batch_size(ctx: foo.ExecutionContext, inputs: Any) -> None:
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = _faces.target(ctx)
     targets.check(target, patches=True)
-    names = _asking.ticked(ctx) or ["attribute"]
+    names = choose_attributes.ticked(ctx) or ["attribute"]
     kind = asking.PictureSubjects if _faces.selection(ctx, target) is None else asking.FaceSubjects
     kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
 

@@ -20,7 +20,7 @@ from facevlm.store.rows import detections_fields
 from facevlm.tasks._options import Settings
 from facevlm.tasks.describe import DescribeResult, DescribeRun, brief
 
-from . import _asking, _forms, _options, _remote
+from . import _forms, _options, _remote, choose_attributes
 
 NAME = "describe_people"
 LABEL = "Describe people in pictures"
@@ -52,7 +52,7 @@ class DescribePeople(foo.Operator):
         card = _model_inputs(ctx, inputs)
         if card is not None:
             _people_inputs(ctx, inputs)
-            _asking.inputs(ctx, inputs, card, whom="every person")
+            choose_attributes.inputs(ctx, inputs, card, whom="every person")
             _free_inputs(ctx, inputs)
             _storage_inputs(ctx, inputs, card)
             if _asks(ctx):
@@ -66,7 +66,7 @@ class DescribePeople(foo.Operator):
         run = DescribeRun(
             ctx.target_view(),
             _model_name(ctx),
-            _asking.asked(ctx),
+            choose_attributes.asked(ctx),
             **_about(ctx),
             prefix=ctx.params.get("prefix") or None,
             overwrite=_forms.overwrites(ctx),
@@ -120,7 +120,7 @@ def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
         view=types.AutocompleteView(),
         required=False,
     )
-    _forms.attempt(own, lambda: descriptions.check_free(_free(ctx), _asking.ticked(ctx)))
+    _forms.attempt(own, lambda: descriptions.check_free(_free(ctx), choose_attributes.ticked(ctx)))
 
 
 def _offered(ctx: foo.ExecutionContext) -> Mapping[str, str]:
@@ -175,11 +175,11 @@ def _remote_of(ctx: foo.ExecutionContext) -> Remote:
 
 def _asks(ctx: foo.ExecutionContext) -> bool:
     free = any(ctx.params.get(FREE + name) for name in _offered(ctx))
-    return bool(_asking.ticked(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
+    return bool(choose_attributes.ticked(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing:
-    return brief(ctx.target_view(), model, _asking.asked(ctx), remote=_remote_of(ctx), **_about(ctx))
+    return brief(ctx.target_view(), model, choose_attributes.asked(ctx), remote=_remote_of(ctx), **_about(ctx))
 
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
@@ -198,7 +198,7 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = ctx.target_view()
     targets.check(target)
-    names = [*_asking.ticked(ctx), PEOPLE]
+    names = [*choose_attributes.ticked(ctx), PEOPLE]
     descriptions.check_fields(target, [predictions.field_name(prefix, name) for name in names])
 
 

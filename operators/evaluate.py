@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,8 @@ from fiftyone.operators import types
 
 from facevlm import attributes as registry
 from facevlm.errors import FacevlmError, FieldError
-from facevlm.reports import text as report
+from facevlm.evaluation import figures
+from facevlm.reports.structure import figure_cells, headings
 from facevlm.store import evaluations, runs, targets, workspace
 from facevlm.store.predictions import field_name
 from facevlm.store.rows import PictureRows, detections_fields, rows_of
@@ -70,7 +72,10 @@ class EvaluateFaceAttributes(foo.Operator):
             raise FieldError(f"Dataset '{ctx.dataset.name}' holds no predictions of facevlm. Apply a model first.")
         target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
         rows = _rows(target, prefix, ctx.params.get("faces") or None)
-        truths = _chosen(ctx, rows, prefix)
+        truths = _truths(_choices(ctx, rows, prefix))
+        if not truths:
+            fields = ", ".join(evaluations.truth_fields(rows)) or "none"
+            raise FieldError(f"No attribute has a ground-truth field. Fields that could be ground truth: {fields}.")
         result = evaluate(
             target,
             list(truths),
@@ -109,44 +114,65 @@ def _face_inputs(ctx: foo.ExecutionContext, inputs: Any, target: targets.Collect
     return rows
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """The ground-truth field of an attribute: what the form was sent, else ``usual``, the one that it begins with."""
+
+    attribute: Attribute
+    usual: str
+    field: str
+
+
+def _choices(ctx: foo.ExecutionContext, rows: PictureRows, prefix: str) -> list[_Choice]:
+    """What is evaluated by which field, for the form and for the run alike.
+
+    By itself a field is taken only where its name is that of the attribute and its values fit; one that the user chose
+    is taken as it is, and refused in words where it does not fit.
+    """
+    choices = []
+    for attribute in _predicted(rows.target, prefix):
+        guess = evaluations.guess_truth(rows, attribute, registry.shipped())
+        usual = guess if guess is not None and _fits(rows, guess, attribute) is not None else SKIP
+        choices.append(_Choice(attribute, usual, ctx.params.get(TRUTH + attribute.name) or usual))
+    return choices
+
+
+def _truths(choices: Sequence[_Choice]) -> dict[str, str]:
+    """Attribute -> field of those that are to be evaluated."""
+    return {choice.attribute.name: choice.field for choice in choices if choice.field != SKIP}
+
+
+def _fits(rows: PictureRows, field: str, attribute: Attribute) -> str | None:
+    """The map by which a field's values become the attribute's labels, in words; None where they do not."""
+    try:
+        return evaluations.alignment_of(rows, field, attribute, registry.shipped()).describe(attribute.name)
+    except FacevlmError:
+        return None
+
+
 def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, prefix: str) -> dict[str, str]:
     """A ground-truth field for every predicted attribute, only fields that fit offered; returns the choice."""
     inputs.view("truth", types.Header(label="Ground truth", divider=True))
-    known, chosen = registry.shipped(), {}
-    for attribute in _predicted(rows.target, prefix):
-        fitting = _fitting(rows, attribute)
-        guess = evaluations.guess_truth(rows, attribute, known)
-        default = guess if guess in fitting else SKIP
+    choices = _choices(ctx, rows, prefix)
+    for choice in choices:
+        attribute, field = choice.attribute, choice.field
+        known = {name: _fits(rows, name, attribute) for name in evaluations.truth_fields(rows)}
+        fitting = {name: how for name, how in known.items() if how is not None}
         options = {SKIP: SKIP} | {name: f"{name}  ({how})" for name, how in fitting.items()}
-        field = ctx.params.get(TRUTH + attribute.name) or default
-        if field not in options:
-            options[field] = field
         prop = _forms.dropdown(
             inputs,
             TRUTH + attribute.name,
-            options,
+            options | ({} if field in options else {field: field}),
             label=attribute.title,
             description=fitting.get(field),
-            default=default,
+            default=choice.usual,
         )
         if field != SKIP:
-            chosen[attribute.name] = field
-            _forms.attempt(prop, partial(evaluations.alignment_of, rows, field, attribute, known))
+            _forms.attempt(prop, partial(evaluations.alignment_of, rows, field, attribute, registry.shipped()))
+    chosen = _truths(choices)
     if not chosen:
         _forms.notice(inputs, "none", "No attribute has ground truth: choose at least one field.", types.Warning)
     return chosen
-
-
-def _fitting(rows: PictureRows, attribute: Attribute) -> dict[str, str]:
-    """Fields whose values fit the attribute, with the map that would be used."""
-    found = {}
-    for name in evaluations.truth_fields(rows):
-        try:
-            alignment = evaluations.alignment_of(rows, name, attribute, registry.shipped())
-        except FacevlmError:
-            continue
-        found[name] = alignment.describe(attribute.name)
-    return found
 
 
 def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, truths: dict[str, str]) -> None:
@@ -164,20 +190,6 @@ def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, tru
             _forms.attempt(groups, partial(evaluations.group_values, rows, name))
 
 
-def _chosen(ctx: foo.ExecutionContext, rows: PictureRows, prefix: str) -> dict[str, str]:
-    """Attribute -> field from the form; what the form was not sent is guessed as the form would."""
-    chosen = {}
-    for attribute in _predicted(rows.target, prefix):
-        guess = evaluations.guess_truth(rows, attribute, registry.shipped())
-        field = ctx.params.get(TRUTH + attribute.name) or guess or SKIP
-        if field != SKIP:
-            chosen[attribute.name] = field
-    if not chosen:
-        fields = ", ".join(evaluations.truth_fields(rows)) or "none"
-        raise FieldError(f"No attribute has a ground-truth field. Fields that could be ground truth: {fields}.")
-    return chosen
-
-
 def _outputs() -> Any:
     outputs = types.Object()
     outputs.str("summary", view=types.MarkdownView(read_only=True))
@@ -185,16 +197,16 @@ def _outputs() -> Any:
 
 
 def _summary(ctx: foo.ExecutionContext, result: EvaluationResult) -> str:
-    rows = []
-    for evaluation in result.evaluations:
-        cell = evaluation.overall
-        interval = f"{report.share(cell.low)} - {report.share(cell.high)}"
-        figures = [report.share(v) for v in (cell.coverage, cell.accuracy)]
-        rows.append([evaluation.attribute, str(cell.n), *figures, interval, report.share(cell.f1)])
-    header = ["attribute", "n", "answered %", "accuracy %", report.INTERVAL, "macro F1 %"]
+    cells = [(evaluation.attribute, evaluation.overall) for evaluation in result.evaluations]
+    ordinal = any(figures.is_ordinal(cell.figures) for _, cell in cells)
+    shown = figures.shown("operator", ordinal=None if ordinal else False)
+    rows = [
+        [name, str(cell.n), *(c.shown for c in figure_cells("operator", shown, cell.figures))] for name, cell in cells
+    ]
+    header = ["attribute", "n", *headings("operator", shown)]
     views = "\n".join(f"- {name}" for name in result.views.values())
     return (
-        f"{_forms.markdown_table(header, rows)}\n\nThe panel 'Face attribute errors' stands beside the grid; its "
-        f"workspace is kept as '{result.workspace}' ({workspace.path(ctx.dataset)}).\n\nSaved views of the errors, the "
-        f"most confident first:\n\n{views}"
+        f"{_forms.markdown_table(header, rows)}\n\nShares are in per cent. The panel 'Face attribute errors' stands "
+        f"beside the grid; its workspace is kept as '{result.workspace}' ({workspace.path(ctx.dataset)}).\n\nSaved "
+        f"views of the errors, the most confident first:\n\n{views}"
     )

@@ -14,8 +14,9 @@ from facevlm.store import correcting, inspection
 from facevlm.store.inspection import Inspected
 from facevlm.store.workspace import PANEL
 
-from . import _drawing, _forms
-from ._choice import attempt, chosen_ids, is_modal, table_of, there_of, threshold_of
+from . import _forms
+from ._choice import attempt, chosen_ids, inspected_of, is_modal, table_of, threshold_of
+from .drawing import face, grid
 
 NAME = PANEL
 LABEL = "Face attribute errors"
@@ -52,41 +53,43 @@ class FaceAttributeErrors(foo.Panel):
         ctx.panel.state.set(ctx.params["path"], ctx.params["value"])
 
     def on_cell(self, ctx: foo.ExecutionContext) -> None:
-        said = ctx.params["x"]
-        self._show(
-            ctx, lambda there: inspection.cell(there, ctx.params["y"], None if said == plots.NO_ANSWER else said)
-        )
+        truth, shown = ctx.params["y"], ctx.params["x"]
+        predicted = None if shown == plots.NO_ANSWER else shown
+        self._show(ctx, lambda inspected: inspection.cell(inspected, truth, predicted))
 
     def on_group(self, ctx: foo.ExecutionContext) -> None:
-        def faces(there: Inspected) -> Any:
-            table = table_of(ctx, there.figures)
+        def faces(inspected: Inspected) -> Any:
+            table = table_of(ctx, inspected.figures)
             rows = table["rows"] if table is not None else []
             number = int(ctx.params["idx"])
             if table is None or number >= len(rows):
                 raise FieldError("These groups are not in the evaluation any more. Choose groups again.")
-            return inspection.group(there, table["by"], rows[number]["values"])
+            return inspection.group(inspected, table["by"], rows[number]["values"])
 
         self._show(ctx, faces)
 
     def on_bin(self, ctx: foo.ExecutionContext) -> None:
-        self._show(ctx, lambda there: inspection.reliability_bin(there, int(ctx.params["idx"])))
+        self._show(ctx, lambda inspected: inspection.reliability_bin(inspected, int(ctx.params["idx"])))
 
     def on_show(self, ctx: foo.ExecutionContext) -> None:
-        label, faces = _drawing.VIEWS[ctx.params["which"]]
+        label, faces = grid.VIEWS[ctx.params["which"]]
         self._show(ctx, faces, label)
 
     def on_kept(self, ctx: foo.ExecutionContext) -> None:
-        self._show(ctx, lambda there: inspection.surer_than(there, threshold_of(ctx)), "an answer this sure")
+        threshold = threshold_of(ctx)
+        self._show(ctx, lambda inspected: inspection.surer_than(inspected, threshold), "an answer this sure")
 
     def on_set_aside(self, ctx: foo.ExecutionContext) -> None:
-        self._show(ctx, lambda there: inspection.less_sure_than(there, threshold_of(ctx)), "an answer less sure")
+        self._show(
+            ctx, lambda inspected: inspection.less_sure_than(inspected, threshold_of(ctx)), "an answer less sure"
+        )
 
     def on_disagree(self, ctx: foo.ExecutionContext) -> None:
         rival = ctx.params["rival"]
-        self._show(ctx, lambda there: inspection.disagreements(there, rival), f"disagreements with {rival}")
+        self._show(ctx, lambda inspected: inspection.disagreements(inspected, rival), f"disagreements with {rival}")
 
     def on_label_errors(self, ctx: foo.ExecutionContext) -> None:
-        self._show(ctx, lambda there: inspection.label_errors(there)[1], "likely label errors")
+        self._show(ctx, lambda inspected: inspection.label_errors(inspected)[1], "likely label errors")
 
     def on_show_all(self, ctx: foo.ExecutionContext) -> None:
         ctx.ops.clear_view()
@@ -113,20 +116,20 @@ class FaceAttributeErrors(foo.Panel):
             lacking = "Select at least one face in the grid" if not ids else "Choose a label"
             ctx.ops.notify(f"{lacking} first.", variant="warning")
             return
-        name = attempt(ctx, lambda: correcting.correct(there_of(ctx), ids, label))
+        name = attempt(ctx, lambda: correcting.correct(inspected_of(ctx), ids, label))
         if name:
             ctx.ops.notify(f"{len(ids):,} labelled '{label}' in '{name}'.", variant="success")
             ctx.ops.reload_dataset()
 
     def _tag(self, ctx: foo.ExecutionContext, tag: str, ids: list[str]) -> None:
-        n = attempt(ctx, lambda: correcting.tag(there_of(ctx), tag, ids))
+        n = attempt(ctx, lambda: correcting.tag(inspected_of(ctx), tag, ids))
         if n is not None:
             ctx.ops.notify(f"{n:,} tagged '{tag}'.", variant="success")
             ctx.ops.reload_dataset()
 
     def _show(self, ctx: foo.ExecutionContext, faces: Callable[[Inspected], Any], what: str = "") -> None:
         """Filter the grid; a view that was asked for by name is counted first, so that an empty one is said."""
-        view = attempt(ctx, lambda: faces(there_of(ctx)))
+        view = attempt(ctx, lambda: faces(inspected_of(ctx)))
         if view is None:
             return
         if what and not len(view):
@@ -141,7 +144,7 @@ class FaceAttributeErrors(foo.Panel):
         if ctx.dataset is None:
             _forms.notice(panel, "nothing", "Open a dataset first.")
         elif is_modal(ctx):
-            _drawing.face(self, ctx, panel)
+            face.draw(self, ctx, panel)
         else:
-            _drawing.grid(self, ctx, panel)
+            grid.draw(self, ctx, panel)
         return types.Property(panel, view=types.GridView(orientation="vertical", gap=2, pad=2))

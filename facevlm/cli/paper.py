@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ from tabulate import tabulate
 
 from facevlm.cli import _options
 from facevlm.errors import DatabaseError, InputError
+from facevlm.evaluation import figures
 from facevlm.reports import text as report
+from facevlm.reports.structure import DASH, figure_cells, headings
 
 if TYPE_CHECKING:
-    from facevlm.evaluation.published import Figures
+    from facevlm.evaluation.published import PublishedFigures
     from facevlm.tasks.paper import PaperRow, Result
 
-HEADER = ["system", "n", "answered", "accuracy", report.INTERVAL, "macro P", "macro R", "macro F1", "difference", "p"]
 CLASS_HEADER = ["class", "n", "precision", "published", "recall", "published", "F1", "published"]
 LEGEND = (
     "\nFigures in per cent; accuracy counts faces without an answer as wrong. difference: own accuracy minus the\n"
@@ -124,7 +126,8 @@ def _show(result: Result) -> None:
     rows = [(one.accuracy, _published(system, one, table.n)) for system, one in table.figures.items()]
     rows += [(row.accuracy, _own(row)) for row in result.rows]
     rows.sort(key=lambda row: row[0] if math.isfinite(row[0]) else -1, reverse=True)
-    print(tabulate([row for _, row in rows], HEADER, tablefmt="simple", disable_numparse=True))
+    header = ["system", "n", *headings("paper", figures.shown("paper")), "difference", "p"]
+    print(tabulate([row for _, row in rows], header, tablefmt="simple", disable_numparse=True))
     if result.rows:
         of = [f"dataset '{result.dataset}'", f"view '{result.view}'" if result.view else "no view, all samples"]
         of += [f"tag '{result.split}'"] if result.split else []
@@ -139,9 +142,11 @@ def _show(result: Result) -> None:
         print(f"Not run: {reason}")
 
 
-def _published(system: str, figures: Figures, n: int) -> list[str]:
-    macro = [report.share(v) if v is not None else "" for v in (figures.precision, figures.recall, figures.f1)]
-    return [f"{system} (published)", f"{n:,}", "", report.share(figures.accuracy), "", *macro, "", ""]
+def _published(system: str, one: PublishedFigures, n: int) -> list[str]:
+    """What is published, under the headings of one's own figures; empty where it is not given."""
+    given = {name: value for name, value in asdict(one).items() if value is not None}
+    cells = [c.shown for c in figure_cells("paper", figures.shown("paper"), given)]
+    return [f"{system} (published)", f"{n:,}", *("" if cell == DASH else cell for cell in cells), "", ""]
 
 
 def _own(row: PaperRow) -> list[str]:
@@ -157,10 +162,7 @@ def _own(row: PaperRow) -> list[str]:
     return [
         f"> {row.model}{named} (here)",
         f"{row.n:,}",
-        report.share(row.coverage),
-        report.share(row.accuracy),
-        f"{report.share(row.low)} - {report.share(row.high)}",
-        *map(report.share, (row.precision, row.recall, row.f1)),
+        *(cell.shown for cell in figure_cells("paper", figures.shown("paper"), row.figures)),
         *noise,
     ]
 

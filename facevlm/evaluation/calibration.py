@@ -149,16 +149,16 @@ class Confidence:
     ece_after: float
 
 
-def assess(log_probs: Floats, truth: Codes, said: Codes) -> Confidence | None:
+def assess(log_probs: Floats, truth: Codes, predicted: Codes) -> Confidence | None:
     """Calibration and selective accuracy of the faces that were answered with scores; None where there are none.
 
-    ``log_probs`` (n, n_labels) are normalised, nan in faces without; ``truth`` and ``said`` are label indices, -1 for
-    no answer.
+    ``log_probs`` (n, n_labels) are normalised, nan in faces without; ``truth`` and ``predicted`` are label indices, -1
+    for no answer.
     """
-    scored = ~np.isnan(log_probs).any(1) & (said >= 0) if len(log_probs) else np.zeros(0, dtype=bool)
+    scored = ~np.isnan(log_probs).any(1) & (predicted >= 0) if len(log_probs) else np.zeros(0, dtype=bool)
     if not scored.any():
         return None
-    table, true, answer = np.maximum(log_probs[scored], FLOOR), truth[scored], said[scored]
+    table, true, answer = np.maximum(log_probs[scored], FLOOR), truth[scored], predicted[scored]
     confidence, right = _sure(table, answer), answer == true
     bins = reliability(confidence, right)
     fitting = np.random.default_rng(0).permutation(len(true)) < (len(true) + 1) // 2
@@ -184,9 +184,9 @@ def _sure(log_probs: Floats, answer: Codes) -> Floats:
 
 @dataclass(frozen=True)
 class AgeErrors:
-    """How far apparent ages are off in years: the distance of the true age from the said group, 0 inside of it.
+    """How far apparent ages are off in years: the distance of the true age from the predicted group, 0 inside of it.
 
-    ``minors_as_adults`` is the share of answered faces under 18 in whose said group nobody is under 18, and
+    ``minors_as_adults`` is the share of answered faces under 18 in whose predicted group nobody is under 18, and
     ``adults_as_minors`` of those from 18 on in whose group nobody is. ``n`` are the answered faces.
     """
 
@@ -201,11 +201,11 @@ class AgeErrors:
 ADULT = 18
 
 
-def age_errors(years: Sequence[float], said: Codes, edges: Sequence[float]) -> AgeErrors:
-    """Errors in years of said age groups, which begin at ``edges`` and end below the next."""
+def age_errors(years: Sequence[float], predicted: Codes, edges: Sequence[float]) -> AgeErrors:
+    """Errors in years of predicted age groups, which begin at ``edges`` and end below the next."""
     age = np.asarray(years, dtype=float)
-    kept = (said >= 0) & np.isfinite(age)
-    age, answer = age[kept], said[kept]
+    kept = (predicted >= 0) & np.isfinite(age)
+    age, answer = age[kept], predicted[kept]
     begins = np.asarray(edges, dtype=float)
     ends = np.append(begins[1:], math.inf)
     low, high = begins[answer], ends[answer]

@@ -117,7 +117,7 @@ def compare(
         for a, b in itertools.combinations(runs, 2)
     ]
     by = {
-        name: tuple(_flips(group, flipped[there]) for group, there in members(name, values))
+        name: tuple(_flips(group, flipped[inside]) for group, inside in members(name, values))
         for name, values in groups.items()
     }
     return Comparison(attribute, tuple(labels), tuple(runs), tuple(pairs), _flips("all", flipped), by)

@@ -1,21 +1,23 @@
 """Evaluation of predictions against ground truth: overall, per class, per group and per pair of groups.
 
-Works on plain lists; knows nothing of FiftyOne. Every figure stands beside its n and its coverage.
+Works on plain lists; knows nothing of FiftyOne. Which figures there are, :mod:`facevlm.evaluation.figures` says; every
+one stands beside its n and its coverage.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
-from facevlm.evaluation import metrics
+from facevlm.evaluation import figures, metrics
 from facevlm.evaluation.calibration import AgeErrors, Confidence, age_errors, assess
+from facevlm.evaluation.figures import HoldsFigures, Number
 from facevlm.evaluation.groups import SMALL, Gap, Grouping, crossings, equalised_odds, gap
-from facevlm.evaluation.intervals import DRAWS, bootstrap
+from facevlm.evaluation.intervals import DRAWS
 from facevlm.evaluation.metrics import Floats
 from facevlm.types import Attribute
 
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 MAX_GROUPS = 100
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,35 +62,19 @@ class Records:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(HoldsFigures):
     """Figures for one set of faces.
 
-    ``accuracy`` counts a face without an answer as wrong; its 95 % Wilson interval is ``low`` to ``high``, and
-    ``f1_low`` to ``f1_high`` is the 95 % bootstrap interval of macro F1. ``answered`` holds accuracy, balanced
-    accuracy, macro F1, kappa and MCC over the answered faces alone. ``n_labels`` is how many labels occur in the ground
-    truth; with one, macro averages say nothing. ``off_by_one``, ``mean_bin_error`` and ``signed_bias`` (in groups)
-    exist for ordinal attributes.
+    ``figures`` holds by name those of :func:`facevlm.evaluation.figures.table` and the ends of their 95 % intervals:
+    ``low`` to ``high`` of accuracy, ``f1_low`` to ``f1_high`` of macro F1. All can be read as attributes of the cell,
+    too. Undefined ones are nan, and those for ordinal attributes None elsewhere. ``answered`` holds some of them over
+    the answered faces alone. ``n_labels`` is how many labels occur in the ground truth; with one, macro averages say
+    nothing.
     """
 
     n: int
     n_labels: int
-    coverage: float
-    accuracy: float
-    low: float
-    high: float
-    accuracy_answered: float
-    balanced_accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    f1_low: float = math.nan
-    f1_high: float = math.nan
-    weighted_f1: float = math.nan
-    kappa: float = math.nan
-    mcc: float = math.nan
-    off_by_one: float | None = None
-    mean_bin_error: float | None = None
-    signed_bias: float | None = None
+    figures: Mapping[str, Number]
     answered: Mapping[str, float] = field(default_factory=dict)
     outcomes: Mapping[str, int] = field(default_factory=dict)
 
@@ -98,7 +85,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Precision, recall and F1 of one label, with how often it is true and said; recall's Wilson interval."""
+    """Precision, recall with its Wilson interval, and F1 of one label; how often it is true (``n``) and predicted
+    (``said``)."""
 
     label: str
     n: int
@@ -159,16 +147,21 @@ class AttributeEvaluation:
 
 
 def to_plain(result: Any) -> Any:
-    """A dataclass of figures as JSON-able data; what is undefined is None."""
-    return _plain(asdict(result))
+    """A dataclass of figures as JSON-able data; what is undefined is None.
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    What holds figures has them beside its other fields: ``{"n": 96, "accuracy": 0.9, ...}``.
+    """
+    if is_dataclass(result):
+        plain: dict[str, Any] = {}
+        for part in fields(result):
+            value = to_plain(getattr(result, part.name))
+            plain |= value if part.name == "figures" and isinstance(result, HoldsFigures) else {part.name: value}
+        return plain
+    if isinstance(result, Mapping):
+        return {str(key): to_plain(value) for key, value in result.items()}
+    if isinstance(result, (list, tuple)):
+        return [to_plain(value) for value in result]
+    return None if isinstance(result, float) and not math.isfinite(result) else result
 
 
 def evaluate(
@@ -186,25 +179,24 @@ def evaluate(
     """
     index = {label: k for k, label in enumerate(attribute.labels)}
     truth = np.array([index[t] for t in records.truth], dtype=np.int64)
-    said = np.array([-1 if p is None else index[p] for p in records.predicted], dtype=np.int64)
-    outcomes = _Outcomes(records.outcomes)
-    counts = metrics.confusion(truth, said, len(index))
-    every = np.zeros(len(truth), dtype=np.int64)
-    tables = [_table(attribute, truth, said, part, outcomes, draws, seed) for part in crossings(records.groups)]
+    predicted = np.array([-1 if p is None else index[p] for p in records.predicted], dtype=np.int64)
+    judged = _Judged(attribute, truth, predicted, _Outcomes(records.outcomes), draws, seed)
+    everybody = Grouping((), ((),), np.zeros(len(truth), dtype=np.int64))
+    counts = judged.confusions(everybody)
     return AttributeEvaluation(
         attribute=attribute.name,
         predicted_attribute=predicted_attribute or attribute.name,
         labels=attribute.labels,
         alignment=alignment,
-        overall=_cells(attribute, counts[None], outcomes.by(every, 1), draws, seed)[0],
-        classes=_classes(attribute, counts),
-        confusion=tuple(tuple(int(v) for v in row) for row in counts),
-        groups=tuple(tables),
+        overall=judged.cells(everybody, counts)[0],
+        classes=_classes(attribute, counts[0]),
+        confusion=tuple(tuple(int(v) for v in row) for row in counts[0]),
+        groups=tuple(judged.table(part) for part in crossings(records.groups)),
         not_asked=records.not_asked,
         no_truth=records.no_truth,
         extra=records.extra,
-        confidence=None if records.log_probs is None else assess(records.log_probs, truth, said),
-        ages=age_errors(records.years, said, records.edges) if records.years is not None else None,
+        confidence=None if records.log_probs is None else assess(records.log_probs, truth, predicted),
+        ages=age_errors(records.years, predicted, records.edges) if records.years is not None else None,
     )
 
 
@@ -223,74 +215,79 @@ class _Outcomes:
         return [{name: n for name, n in zip(names, row, strict=True) if n} for row in rows]
 
 
-def _cells(
-    attribute: Attribute, counts: metrics.Counts, outcomes: Sequence[Mapping[str, int]], draws: int, seed: int
-) -> list[Cell]:
-    """One cell per matrix of (n_groups, L, L + 1)."""
-    columns = {
-        "n_labels": (counts.sum(-1) > 0).sum(-1),
-        "coverage": metrics.coverage(counts),
-        "accuracy": metrics.accuracy(counts),
-        "accuracy_answered": metrics.accuracy_answered(counts),
-        "balanced_accuracy": metrics.balanced_accuracy(counts),
-        **dict(zip(("precision", "recall", "f1"), metrics.macro(counts), strict=True)),
-        **dict(zip(("f1_low", "f1_high"), bootstrap(counts, metrics.macro_f1, draws, seed), strict=True)),
-        "weighted_f1": metrics.weighted(counts)[2],
-        "kappa": metrics.kappa(counts),
-        "mcc": metrics.mcc(counts),
-    }
-    if attribute.kind == "ordinal":
-        ordinal = (metrics.off_by_one, metrics.mean_bin_error, metrics.signed_bias)
-        columns |= {function.__name__: function(counts) for function in ordinal}
-    given = metrics.answered(counts)
-    alone = {function.__name__: function(given) for function in ANSWERED}
-    sizes, hits = counts.sum((-2, -1)).tolist(), np.diagonal(counts, axis1=-2, axis2=-1).sum(-1).tolist()
-    rows = {name: np.asarray(values).tolist() for name, values in columns.items()}
-    cells = []
-    for k, (n, right) in enumerate(zip(sizes, hits, strict=True)):
-        low, high = metrics.wilson(right, n)
-        figures = {name: values[k] for name, values in rows.items()}
-        over = {name: float(values[k]) for name, values in alone.items()}
-        cells.append(Cell(n=n, low=low, high=high, answered=over, outcomes=outcomes[k], **figures))
-    return cells
+@dataclass(frozen=True)
+class _Judged:
+    """Label indices of truth and prediction (faces,), -1 for no answer, and how intervals are drawn."""
+
+    attribute: Attribute
+    truth: metrics.Codes
+    predicted: metrics.Codes
+    outcomes: _Outcomes
+    draws: int
+    seed: int
+
+    def confusions(self, part: Grouping) -> metrics.Counts:
+        """One matrix per group, (n_groups, labels, labels + 1)."""
+        labels, groups = len(self.attribute.labels), len(part.keys)
+        return metrics.confusions(self.truth, self.predicted, labels, part.codes, groups)
+
+    def cells(self, part: Grouping, counts: metrics.Counts) -> list[Cell]:
+        """One cell per group and its matrix."""
+        answered = metrics.answered(counts)
+        held: dict[str, list[Number]] = {}
+        over: dict[str, list[float]] = {}
+        for figure in figures.table():
+            held |= self._columns(figure, counts)
+            if figure.answered and self._has(figure):
+                over[figure.name] = figure.of(answered).tolist()
+        sizes, labels = counts.sum((-2, -1)).tolist(), (counts.sum(-1) > 0).sum(-1).tolist()
+        outcomes = self.outcomes.by(part.codes, len(part.keys))
+        return [Cell(n, labels[k], _row(held, k), _row(over, k), outcomes[k]) for k, n in enumerate(sizes)]
+
+    def _columns(self, figure: figures.Figure, counts: metrics.Counts) -> dict[str, list[Number]]:
+        """A figure and the ends of its interval, a value per group; None where it is not for this attribute."""
+        names = [figure.name, *(figure.ends if figure.interval else ())]
+        if not self._has(figure):
+            return {name: [None] * len(counts) for name in names}
+        bounds = figure.bounds(counts, self.draws, self.seed) if figure.interval else ()
+        return {name: v.tolist() for name, v in zip(names, (figure.of(counts), *bounds), strict=True)}
+
+    def _has(self, figure: figures.Figure) -> bool:
+        return self.attribute.kind == "ordinal" or not figure.ordinal
+
+    def table(self, part: Grouping) -> GroupTable:
+        """All groups of a grouping, and the gaps between them."""
+        counts = self.confusions(part)
+        compared = [figure for figure in figures.table() if figure.gaps and self._has(figure)]
+        gaps = [gap(part, counts, figure, self.draws, self.seed) for figure in compared]
+        return GroupTable(
+            part.by,
+            tuple(GroupRow(key, cell) for key, cell in zip(part.keys, self.cells(part, counts), strict=True)),
+            tuple(g for g in gaps if g is not None),
+            equalised_odds(counts, 0) if len(self.attribute.labels) == 2 else {},
+        )
+
+
+def _row(columns: Mapping[str, Sequence[T]], k: int) -> dict[str, T]:
+    return {name: values[k] for name, values in columns.items()}
 
 
 def _classes(attribute: Attribute, counts: metrics.Counts) -> tuple[ClassRow, ...]:
     precision, recall, f1 = metrics.per_class(counts)
     rows = []
     for k in np.flatnonzero(metrics.occurring(counts)):
-        n = int(counts[k].sum())
+        n, predicted = int(counts[k].sum()), int(counts[:, k].sum())
         low, high = metrics.wilson(int(counts[k, k]), n)
-        said = int(counts[:, k].sum())
-        share = float(recall[k]) if n else math.nan
         rows.append(
             ClassRow(
-                attribute.labels[k], n, said, float(precision[k]) if said else math.nan, share, low, high, float(f1[k])
+                label=attribute.labels[k],
+                n=n,
+                said=predicted,
+                precision=float(precision[k]) if predicted else math.nan,
+                recall=float(recall[k]) if n else math.nan,
+                low=low,
+                high=high,
+                f1=float(f1[k]),
             )
         )
     return tuple(rows)
-
-
-def _table(
-    attribute: Attribute,
-    truth: metrics.Codes,
-    said: metrics.Codes,
-    part: Grouping,
-    outcomes: _Outcomes,
-    draws: int,
-    seed: int,
-) -> GroupTable:
-    groups, labels = len(part.keys), len(attribute.labels)
-    counts = metrics.confusions(truth, said, labels, part.codes, groups)
-    cells = _cells(attribute, counts, outcomes.by(part.codes, groups), draws, seed)
-    gaps = [gap(part, counts, name, function, draws, seed) for name, function in GAPS.items()]
-    return GroupTable(
-        part.by,
-        tuple(GroupRow(key, cell) for key, cell in zip(part.keys, cells, strict=True)),
-        tuple(g for g in gaps if g is not None),
-        equalised_odds(counts, 0) if labels == 2 else {},
-    )
-
-
-ANSWERED = (metrics.accuracy, metrics.balanced_accuracy, metrics.macro_f1, metrics.kappa, metrics.mcc)
-GAPS = {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1, "coverage": metrics.coverage}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from facevlm.errors import InputError
 from facevlm.evaluation import metrics
+from facevlm.evaluation.figures import Figure
 from facevlm.evaluation.intervals import DRAWS, against_the_rest, holm, percentiles, resample
-from facevlm.evaluation.metrics import Codes, Counts, Figure, Floats
+from facevlm.evaluation.metrics import Codes, Counts, Floats
 
 SMALL = 30
 """Groups of fewer faces are greyed and left out of gaps: their intervals are too wide to compare."""
@@ -56,10 +57,10 @@ def cross(parts: Sequence[Grouping]) -> Grouping:
     code = np.zeros(int(known.sum()), dtype=np.int64)
     for part in parts:
         code = code * len(part.keys) + part.codes[known]
-    there, numbers = np.unique(code, return_inverse=True)
+    occurring, numbers = np.unique(code, return_inverse=True)
     codes = np.full(len(known), -1, dtype=np.int64)
     codes[known] = numbers
-    places = np.unravel_index(there, [len(part.keys) for part in parts]) if len(there) else ()
+    places = np.unravel_index(occurring, [len(part.keys) for part in parts]) if len(occurring) else ()
     keys = tuple(
         tuple(itertools.chain.from_iterable(part.keys[k] for part, k in zip(parts, at, strict=True)))
         for at in zip(*(p.tolist() for p in places), strict=True)
@@ -81,10 +82,10 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
     that do not rise.
     """
     numbers = np.array([math.nan if v is None else float(v) for v in values], dtype=float)
-    there = np.isfinite(numbers)
+    known = np.isfinite(numbers)
     if edges is None:
         quarters = np.linspace(0, 1, BINS + 1)[1:-1]
-        inner = _legible(np.unique(np.quantile(numbers[there], quarters))) if there.any() else np.array([])
+        inner = _legible(np.unique(np.quantile(numbers[known], quarters))) if known.any() else np.array([])
     else:
         inner = np.asarray(edges, dtype=float)
         if inner.ndim != 1 or not np.isfinite(inner).all() or (np.diff(inner) <= 0).any():
@@ -93,7 +94,7 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
             )
     names = bin_names(inner.tolist())
     at = np.searchsorted(inner, numbers, side="right")
-    return [names[k] if known else None for k, known in zip(at.tolist(), there.tolist(), strict=True)]
+    return [names[k] if inside else None for k, inside in zip(at.tolist(), known.tolist(), strict=True)]
 
 
 def _legible(edges: Floats) -> Floats:
@@ -118,10 +119,11 @@ def bin_names(inner: Sequence[float]) -> list[str]:
 class Gap:
     """The distance between the best-served and the worst-served group of a grouping, by one figure.
 
-    Groups under ``SMALL`` faces, or without the figure, are not compared (``left_out``). Intervals are 95 % bootstrap
-    intervals for these two groups; that they were picked as the extremes of several is not in them, but it is in
-    ``p_values``: Fisher's exact test of each compared group's accuracy against all others, corrected by Holm's
-    method, for accuracy alone. ``ratio`` is worst over best.
+    Groups under ``SMALL`` faces, or without the figure, are not compared (``left_out``). ``low_value`` is that of the
+    worst group, which is the higher one where lower is better. Intervals are 95 % bootstrap intervals for these two
+    groups; that they were picked as the extremes of several is not in them, but it is in ``p_values``: Fisher's exact
+    test of each compared group's accuracy against all others, corrected by Holm's method, for accuracy alone. ``ratio``
+    is worst over best.
     """
 
     by: tuple[str, ...]
@@ -141,38 +143,32 @@ class Gap:
     p_values: Mapping[str, float]
 
 
-def gap(
-    part: Grouping,
-    counts: Counts,
-    figure: str,
-    function: Callable[[Counts], Figure],
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Gap | None:
+def gap(part: Grouping, counts: Counts, figure: Figure, draws: int = DRAWS, seed: int = 0) -> Gap | None:
     """The gap by a figure; None where fewer than two groups can be compared.
 
     ``counts`` are the groups' matrices (n_groups, L, L + 1).
     """
     rng = np.random.default_rng(seed)
-    values = np.asarray(function(counts), dtype=float)
+    sign = -1 if figure.lower_is_better else 1
+    values = figure.of(counts)
     sizes = counts.sum((-2, -1))
     kept = np.flatnonzero((sizes >= SMALL) & np.isfinite(values))
     if len(kept) < 2:
         return None
-    shown = values[kept]
-    order = np.argsort(shown, kind="stable")
+    order = np.argsort(sign * values[kept], kind="stable")
     worst, best = kept[order[0]], kept[order[-1]]
-    low, high = np.asarray(function(resample(counts[[worst, best]], draws, rng)), dtype=float).T
+    low, high = figure.of(resample(counts[[worst, best]], draws, rng)).T
     ratios = np.divide(low, high, out=np.full(len(low), math.nan), where=high > 0)
-    (difference_low, ratio_low), (difference_high, ratio_high) = percentiles(np.stack([high - low, ratios], 1))
+    differences = sign * (high - low)
+    (difference_low, ratio_low), (difference_high, ratio_high) = percentiles(np.stack([differences, ratios], 1))
     return Gap(
         by=part.by,
-        figure=figure,
+        figure=figure.name,
         worst=part.keys[worst],
         best=part.keys[best],
         low_value=float(values[worst]),
         high_value=float(values[best]),
-        difference=float(values[best] - values[worst]),
+        difference=float(sign * (values[best] - values[worst])),
         difference_low=float(difference_low),
         difference_high=float(difference_high),
         ratio=float(values[worst] / values[best]) if values[best] else math.nan,
@@ -180,7 +176,7 @@ def gap(
         ratio_high=float(ratio_high),
         compared=len(kept),
         left_out=len(values) - len(kept),
-        p_values=_p_values(part, counts, kept) if figure == "accuracy" else {},
+        p_values=_p_values(part, counts, kept) if figure.name == "accuracy" else {},
     )
 
 

@@ -7,12 +7,11 @@ the observed shares. So the bootstrap here costs as much as there are cells, how
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln
 
-from facevlm.evaluation.metrics import Counts, Figure, Floats
+from facevlm.evaluation.metrics import Counts, Floats, Values
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -20,15 +19,6 @@ TIES = 1e-7
 """Tables whose probabilities differ by less than this share are as likely as each other: rounding is far below."""
 CHUNK_CELLS = 4_000_000
 """Numbers that are drawn at once: 32 MB."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """``low`` to ``high`` at a level of 95 %, and how it was found: ``Wilson`` or ``bootstrap``."""
-
-    low: float
-    high: float
-    method: str
 
 
 def resample(counts: Counts, draws: int, rng: np.random.Generator) -> Counts:
@@ -44,7 +34,7 @@ def resample(counts: Counts, draws: int, rng: np.random.Generator) -> Counts:
 
 
 def bootstrap(
-    counts: Counts, statistic: Callable[[Counts], Figure], draws: int = DRAWS, seed: int = 0
+    counts: Counts, statistic: Callable[[Counts], Values], draws: int = DRAWS, seed: int = 0
 ) -> tuple[Floats, Floats]:
     """Percentile interval of a statistic for every matrix of (n_groups, L, L + 1): lows and highs, each (n_groups,).
 
@@ -102,8 +92,8 @@ def holm(p_values: Floats) -> Floats:
     Holm, S. (1979), A simple sequentially rejective multiple test procedure.
     """
     out = np.full(len(p_values), np.nan)
-    there = np.flatnonzero(np.isfinite(p_values))
-    order = there[np.argsort(p_values[there], kind="stable")]
+    known = np.flatnonzero(np.isfinite(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
     steps = p_values[order] * np.arange(len(order), 0, -1)
     out[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
     return out

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int64]
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Figure = Any
+Values = Any
 """A float for one matrix, an array of floats for many."""
 
 Z95 = 1.959963984540054
@@ -61,17 +61,17 @@ def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
     return low, high
 
 
-def accuracy(counts: Counts) -> Figure:
+def accuracy(counts: Counts) -> Values:
     """Share right of all faces."""
     return _ratio(_hits(counts).sum(-1), counts.sum((-2, -1)))
 
 
-def accuracy_answered(counts: Counts) -> Figure:
+def accuracy_answered(counts: Counts) -> Values:
     """Share right of the answered faces."""
     return accuracy(answered(counts))
 
 
-def coverage(counts: Counts) -> Figure:
+def coverage(counts: Counts) -> Values:
     """Share of faces with an answer."""
     return _ratio(counts[..., :-1].sum((-2, -1)), counts.sum((-2, -1)))
 
@@ -90,31 +90,46 @@ def occurring(counts: Counts) -> NDArray[np.bool_]:
     return np.asarray((counts.sum(-1) + counts[..., :-1].sum(-2)) > 0)
 
 
-def macro(counts: Counts) -> tuple[Figure, Figure, Figure]:
+def macro(counts: Counts) -> tuple[Values, Values, Values]:
     """Macro precision, recall and F1 over the occurring labels."""
-    there = occurring(counts)
-    precision, recall, f1 = (_mean(values, there) for values in per_class(counts))
+    kept = occurring(counts)
+    precision, recall, f1 = (_mean(values, kept) for values in per_class(counts))
     return precision, recall, f1
 
 
-def macro_f1(counts: Counts) -> Figure:
+def macro_precision(counts: Counts) -> Values:
+    """Macro precision over the occurring labels."""
+    return macro(counts)[0]
+
+
+def macro_recall(counts: Counts) -> Values:
+    """Macro recall over the occurring labels."""
+    return macro(counts)[1]
+
+
+def macro_f1(counts: Counts) -> Values:
     """Macro F1 over the occurring labels."""
     return macro(counts)[2]
 
 
-def weighted(counts: Counts) -> tuple[Figure, Figure, Figure]:
+def weighted(counts: Counts) -> tuple[Values, Values, Values]:
     """Precision, recall and F1 averaged by how often each label is true."""
     support = counts.sum(-1)
     precision, recall, f1 = (_ratio((v * support).sum(-1), support.sum(-1)) for v in per_class(counts))
     return precision, recall, f1
 
 
-def balanced_accuracy(counts: Counts) -> Figure:
+def weighted_f1(counts: Counts) -> Values:
+    """F1 averaged by how often each label is true."""
+    return weighted(counts)[2]
+
+
+def balanced_accuracy(counts: Counts) -> Values:
     """Mean recall over the labels that occur in the ground truth."""
     return _mean(per_class(counts)[1], counts.sum(-1) > 0)
 
 
-def kappa(counts: Counts) -> Figure:
+def kappa(counts: Counts) -> Values:
     """Cohen's kappa: agreement beyond chance; no answer is an answer of its own that is never right.
 
     Cohen, J. (1960), A coefficient of agreement for nominal scales. nan where chance alone would always agree.
@@ -124,38 +139,38 @@ def kappa(counts: Counts) -> Figure:
     return _ratio(accuracy(counts) - chance, 1 - np.asarray(chance))
 
 
-def mcc(counts: Counts) -> Figure:
+def mcc(counts: Counts) -> Values:
     """Matthews correlation coefficient for several labels; 0 where truth or predictions never vary.
 
     Gorodkin, J. (2004), Comparing two K-category assignments by a K-category correlation coefficient.
     """
     n = counts.sum((-2, -1)).astype(float)
-    true, said = counts.sum(-1).astype(float), counts.sum(-2).astype(float)
-    over = _hits(counts).sum(-1) * n - (true * said[..., :-1]).sum(-1)
-    under = np.sqrt((n * n - (said**2).sum(-1)) * (n * n - (true**2).sum(-1)))
+    true, predicted = counts.sum(-1).astype(float), counts.sum(-2).astype(float)
+    over = _hits(counts).sum(-1) * n - (true * predicted[..., :-1]).sum(-1)
+    under = np.sqrt((n * n - (predicted**2).sum(-1)) * (n * n - (true**2).sum(-1)))
     return np.where(n > 0, _ratio(over, under, 0.0), math.nan)[()]
 
 
-def off_by_one(counts: Counts) -> Figure:
+def off_by_one(counts: Counts) -> Values:
     """Ordinal labels: share of the answered faces that is right or one group away."""
     near = np.abs(_distance(counts)) <= 1
     given = counts[..., :-1]
     return _ratio((given * near).sum((-2, -1)), given.sum((-2, -1)))
 
 
-def mean_bin_error(counts: Counts) -> Figure:
+def mean_bin_error(counts: Counts) -> Values:
     """Ordinal labels: mean distance in groups between answer and truth over the answered faces."""
     given = counts[..., :-1]
     return _ratio((given * np.abs(_distance(counts))).sum((-2, -1)), given.sum((-2, -1)))
 
 
-def signed_bias(counts: Counts) -> Figure:
+def signed_bias(counts: Counts) -> Values:
     """Ordinal labels: mean of answer minus truth in groups over the answered faces; above 0, answers are too high."""
     given = counts[..., :-1]
     return _ratio((given * _distance(counts)).sum((-2, -1)), given.sum((-2, -1)))
 
 
-def boundary_errors(counts: Counts, first_above: int) -> tuple[Figure, Figure]:
+def boundary_errors(counts: Counts, first_above: int) -> tuple[Values, Values]:
     """Ordinal labels cut in two: share of those truly below that is put above, and of those above put below.
 
     ``first_above`` is the index of the first label above the cut, such as the first of adults. Of answered faces.
@@ -168,14 +183,14 @@ def boundary_errors(counts: Counts, first_above: int) -> tuple[Figure, Figure]:
     )
 
 
-def rates(counts: Counts, label: int) -> tuple[Figure, Figure, Figure]:
-    """For one label against all others: how often it is said, said where true (TPR), said where not true (FPR)."""
-    said, true = counts[..., label], counts.sum(-1)
+def rates(counts: Counts, label: int) -> tuple[Values, Values, Values]:
+    """For one label against all others: how often it is predicted: at all, where true (TPR), where not true (FPR)."""
+    predicted, true = counts[..., label], counts.sum(-1)
     others = np.arange(counts.shape[-2]) != label
     return (
-        _ratio(said.sum(-1), counts.sum((-2, -1))),
-        _ratio(said[..., label], true[..., label]),
-        _ratio(said[..., others].sum(-1), true[..., others].sum(-1)),
+        _ratio(predicted.sum(-1), counts.sum((-2, -1))),
+        _ratio(predicted[..., label], true[..., label]),
+        _ratio(predicted[..., others].sum(-1), true[..., others].sum(-1)),
     )
 
 
@@ -196,5 +211,5 @@ def _ratio(over: Any, under: Any, undefined: float = math.nan) -> Any:
     return np.divide(over, under, out=np.full(over.shape, undefined), where=under != 0)[()]
 
 
-def _mean(values: Floats, there: NDArray[np.bool_]) -> Figure:
-    return _ratio((values * there).sum(-1), there.sum(-1))
+def _mean(values: Floats, kept: NDArray[np.bool_]) -> Values:
+    return _ratio((values * kept).sum(-1), kept.sum(-1))

@@ -19,7 +19,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Figures:
+class PublishedFigures:
     """Published figures of one system as shares of 1; None where they are not given."""
 
     accuracy: float
@@ -41,7 +41,7 @@ class PublishedTable:
     dataset: str
     attribute: str
     n: int
-    figures: Mapping[str, Figures]
+    figures: Mapping[str, PublishedFigures]
     split: tuple[str, ...] = ()
     boxes: bool = False
     classes: Mapping[str, Mapping[str, tuple[float, float, float]]] = field(default_factory=dict)
@@ -80,7 +80,7 @@ def shipped() -> Paper:
 
 def _table(name: str, raw: Mapping[str, Any]) -> PublishedTable:
     figures = {
-        system: Figures(*(None if v is None else v / 100 for v in row))  # type: ignore[arg-type]
+        system: PublishedFigures(*(None if v is None else v / 100 for v in row))  # type: ignore[arg-type]
         for system, row in raw["figures"].items()
     }
     classes = {

@@ -16,9 +16,9 @@ __all__ = ["Mistake", "Report", "Source", "build", "check_folder", "write"]
 
 def check_folder(folder: Path) -> None:
     """Raise :class:`~facevlm.errors.InputError` where no folder can be made at this path."""
-    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
-    if not there.is_dir():
-        raise InputError(f"Cannot write a report to '{folder}', expected a folder: '{there}' is a file.")
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not existing.is_dir():
+        raise InputError(f"Cannot write a report to '{folder}', expected a folder: '{existing}' is a file.")
 
 
 def write(report: Report, folder: Path) -> list[Path]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from facevlm.evaluation import figures
 from facevlm.evaluation.groups import SMALL
 from facevlm.evaluation.intervals import against_the_rest, holm
 from facevlm.evaluation.metrics import wilson
 from facevlm.reports import worst
 from facevlm.reports.structure import (
     DASH,
-    Bar,
     Bars,
     Block,
     Curve,
@@ -25,20 +25,25 @@ from facevlm.reports.structure import (
     TableCell,
     TableRow,
     Text,
+    amount,
     chance,
     count,
     decimal,
+    ends,
     facts,
+    figure_cells,
     group_name,
+    headings,
     interval,
     percent,
     ratio_interval,
+    share_bar,
+    telling,
     word,
 )
 from facevlm.types import OUTCOMES
 
 KEPT = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.25)
-FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
 
 
 def section(evaluation: Plain, title: str, more: Sequence[Block] = ()) -> Section:
@@ -53,57 +58,27 @@ def section(evaluation: Plain, title: str, more: Sequence[Block] = ()) -> Sectio
 
 def _overall(evaluation: Plain) -> Table:
     cell, counts = evaluation["overall"], evaluation["confusion"]
-    hits, given = sum(row[k] for k, row in enumerate(counts)), sum(sum(row[:-1]) for row in counts)
-    over = cell["answered"]
-    rows = (
-        TableRow(
-            (
-                word("all faces"),
-                count(cell["n"], few=cell["n"] < SMALL),
-                percent(cell["accuracy"]),
-                interval(cell["low"], cell["high"]),
-                percent(cell["balanced_accuracy"]),
-                percent(cell["f1"]),
-                interval(cell["f1_low"], cell["f1_high"]),
-                decimal(cell["kappa"]),
-                decimal(cell["mcc"]),
-            )
-        ),
-        TableRow(
-            (
-                word("answered faces"),
-                count(given, few=given < SMALL),
-                percent(over.get("accuracy")),
-                interval(*wilson(hits, given)) if given else TableCell(DASH, None),
-                percent(over.get("balanced_accuracy")),
-                percent(over.get("macro_f1")),
-                TableCell(DASH, None),
-                decimal(over.get("kappa")),
-                decimal(over.get("mcc")),
-            )
-        ),
+    given = sum(sum(row[:-1]) for row in counts)
+    shown = figures.shown("report", ordinal=False)
+    over = dict(cell["answered"])
+    for figure in shown:
+        value = figure.value(over)
+        if figure.interval == "wilson" and value is not None:
+            over |= zip(figure.ends, wilson(round(value * given), given), strict=True)
+    rows = tuple(
+        TableRow((word(which), count(n, few=n < SMALL), *figure_cells("report", shown, held)))
+        for which, n, held in (("all faces", cell["n"], cell), ("answered faces", given, over))
     )
-    header = (
-        "over",
-        "n",
-        "accuracy",
-        "95 % Wilson",
-        "balanced accuracy",
-        "macro F1",
-        "95 % bootstrap",
-        "Cohen's kappa",
-        "MCC",
-    )
+    header = ("over", "n", *headings("report", shown))
     return Table("Overall", header, rows, "Over all faces, a face without an answer counts as wrong.")
 
 
 def _ordinal(evaluation: Plain) -> list[Table]:
     cell, ages, tables = evaluation["overall"], evaluation["ages"], []
-    if cell["off_by_one"] is not None or cell["mean_bin_error"] is not None:
+    if figures.is_ordinal(cell):
         pairs = [
-            ("right or one group away", percent(cell["off_by_one"])),
-            ("mean distance, groups", decimal(cell["mean_bin_error"])),
-            ("mean of said minus true, groups", decimal(cell["signed_bias"])),
+            (f.title + (", groups" if f.unit == "groups" else ""), amount(f, f.value(cell)))
+            for f in figures.shown("report", ordinal=True)
         ]
         note = "Of answered faces. Above 0, apparent ages are said too high."
         tables.append(facts("Errors along the order of the labels", pairs, note))
@@ -150,50 +125,33 @@ def _classes(evaluation: Plain) -> Section:
 
 def _group_table(table: Plain, ordinal: bool) -> Table:
     by, rows = table["by"], []
+    shown = figures.shown("report groups", ordinal=None if ordinal else False)
     for row in table["rows"]:
         cell = row["cell"]
-        few, several = cell["n"] < SMALL, cell["n_labels"] > 1
-        f1 = (percent(cell["f1"]), interval(cell["f1_low"], cell["f1_high"]))
-        nothing = TableCell(DASH, None)
-        cells = [
-            *map(word, row["values"]),
-            count(cell["n"], few=few),
-            percent(cell["accuracy"]),
-            interval(cell["low"], cell["high"]),
-            percent(cell["accuracy_answered"]),
-            *(f1 if several else (nothing, nothing)),
-        ]
-        if ordinal:
-            cells += [decimal(cell["mean_bin_error"]), decimal(cell["signed_bias"])]
-        rows.append(TableRow(tuple(cells), few))
-    header = (*by, "n", "accuracy", "95 % Wilson", "accuracy of answered", "macro F1", "95 % bootstrap")
-    return Table(f"By {_and(by)}", (*header, "mean distance", "said minus true") if ordinal else header, tuple(rows))
+        few = cell["n"] < SMALL
+        cells = figure_cells("report groups", shown, telling(cell, cell["n_labels"]))
+        rows.append(TableRow((*map(word, row["values"]), count(cell["n"], few=few), *cells), few))
+    return Table(f"By {_and(by)}", (*by, "n", *headings("report groups", shown)), tuple(rows))
 
 
 def _groups(evaluation: Plain) -> Section | None:
-    ordinal = evaluation["overall"]["off_by_one"] is not None
+    ordinal = figures.is_ordinal(evaluation["overall"])
     tables = [table for table in evaluation["groups"] if table["rows"]]
     if not tables:
         return None
     blocks: list[Block] = []
+    whole = evaluation["overall"].get("accuracy")
     for table in tables:
         if len(table["by"]) == 1:
-            bars = tuple(_bar(row) for row in table["rows"])
-            blocks += [
-                Bars(f"Accuracy by {_and(table['by'])} (dashed: all faces)", bars, evaluation["overall"]["accuracy"]),
-                _group_table(table, ordinal),
-            ]
+            bars = tuple(share_bar(group_name(row["values"]), row["cell"]) for row in table["rows"])
+            blocks.append(Bars(f"Accuracy by {_and(table['by'])} (dashed: all faces)", bars, whole))
+            blocks.append(_group_table(table, ordinal))
     pairs = tuple(_group_table(table, ordinal) for table in tables if len(table["by"]) == 2)
     below = (Section("Pairs of groups", pairs, folded=True),) if pairs else ()
     note = f"Groups of fewer than {SMALL} faces have a star, are grey, and are left out of comparisons."
     if any(len(table["by"]) > 2 for table in tables):
         note += " Of groups by three and more fields together the worst are shown; report.json holds all of them."
     return Section("Groups", (Text(note), *blocks, *worst.crossed(evaluation)), below)
-
-
-def _bar(row: Plain) -> Bar:
-    cell = row["cell"]
-    return Bar(group_name(row["values"]), cell["accuracy"], cell["low"], cell["high"], cell["n"], cell["n"] < SMALL)
 
 
 def _gaps(evaluation: Plain) -> Section:
@@ -241,17 +199,18 @@ def _gap(gap: Plain) -> TableRow:
     worst, best = group_name(gap["worst"]), group_name(gap["best"])
     # Where all groups are alike, neither stands out.
     names = (worst, best) if worst != best else (DASH, DASH)
+    figure = figures.find(gap["figure"])
     return TableRow(
         (
             word(_and(gap["by"])),
-            word(FIGURES.get(gap["figure"], gap["figure"])),
+            word(figure.title),
             word(names[0]),
-            percent(gap["low_value"]),
+            amount(figure, gap["low_value"]),
             chance(gap["p_values"].get(worst)),
             word(names[1]),
-            percent(gap["high_value"]),
-            percent(gap["difference"]),
-            interval(gap["difference_low"], gap["difference_high"]),
+            amount(figure, gap["high_value"]),
+            amount(figure, gap["difference"]),
+            ends(figure, (gap["difference_low"], gap["difference_high"])),
             decimal(gap["ratio"]),
             ratio_interval(gap["ratio_low"], gap["ratio_high"]),
             count(gap["compared"]),

@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from facevlm import attributes as registry
+from facevlm.evaluation import figures
 from facevlm.evaluation.groups import SMALL
 from facevlm.reports import attribute, pictures, worst
 from facevlm.reports.attribute import unanswered
 from facevlm.reports.source import Mistake, Source
 from facevlm.reports.structure import (
     DASH,
-    Bar,
     Bars,
     Block,
     Gallery,
@@ -24,17 +24,18 @@ from facevlm.reports.structure import (
     Report,
     Section,
     Table,
-    TableCell,
     TableRow,
     Text,
     count,
     decimal,
     facts,
+    figure_cells,
     group_name,
-    interval,
+    headings,
     percent,
     probability,
     share,
+    share_bar,
     word,
 )
 
@@ -102,7 +103,9 @@ def _methods() -> tuple[str, ...]:
         "Accuracy over all faces counts refused, unparsed, missing and failed answers as wrong.",
         "Intervals are 95 %: Wilson score intervals for shares (Wilson 1927), percentile bootstrap over faces for "
         "macro F1, differences and ratios (Efron 1979).",
-        "Macro figures are means over the labels that occur. Kappa: Cohen 1960. MCC: Gorodkin 2004.",
+        "Macro figures are means over the labels that occur; weighted F1 counts each label as often as it is true. "
+        "Kappa: Cohen 1960. MCC: Gorodkin 2004.",
+        *(f"{f.title}: {f.meaning}" for f in figures.table() if f not in figures.SHIPPED and f.meaning),
         "p-values: Fisher's exact test, corrected by Holm's method (1979).",
         "Calibration: expected calibration error in 15 bins, temperature as in Guo et al. 2017. Score: Brier 1950.",
         "Equalised odds: Hardt, Price, Srebro 2016.",
@@ -111,35 +114,15 @@ def _methods() -> tuple[str, ...]:
 
 
 def _glance(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
-    bars = []
-    rows = []
+    bars, rows = [], []
+    ordinal = any(figures.is_ordinal(e["overall"]) for e in evaluations)
+    shown = figures.shown("glance", ordinal=None if ordinal else False)
     for e in evaluations:
-        cell, given = e["overall"], e["overall"]["answered"]
+        cell, name = e["overall"], e["predicted_attribute"]
         few = cell["n"] < SMALL
-        bars.append(Bar(e["predicted_attribute"], cell["accuracy"], cell["low"], cell["high"], cell["n"], few))
-        cells = (
-            word(e["predicted_attribute"]),
-            count(cell["n"], few=few),
-            percent(cell["coverage"]),
-            percent(cell["accuracy"]),
-            interval(cell["low"], cell["high"]),
-            percent(given.get("accuracy")),
-            percent(cell["f1"]),
-            interval(cell["f1_low"], cell["f1_high"]),
-            decimal(cell["kappa"]),
-        )
-        rows.append(TableRow(cells, few))
-    header = (
-        "attribute",
-        "n",
-        "answered",
-        "accuracy",
-        "95 % Wilson",
-        "accuracy of answered",
-        "macro F1",
-        "95 % bootstrap",
-        "Cohen's kappa",
-    )
+        bars.append(share_bar(name, cell))
+        rows.append(TableRow((word(name), count(cell["n"], few=few), *figure_cells("glance", shown, cell)), few))
+    header = ("attribute", "n", *headings("glance", shown))
     yield Bars("Accuracy by attribute", tuple(bars))
     yield Table("Attributes", header, tuple(rows))
     yield worst.of_all(evaluations, source.evaluation["ground_truth"])
@@ -263,23 +246,16 @@ def _attribute(source: Source, evaluation: Plain) -> Section:
     name = evaluation["predicted_attribute"]
     known = registry.shipped().attributes.get(name)
     title = (known.title if known and known.title else f"Perceived {name}") + f" ({name})"
-    more: list[Block] = []
-    if source.mistakes is not None:
-        mistakes = source.mistakes.get(name, ())
-        more = _mistakes(mistakes)
+    more = [] if source.mistakes is None else _mistakes(source.mistakes.get(name, ()))
     return attribute.section(evaluation, title, more)
 
 
 def _mistakes(mistakes: Sequence[Mistake]) -> list[Block]:
     if not mistakes:
         return [Text("There is no error with an answer.")]
-    rows = tuple(TableRow((word(m.true), word(m.said), _sure(m))) for m in mistakes)
+    rows = tuple(TableRow((word(m.true), word(m.predicted), percent(m.confidence))) for m in mistakes)
     return [
         Text(FACES, warning=True),
         Gallery("The most confident errors", tuple(pictures.thumbnail(m) for m in mistakes)),
         Table("The most confident errors", ("true label", "said", "confidence"), rows),
     ]
-
-
-def _sure(mistake: Mistake) -> TableCell:
-    return percent(mistake.confidence)

@@ -18,7 +18,7 @@ QUALITY = 80
 
 def thumbnail(mistake: Mistake) -> EmbeddedPicture:
     """The picture of an error, at most ``SIDE`` pixels wide and high; without one where the file cannot be read."""
-    caption = f"said {mistake.said}, true {mistake.true}, confidence {share(mistake.confidence)}"
+    caption = f"said {mistake.predicted}, true {mistake.true}, confidence {share(mistake.confidence)}"
     try:
         picture = images.load(mistake.filepath)
     except ImageError:

@@ -28,10 +28,10 @@ SQUARE = 300
 MOST_NAMED = 28
 """Longer labels are cut on axes; hovering shows them in full."""
 
-Figure = dict[str, Any]
+Plot = dict[str, Any]
 
 
-def confusion(evaluation: Mapping[str, Any]) -> Figure:
+def confusion(evaluation: Mapping[str, Any]) -> Plot:
     """Rows truth, columns answer, the last column no answer; shaded by the share of the row."""
     labels, counts = list(evaluation["labels"]), evaluation["confusion"]
     shares = [[n / sum(row) if sum(row) else 0.0 for n in row] for row in counts]
@@ -60,21 +60,22 @@ def confusion(evaluation: Mapping[str, Any]) -> Figure:
     return {"data": [trace], "layout": layout}
 
 
-def groups(table: Mapping[str, Any]) -> Figure:
+def groups(table: Mapping[str, Any]) -> Plot:
     """Accuracy of every group with its interval and n; groups of few faces in grey."""
     cells = [row["cell"] for row in table["rows"]]
     names = [" / ".join(row["values"]) for row in table["rows"]]
-    shown = [cell["accuracy"] for cell in cells]
+    shown = [cell.get("accuracy") for cell in cells]
+    lows, highs = ([cell.get(end) for cell in cells] for end in ("low", "high"))
     trace = {
         "type": "bar",
         "orientation": "h",
         "name": "accuracy",
         "x": shown,
         "y": names,
-        "customdata": [[cell["n"], _number(cell["low"]), _number(cell["high"])] for cell in cells],
+        "customdata": [[c["n"], _number(low), _number(high)] for c, low, high in zip(cells, lows, highs, strict=True)],
         "hovertemplate": "%{y}<br>%{x:.1%} of %{customdata[0]:,} faces right<br>"
         "95 % Wilson %{customdata[1]:.1%} to %{customdata[2]:.1%}<extra></extra>",
-        "error_x": _whiskers(shown, [cell["low"] for cell in cells], [cell["high"] for cell in cells]),
+        "error_x": _whiskers(shown, lows, highs),
         "marker": {"color": [GREY if cell["n"] < SMALL else ACCENT for cell in cells]},
     }
     layout = _layout(HEADROOM + BAR * len(cells))
@@ -89,7 +90,7 @@ def groups(table: Mapping[str, Any]) -> Figure:
     return {"data": [trace], "layout": layout}
 
 
-def reliability(confidence: Mapping[str, Any]) -> Figure:
+def reliability(confidence: Mapping[str, Any]) -> Plot:
     """Accuracy against mean confidence per bin, with intervals; the diagonal is perfect calibration."""
     bins = confidence["bins"]
     right = [b["accuracy"] for b in bins]
@@ -117,7 +118,7 @@ def reliability(confidence: Mapping[str, Any]) -> Figure:
     return {"data": [trace], "layout": layout}
 
 
-def selective(confidence: Mapping[str, Any], threshold: float = 0.0) -> Figure:
+def selective(confidence: Mapping[str, Any], threshold: float = 0.0) -> Plot:
     """Accuracy of the kept answers against the share of faces that is kept, the surest first.
 
     The point of a ``threshold`` above 0 on the confidence is marked.
@@ -156,7 +157,7 @@ def _marker(x: float, y: float) -> dict[str, Any]:
     }
 
 
-def probabilities(labels: Sequence[str], shares: Sequence[float], chosen: str | None) -> Figure:
+def probabilities(labels: Sequence[str], shares: Sequence[float], chosen: str | None) -> Plot:
     """The probability of every label for one face, the answer in colour."""
     trace = {
         "type": "bar",
@@ -176,11 +177,11 @@ def probabilities(labels: Sequence[str], shares: Sequence[float], chosen: str | 
     return {"data": [trace], "layout": layout}
 
 
-def _layout(height: int) -> Figure:
+def _layout(height: int) -> Plot:
     return {"height": height, "autosize": True, "margin": {"t": 12, "b": 36, "l": 40, "r": 16}, "bargap": 0.25}
 
 
-def _named(title: str, labels: Sequence[str]) -> Figure:
+def _named(title: str, labels: Sequence[str]) -> Plot:
     """An axis whose ticks are labels, long ones cut; the values behind them stay whole for clicks."""
     return {"title": {"text": title}, "tickvals": list(labels), "ticktext": [_cut(label) for label in labels]}
 
@@ -193,7 +194,7 @@ def _number(value: float | None) -> float:
     return 0.0 if value is None else value
 
 
-def _whiskers(values: Sequence[float | None], lows: Sequence[float | None], highs: Sequence[float | None]) -> Figure:
+def _whiskers(values: Sequence[float | None], lows: Sequence[float | None], highs: Sequence[float | None]) -> Plot:
     """Error bars from low to high; none where the figure is undefined."""
     above = [0.0 if v is None or h is None else max(0.0, h - v) for v, h in zip(values, highs, strict=True)]
     below = [0.0 if v is None or low is None else max(0.0, v - low) for v, low in zip(values, lows, strict=True)]

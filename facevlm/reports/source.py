@@ -13,7 +13,7 @@ class Mistake:
 
     filepath: str
     true: str
-    said: str
+    predicted: str
     confidence: float | None
 
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-Number: TypeAlias = "float | None"
+from facevlm.evaluation import figures
+from facevlm.evaluation.figures import INTERVALS, Figure, Number, Surface
+from facevlm.evaluation.groups import SMALL
+
 Value: TypeAlias = "str | int | float | tuple[Number, Number] | None"
 Plain: TypeAlias = "Mapping[str, Any]"
 """A part of a stored evaluation."""
@@ -226,6 +229,46 @@ def interval(low: Number, high: Number) -> TableCell:
 def ratio_interval(low: Number, high: Number) -> TableCell:
     """Two numbers."""
     return TableCell(f"{number(low)} - {number(high)}" if low is not None and high is not None else DASH, (low, high))
+
+
+def amount(figure: Figure, value: Number) -> TableCell:
+    """The value of a figure in its unit: shares in per cent, all else as it is."""
+    return percent(value) if figure.unit == "share" else decimal(value)
+
+
+def ends(figure: Figure, bounds: tuple[Number, Number]) -> TableCell:
+    """The interval of a figure in its unit."""
+    return interval(*bounds) if figure.unit == "share" else ratio_interval(*bounds)
+
+
+def headings(surface: Surface, shown: Sequence[Figure]) -> list[str]:
+    """What stands above the columns of figures, and of their intervals where there is room for them."""
+    columns = [[f.heading(surface), *([INTERVALS[f.interval]] if f.has_interval(surface) else [])] for f in shown]
+    return [heading for column in columns for heading in column]
+
+
+def figure_cells(surface: Surface, shown: Sequence[Figure], held: Plain) -> list[TableCell]:
+    """A cell's figures, fresh or stored, under these headings; a dash for one that it lacks."""
+    cells = []
+    for figure in shown:
+        cells.append(amount(figure, figure.value(held)))
+        if figure.has_interval(surface):
+            cells.append(ends(figure, figure.interval_in(held)))
+    return cells
+
+
+def telling(held: Plain, n_labels: int) -> Plain:
+    """A group's figures without those that say nothing where one label alone is true."""
+    if n_labels > 1:
+        return held
+    silent = {name for f in figures.table() if f.several_labels for name in (f.name, *f.ends)}
+    return {name: value for name, value in held.items() if name not in silent}
+
+
+def share_bar(label: str, cell: Plain) -> Bar:
+    """Accuracy of a stored cell with its interval."""
+    n, (low, high) = cell["n"], (cell.get("low"), cell.get("high"))
+    return Bar(label, cell.get("accuracy"), low, high, n, n < SMALL)
 
 
 def facts(title: str, pairs: Sequence[tuple[str, TableCell]], note: str = "") -> Table:

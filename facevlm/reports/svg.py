@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from facevlm.reports.structure import Bars, Curve, Heatmap, Number, share
+from facevlm.evaluation.figures import Number
+from facevlm.reports.structure import Bars, Curve, Heatmap, share
 
 WIDTH = 440
 LABEL, VALUE, ROW = 132, 52, 26
@@ -42,8 +43,8 @@ def bars(plot: Bars, ident: str) -> str:
     if plot.reference is not None:
         x = left + span * plot.reference
         body.append(_line(x, 2, x, bottom, "reference"))
-    said = "; ".join(f"{b.label} {share(b.value)} per cent of {b.n}" for b in plot.bars)
-    return _svg(WIDTH, bottom + 22, plot.title, said, body, ident)
+    description = "; ".join(f"{b.label} {share(b.value)} per cent of {b.n}" for b in plot.bars)
+    return _svg(WIDTH, bottom + 22, plot.title, description, body, ident)
 
 
 def _whisker(left: float, span: float, y: float, low: Number, high: Number) -> list[str]:
@@ -78,11 +79,11 @@ def heatmap(plot: Heatmap, ident: str) -> str:
             body.append(
                 _text(x + side / 2, y + 20, str(n), f"count{dark}{' zero' if not n else ''}", "middle") + "</g>"
             )
-    said = "rows are true labels, columns what was said; " + "; ".join(
+    description = "rows are true labels, columns what was said; " + "; ".join(
         f"{name}: {', '.join(f'{n} {c}' for n, c in zip(row, plot.columns, strict=True) if n)}"
         for name, row in zip(plot.rows, plot.counts, strict=True)
     )
-    return _svg(width, top + 30 * len(plot.rows) + 4, plot.title, said, body, ident)
+    return _svg(width, top + 30 * len(plot.rows) + 4, plot.title, description, body, ident)
 
 
 def curve(plot: Curve, ident: str) -> str:
@@ -122,17 +123,17 @@ def curve(plot: Curve, ident: str) -> str:
             f'<circle class="spot" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"><title>{escape(tip)}</title></circle>'
         )
     ends = [plot.spots[0], plot.spots[-1]] if plot.spots else []
-    said = f"{len(plot.spots)} points; " + " to ".join(
+    description = f"{len(plot.spots)} points; " + " to ".join(
         f"{plot.x_label} {share(s.x)}, {plot.y_label} {share(s.y)}" for s in ends
     )
-    return _svg(WIDTH, top + height + 44, plot.title, said, body, ident)
+    return _svg(WIDTH, top + height + 44, plot.title, description, body, ident)
 
 
-def _svg(width: float, height: float, title: str, said: str, body: Sequence[str], ident: str) -> str:
+def _svg(width: float, height: float, title: str, description: str, body: Sequence[str], ident: str) -> str:
     return (
         f'<svg class="plot" role="img" aria-labelledby="{ident}-t {ident}-d" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'style="max-width:{width * 1.25:.0f}px"><title id="{ident}-t">{escape(title)}</title>'
-        f'<desc id="{ident}-d">{escape(said)}</desc>{"".join(body)}</svg>'
+        f'<desc id="{ident}-d">{escape(description)}</desc>{"".join(body)}</svg>'
     )
 
 

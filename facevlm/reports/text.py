@@ -6,15 +6,27 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from facevlm.evaluation import figures
 from facevlm.evaluation.comparison import Comparison, Flips, Pair
 from facevlm.evaluation.evaluate import SMALL, AttributeEvaluation, Cell, GroupTable
+from facevlm.evaluation.figures import INTERVALS
 from facevlm.evaluation.groups import Gap
-from facevlm.reports.structure import DASH, number, probability, share
+from facevlm.reports.structure import (
+    DASH,
+    TableCell,
+    amount,
+    ends,
+    figure_cells,
+    headings,
+    number,
+    probability,
+    share,
+    telling,
+)
 
 __all__ = ["INTERVAL", "comparison_text", "flip_cells", "number", "probability", "share", "text"]
 
-INTERVAL = "95 % Wilson"
-FIGURES = {"accuracy": "accuracy", "macro_f1": "macro F1", "coverage": "answered"}
+INTERVAL = INTERVALS["wilson"]
 
 
 def text(evaluations: Sequence[AttributeEvaluation], *, pairs: bool = True) -> str:
@@ -24,8 +36,10 @@ def text(evaluations: Sequence[AttributeEvaluation], *, pairs: bool = True) -> s
         parts.append(_heading(evaluation))
         parts.append(_classes(evaluation))
         parts += [_groups(table) for table in evaluation.groups if pairs or len(table.by) == 1]
+    bare = [f.heading("text") for f in figures.shown("text", ordinal=False) if f.unit != "share"]
+    units = f", {', '.join(bare)} as {'it is' if len(bare) == 1 else 'they are'}" if bare else ""
     parts.append(
-        "Figures in per cent, kappa as it is. Accuracy counts faces without an answer as wrong. "
+        f"Figures in per cent{units}. Accuracy counts faces without an answer as wrong. "
         f"Intervals: {INTERVAL}; of gaps,\n95 % bootstrap. p: Fisher's exact test of a group against the others, Holm. "
         f"* fewer than {SMALL} faces."
     )
@@ -33,34 +47,21 @@ def text(evaluations: Sequence[AttributeEvaluation], *, pairs: bool = True) -> s
 
 
 def _summary(evaluations: Sequence[AttributeEvaluation]) -> str:
-    rows = [[e.attribute, *_figures(e.overall), number(e.overall.kappa), _outcomes(e)] for e in evaluations]
-    header = [
-        "attribute",
-        "n",
-        "answered",
-        "accuracy",
-        INTERVAL,
-        "balanced",
-        "macro P",
-        "macro R",
-        "macro F1",
-        "kappa",
-        "not ok",
+    shown = figures.shown("text", ordinal=False)
+    rows = [
+        [e.attribute, _count(e.overall), *_words(figure_cells("text", shown, e.overall.figures)), _outcomes(e)]
+        for e in evaluations
     ]
+    header = ["attribute", "n", *headings("text", shown), "not ok"]
     return tabulate(rows, header, tablefmt="simple", disable_numparse=True)
 
 
-def _figures(cell: Cell) -> list[str]:
-    return [
-        f"{cell.n}{'*' if cell.small else ''}",
-        share(cell.coverage),
-        share(cell.accuracy),
-        f"{share(cell.low)} - {share(cell.high)}",
-        share(cell.balanced_accuracy),
-        share(cell.precision),
-        share(cell.recall),
-        share(cell.f1),
-    ]
+def _count(cell: Cell) -> str:
+    return f"{cell.n}{'*' if cell.small else ''}"
+
+
+def _words(cells: Sequence[TableCell]) -> list[str]:
+    return [cell.shown for cell in cells]
 
 
 def _outcomes(evaluation: AttributeEvaluation) -> str:
@@ -78,9 +79,8 @@ def _heading(evaluation: AttributeEvaluation) -> str:
     if evaluation.alignment:
         line += f"  ({evaluation.alignment})"
     line += f"\n{'=' * len(line)}"
-    cell = evaluation.overall
-    if cell.off_by_one is not None and cell.mean_bin_error is not None:
-        line += f"\n\nOff by one at most: {share(cell.off_by_one)}, mean error: {number(cell.mean_bin_error)} groups"
+    ordinal = _ordinal(evaluation.overall)
+    line += f"\n\n{ordinal}" if ordinal else ""
     sure = evaluation.confidence
     if sure is not None:
         line += (
@@ -89,6 +89,17 @@ def _heading(evaluation: AttributeEvaluation) -> str:
             f"from {share(sure.ece_before)} to {share(sure.ece_after)}"
         )
     return line
+
+
+def _ordinal(cell: Cell) -> str:
+    """Figures along the order of the labels in a sentence; empty for an attribute whose labels have none."""
+    shown = figures.shown("text", ordinal=True) if figures.is_ordinal(cell.figures) else ()
+    parts = [
+        f"{f.heading('text')}: {amount(f, f.value(cell.figures)).shown}{' groups' if f.unit == 'groups' else ''}"
+        for f in shown
+    ]
+    line = ", ".join(parts)
+    return line[:1].upper() + line[1:]
 
 
 def _classes(evaluation: AttributeEvaluation) -> str:
@@ -101,13 +112,19 @@ def _classes(evaluation: AttributeEvaluation) -> str:
 
 
 def _groups(table: GroupTable) -> str:
+    ordinal = any(figures.is_ordinal(row.cell.figures) for row in table.rows)
+    shown = figures.shown("text groups", ordinal=None if ordinal else False)
     rows = [
-        [*row.values, *_figures(row.cell)[:5], share(row.cell.f1) if row.cell.n_labels > 1 else "-"]
+        [
+            *row.values,
+            _count(row.cell),
+            *_words(figure_cells("text groups", shown, telling(row.cell.figures, row.cell.n_labels))),
+        ]
         for row in table.rows
     ]
-    header = [*table.by, "n", "answered", "accuracy", INTERVAL, "balanced", "macro F1"]
+    header = [*table.by, "n", *headings("text groups", shown)]
     lines = [tabulate(rows, header, tablefmt="simple", disable_numparse=True), *map(_gap, filter(_is_gap, table.gaps))]
-    even = [FIGURES[gap.figure] for gap in table.gaps if not _is_gap(gap)]
+    even = [figures.find(gap.figure).title for gap in table.gaps if not _is_gap(gap)]
     lines += [f"No gap in {', '.join(even)}"] if even else []
     return "\n".join(lines)
 
@@ -117,10 +134,11 @@ def _is_gap(gap: Gap) -> bool:
 
 
 def _gap(gap: Gap) -> str:
-    worst, best = " / ".join(gap.worst), " / ".join(gap.best)
+    figure, worst, best = figures.find(gap.figure), " / ".join(gap.worst), " / ".join(gap.best)
+    low, high, difference = (amount(figure, v).shown for v in (gap.low_value, gap.high_value, gap.difference))
     line = (
-        f"Gap in {FIGURES[gap.figure]}: {worst} {share(gap.low_value)}, {best} {share(gap.high_value)}, "
-        f"difference {share(gap.difference)} ({share(gap.difference_low)} - {share(gap.difference_high)})"
+        f"Gap in {figure.title}: {worst} {low}, {best} {high}, "
+        f"difference {difference} ({ends(figure, (gap.difference_low, gap.difference_high)).shown})"
     )
     return f"{line}, p {probability(gap.p_values[worst])}" if worst in gap.p_values else line
 

@@ -44,8 +44,8 @@ class _Group:
             word(" and ".join(self.table["by"])),
             word(group_name(self.row["values"])),
             count(cell["n"]),
-            percent(cell["accuracy"]),
-            interval(cell["low"], cell["high"]),
+            percent(cell.get("accuracy")),
+            interval(cell.get("low"), cell.get("high")),
             percent(self.short),
             chance(_p_value(self.table, self.row)),
         )
@@ -53,26 +53,26 @@ class _Group:
 
 def _below(evaluation: Plain, tables: Sequence[Plain]) -> list[_Group]:
     """Groups of enough faces whose accuracy lies below that of all faces."""
-    whole = evaluation["overall"]["accuracy"] or 0.0
-    found = [
-        _Group(evaluation, table, row, whole - (row["cell"]["accuracy"] or 0.0))
+    whole = evaluation["overall"].get("accuracy") or 0.0
+    groups = [
+        _Group(evaluation, table, row, whole - (row["cell"].get("accuracy") or 0.0))
         for table in tables
         for row in table["rows"]
         if row["cell"]["n"] >= SMALL
     ]
-    return [group for group in found if group.short > 0]
+    return [group for group in groups if group.short > 0]
 
 
 def of_all(evaluations: Sequence[Plain], truths: Mapping[str, str]) -> Block:
     """Groups of all attributes that are served worst; ``truths`` are the ground-truth fields by attribute."""
-    found = [group for e in evaluations for group in _below(e, e["groups"])]
-    found.sort(key=lambda group: (-group.short, len(group.table["by"])))
+    groups = [group for e in evaluations for group in _below(e, e["groups"])]
+    groups.sort(key=lambda group: (-group.short, len(group.table["by"])))
     rows: list[TableRow] = []
     seen: list[tuple[Any, set[tuple[str, str]]]] = []
-    for group in found:
+    for group in groups:
         name, cell = group.evaluation["predicted_attribute"], group.row["cell"]
         values = set(zip(group.table["by"], group.row["values"], strict=True))
-        same = (group.evaluation["attribute"], cell["n"], cell["accuracy"])
+        same = (group.evaluation["attribute"], cell["n"], cell.get("accuracy"))
         # The same faces under a longer name say nothing new.
         if any(same == other and (values >= names or values <= names) for other, names in seen):
             continue
@@ -102,19 +102,19 @@ def crossed(evaluation: Plain) -> list[Block]:
 
 
 def _worst_crossed(evaluation: Plain, tables: Sequence[Plain], which: str, large: int) -> Block:
-    found = sorted(_below(evaluation, tables), key=lambda group: -group.short)
+    groups = sorted(_below(evaluation, tables), key=lambda group: -group.short)
     kept = f"{which}, {large} {'has' if large == 1 else 'have'} {SMALL} faces or more"
-    if not found:
+    if not groups:
         return Text(f"{kept}; none of them lies below the accuracy of all faces.")
     fields = len(tables[0]["by"])
     note = f"{kept}; shown are those farthest below the accuracy of all faces, at most {MOST_CROSSED}. {P_VALUES}"
-    rows = tuple(TableRow(group.cells()) for group in found[:MOST_CROSSED])
+    rows = tuple(TableRow(group.cells()) for group in groups[:MOST_CROSSED])
     return Table(f"Worst groups by {fields} fields together", HEADER, rows, note)
 
 
 def _p_value(table: Plain, row: Plain) -> float | None:
     for gap in table["gaps"]:
         if gap["figure"] == "accuracy":
-            found: float | None = gap["p_values"].get(group_name(row["values"]))
-            return found
+            p_value: float | None = gap["p_values"].get(group_name(row["values"]))
+            return p_value
     return None

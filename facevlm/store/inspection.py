@@ -106,183 +106,185 @@ def inspect(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> 
     )
 
 
-def _sorted(there: Inspected, view: Collection) -> Collection:
-    return view.sort_by(there.fields.sure, reverse=True)
+def _sorted(inspected: Inspected, view: Collection) -> Collection:
+    return view.sort_by(inspected.fields.sure, reverse=True)
 
 
-def cell(there: Inspected, truth: str, said: str | None) -> Collection:
+def cell(inspected: Inspected, truth: str, predicted: str | None) -> Collection:
     """Faces of one cell of the confusion matrix; None for no answer."""
-    matches = (F(there.fields.truth) == truth) & (F(there.fields.said) == said)
-    return _sorted(there, there.faces.match(matches))
+    matches = (F(inspected.fields.truth) == truth) & (F(inspected.fields.said) == predicted)
+    return _sorted(inspected, inspected.faces.match(matches))
 
 
-def group(there: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
+def group(inspected: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
     """Faces of one group of one or more grouping fields.
 
     Raises :class:`~facevlm.errors.FieldError` where a grouping field is not there any more.
     """
-    if there.fields.faces is not None:
-        return _sorted(there, _faces_of_group(there, by, values))
-    view = there.faces
+    if inspected.fields.faces is not None:
+        return _sorted(inspected, _faces_of_group(inspected, by, values))
+    view = inspected.faces
     for field, value in zip(by, values, strict=True):
-        view = _of_group(there, view, field, value)
-    return _sorted(there, view)
+        view = _of_group(inspected, view, field, value)
+    return _sorted(inspected, view)
 
 
-def _faces_of_group(there: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
+def _faces_of_group(inspected: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
     """By reading the groups of all faces: a patch of a picture knows only its own field."""
-    rows = FaceRows(there.view, there.results["faces"])
-    names = [_named(there, rows, field) for field in by]
+    rows = FaceRows(inspected.view, inspected.results["faces"])
+    names = [_named(inspected, rows, field) for field in by]
     held = zip(rows.face_ids, zip(*names, strict=True), strict=True)
     chosen = [face for face, group in held if group == tuple(values)]
-    return there.faces.match(F(f"{there.fields.faces}.{FACE}").is_in(chosen))
+    return inspected.faces.match(F(f"{inspected.fields.faces}.{FACE}").is_in(chosen))
 
 
-def _named(there: Inspected, rows: FaceRows, field: str) -> list[str | None]:
+def _named(inspected: Inspected, rows: FaceRows, field: str) -> list[str | None]:
     """The group of every face by one field, as the evaluation named it."""
-    for attribute, truth in there.results["ground_truth"].items():
+    for attribute, truth in inspected.results["ground_truth"].items():
         if truth == field:
-            copy = f"{there.results['fields'][attribute]['faces']}.detections"
+            copy = f"{inspected.results['fields'][attribute]['faces']}.detections"
             known = dict(zip(*(flat(v) for v in rows.target.values([f"{copy}.{FACE}", f"{copy}.label"])), strict=True))
             return [known.get(i) for i in rows.face_ids]
-    return evaluations.group_values(rows, field, there.results["bins"].get(field))
+    return evaluations.group_values(rows, field, inspected.results["bins"].get(field))
 
 
-def _of_group(there: Inspected, view: Collection, field: str, value: str) -> Collection:
+def _of_group(inspected: Inspected, view: Collection, field: str, value: str) -> Collection:
     if field.startswith(evaluations.TAG):
         name = field.removeprefix(evaluations.TAG)
         return view.match_tags(name, bool=value == name)
-    for attribute, truth in reversed(list(there.results["ground_truth"].items())):
-        figures = figures_of(there.results, attribute)
+    for attribute, truth in reversed(list(inspected.results["ground_truth"].items())):
+        figures = figures_of(inspected.results, attribute)
         if truth == field and value in figures["labels"]:
-            return view.match(F(there.results["fields"][attribute]["truth"]) == value)
-    found = there.dataset.get_field(field)
+            return view.match(F(inspected.results["fields"][attribute]["truth"]) == value)
+    found = inspected.dataset.get_field(field)
     if found is None:
         raise FieldError(f"Group field '{field}' is not there any more. Evaluate again with other groups.")
     if isinstance(found, fo.BooleanField):
         return view.match(F(field) == (value == "True"))
     if isinstance(found, evaluations.NUMBERS):
-        return view.match(_in_bin(there, field, value) if ": " in value else F(field) == float(value))
-    return view.match(F(PictureRows(there.target).value_path(field)) == value)
+        return view.match(_in_bin(inspected, field, value) if ": " in value else F(field) == float(value))
+    return view.match(F(PictureRows(inspected.target).value_path(field)) == value)
 
 
-def _in_bin(there: Inspected, field: str, name: str) -> Any:
+def _in_bin(inspected: Inspected, field: str, name: str) -> Any:
     """The condition of a named bin: between given edges, else the quarter of the evaluated faces."""
-    edges = there.results["bins"].get(field)
+    edges = inspected.results["bins"].get(field)
     if edges is not None:
         at = bin_names(edges).index(name)
         low = F(field) >= edges[at - 1] if at else F(field) != None  # noqa: E711
         return low & (F(field) < edges[at]) if at < len(edges) else low
-    numbers = evaluations.raw_values(PictureRows(there.target), field)
+    numbers = evaluations.raw_values(PictureRows(inspected.target), field)
     inside = [v for v, held in zip(numbers, binned(field, numbers), strict=True) if held == name]
     return (F(field) >= min(inside)) & (F(field) <= max(inside))
 
 
-def reliability_bin(there: Inspected, number: int) -> Collection:
+def reliability_bin(inspected: Inspected, number: int) -> Collection:
     """Faces of one bin of the reliability curve, by its place among the bins that hold faces.
 
     Raises :class:`~facevlm.errors.FieldError` for an attribute without scores, or without so many bins.
     """
-    confidence = there.figures["confidence"]
+    confidence = inspected.figures["confidence"]
     if confidence is None:
-        raise FieldError(f"The answers of '{there.fields.predicted}' carry no scores.")
+        raise FieldError(f"The answers of '{inspected.fields.predicted}' carry no scores.")
     if not 0 <= number < len(confidence["bins"]):
         raise FieldError(
-            f"The curve of '{there.fields.predicted}' has {len(confidence['bins'])} bins, got number {number}."
+            f"The curve of '{inspected.fields.predicted}' has {len(confidence['bins'])} bins, got number {number}."
         )
     low, high = (confidence["bins"][number][end] for end in ("low", "high"))
-    sure, scored = F(there.fields.sure), F(f"{there.fields.predicted}.{LOGITS}") != None  # noqa: E711
-    inside = (sure > low if low > 0 else sure >= 0) & scored & (F(there.fields.said) != None)  # noqa: E711
-    return _sorted(there, there.faces.match(inside & (sure <= high) if high < 1 else inside))
+    sure, scored = F(inspected.fields.sure), F(f"{inspected.fields.predicted}.{LOGITS}") != None  # noqa: E711
+    inside = (sure > low if low > 0 else sure >= 0) & scored & (F(inspected.fields.said) != None)  # noqa: E711
+    return _sorted(inspected, inspected.faces.match(inside & (sure <= high) if high < 1 else inside))
 
 
-def surer_than(there: Inspected, threshold: float) -> Collection:
+def surer_than(inspected: Inspected, threshold: float) -> Collection:
     """Answered faces with at least this confidence, the least sure last."""
-    return _sorted(there, _kept(there, threshold))
+    return _sorted(inspected, _kept(inspected, threshold))
 
 
-def _kept(there: Inspected, threshold: float) -> Collection:
-    return there.faces.match((F(there.fields.said) != None) & (F(there.fields.sure) >= threshold))  # noqa: E711
+def _kept(inspected: Inspected, threshold: float) -> Collection:
+    fields = inspected.fields
+    return inspected.faces.match((F(fields.said) != None) & (F(fields.sure) >= threshold))  # noqa: E711
 
 
-def kept(there: Inspected, threshold: float) -> tuple[int, int]:
+def kept(inspected: Inspected, threshold: float) -> tuple[int, int]:
     """How many answered faces have at least this confidence, and how many of them are right."""
-    counts = np.array(there.figures["confusion"], dtype=np.int64)
-    if threshold <= 0 and there.figures["confidence"] is not None:
+    counts = np.array(inspected.figures["confusion"], dtype=np.int64)
+    if threshold <= 0 and inspected.figures["confidence"] is not None:
         # All answers are kept, and counted already; one without a confidence can be kept by no threshold.
         return int(counts[:, :-1].sum()), int(np.trace(counts))
-    view = _kept(there, threshold)
-    return len(view), len(view.match(F(there.fields.said) == F(there.fields.truth)))
+    view = _kept(inspected, threshold)
+    return len(view), len(view.match(F(inspected.fields.said) == F(inspected.fields.truth)))
 
 
-def less_sure_than(there: Inspected, threshold: float) -> Collection:
+def less_sure_than(inspected: Inspected, threshold: float) -> Collection:
     """Answered faces that a threshold on the confidence would leave to be looked at by eye, the least sure first."""
-    sure = F(there.fields.sure)
-    return there.faces.match((F(there.fields.said) != None) & (sure < threshold)).sort_by(there.fields.sure)  # noqa: E711
+    fields = inspected.fields
+    less = inspected.faces.match((F(fields.said) != None) & (F(fields.sure) < threshold))  # noqa: E711
+    return less.sort_by(fields.sure)
 
 
-def _shares(there: Inspected, view: Collection) -> Floats:
+def _shares(inspected: Inspected, view: Collection) -> Floats:
     """Probabilities of the common labels, (faces, labels), nan for a face without scores."""
-    common = list(there.figures["labels"])
-    stored = view.values(F(f"{there.fields.predicted}.{LOGITS}"))
-    if there.fields.faces is not None:
+    common = list(inspected.figures["labels"])
+    stored = view.values(F(f"{inspected.fields.predicted}.{LOGITS}"))
+    if inspected.fields.faces is not None:
         return np.exp(columns.vectors(stored, len(common)))
-    becomes = there.results["becomes"][there.attribute]
+    becomes = inspected.results["becomes"][inspected.attribute]
     given = np.exp(columns.vectors(stored, len(becomes)))
     at = np.array([common.index(label) for label in becomes.values()], dtype=np.int64)
     return np.stack([given[:, at == k].sum(1) for k in range(len(common))], 1)
 
 
-def not_answered(there: Inspected) -> Collection:
+def not_answered(inspected: Inspected) -> Collection:
     """Faces that were asked about and have no answer, whether they have ground truth or not: outcome by outcome."""
-    outcome = f"{there.fields.predicted}.{OUTCOME}"
-    return there.target.match((F(outcome) != None) & (F(outcome) != "ok")).sort_by(outcome)  # noqa: E711
+    outcome = f"{inspected.fields.predicted}.{OUTCOME}"
+    return inspected.target.match((F(outcome) != None) & (F(outcome) != "ok")).sort_by(outcome)  # noqa: E711
 
 
-def low_coverage(there: Inspected, below: float = LOW_COVERAGE) -> Collection:
+def low_coverage(inspected: Inspected, below: float = LOW_COVERAGE) -> Collection:
     """Faces where less of the model's probability lay on the label set, the least first."""
-    path = f"{there.fields.predicted}.{COVERAGE}"
-    return there.target.match((F(path) != None) & (F(path) < below)).sort_by(path)  # noqa: E711
+    path = f"{inspected.fields.predicted}.{COVERAGE}"
+    return inspected.target.match((F(path) != None) & (F(path) < below)).sort_by(path)  # noqa: E711
 
 
-def confident_errors(there: Inspected) -> Collection:
+def confident_errors(inspected: Inspected) -> Collection:
     """Faces with a wrong answer, the most confident first; those without an answer are not among them."""
-    said, truth = F(there.fields.said), F(there.fields.truth)
-    return _sorted(there, there.faces.match((said != None) & (said != truth)))  # noqa: E711
+    predicted, truth = F(inspected.fields.said), F(inspected.fields.truth)
+    return _sorted(inspected, inspected.faces.match((predicted != None) & (predicted != truth)))  # noqa: E711
 
 
-def rivals(there: Inspected) -> list[str]:
+def rivals(inspected: Inspected) -> list[str]:
     """Other prefixes with predictions of the same attribute, on the same kind of target."""
-    part = OUTCOME if there.fields.faces is None else f"{DETECTIONS}.{OUTCOME}"
-    names = [p for p in runs.prefixes(there.dataset) if p != there.prefix]
-    return [p for p in names if there.dataset.get_field(f"{p}_{there.attribute}.{part}") is not None]
+    part = OUTCOME if inspected.fields.faces is None else f"{DETECTIONS}.{OUTCOME}"
+    names = [p for p in runs.prefixes(inspected.dataset) if p != inspected.prefix]
+    return [p for p in names if inspected.dataset.get_field(f"{p}_{inspected.attribute}.{part}") is not None]
 
 
-def disagreements(there: Inspected, rival: str) -> Collection:
+def disagreements(inspected: Inspected, rival: str) -> Collection:
     """Faces that both runs were asked about and answered otherwise; no answer is an answer of its own."""
-    own, other = f"{there.prefix}_{there.attribute}", f"{rival}_{there.attribute}"
-    require(there.dataset, other)
-    if there.fields.faces is not None:
-        return _sorted(there, _faces_of(there, _disputed_faces(there, own, other)))
+    own, other = f"{inspected.prefix}_{inspected.attribute}", f"{rival}_{inspected.attribute}"
+    require(inspected.dataset, other)
+    if inspected.fields.faces is not None:
+        return _sorted(inspected, _faces_of(inspected, _disputed_faces(inspected, own, other)))
     mine, its = F(f"{own}.label"), F(f"{other}.label")
     asked = (F(f"{own}.{OUTCOME}") != None) & (F(f"{other}.{OUTCOME}") != None)  # noqa: E711
     # A label that is not there at all and one that is null are both no answer.
     both = (mine == None) & (its == None)  # noqa: E711
-    return _sorted(there, there.target.match(asked & (mine != its) & ~both))
+    return _sorted(inspected, inspected.target.match(asked & (mine != its) & ~both))
 
 
-def _disputed_faces(there: Inspected, own: str, other: str) -> list[str]:
-    rows = FaceRows(there.view, there.results["faces"])
+def _disputed_faces(inspected: Inspected, own: str, other: str) -> list[str]:
+    rows = FaceRows(inspected.view, inspected.results["faces"])
     (mine, asked), (its, asked_too) = (rows.answers(name, LABEL, OUTCOME) for name in (own, other))
     found = zip(rows.face_ids, mine, its, asked, asked_too, strict=True)
     return [face for face, a, b, here, too in found if here is not None and too is not None and a != b]
 
 
-def _faces_of(there: Inspected, face_ids: Sequence[str]) -> Collection:
-    return there.target.match(F(f"{there.fields.faces}.{FACE}").is_in(list(face_ids)))
+def _faces_of(inspected: Inspected, face_ids: Sequence[str]) -> Collection:
+    return inspected.target.match(F(f"{inspected.fields.faces}.{FACE}").is_in(list(face_ids)))
 
 
-def label_errors(there: Inspected, most: int = MOST_LABEL_ERRORS) -> tuple[str, Collection]:
+def label_errors(inspected: Inspected, most: int = MOST_LABEL_ERRORS) -> tuple[str, Collection]:
     """Faces whose ground truth the model confidently contradicts, the least likely truth first, as a saved view.
 
     Confident learning: an answer against the ground truth counts where its probability reaches the mean probability of
@@ -290,19 +292,19 @@ def label_errors(there: Inspected, most: int = MOST_LABEL_ERRORS) -> tuple[str, 
 
     Northcutt, C., Jiang, L., Chuang, I. (2021), Confident learning: estimating uncertainty in dataset labels, JAIR 70.
     """
-    said_path, truth_path, sure = there.fields.said, there.fields.truth, there.fields.sure
-    index = {label: k for k, label in enumerate(there.figures["labels"])}
-    right = there.faces.match((F(said_path) == F(truth_path)) & (F(sure) != None))  # noqa: E711
+    predicted_path, truth_path, sure = inspected.fields.said, inspected.fields.truth, inspected.fields.sure
+    index = {label: k for k, label in enumerate(inspected.figures["labels"])}
+    right = inspected.faces.match((F(predicted_path) == F(truth_path)) & (F(sure) != None))  # noqa: E711
     # Of a right answer the truth's probability is its confidence: the larger part of the faces needs no decoding.
     total, n = np.zeros(len(index)), np.zeros(len(index))
-    labels, confidences = right.values([said_path, sure])
+    labels, confidences = right.values([predicted_path, sure])
     at = np.array([index[label] for label in labels], dtype=np.int64)
     np.add.at(total, at, np.asarray(confidences, dtype=float))
     np.add.at(n, at, 1)
-    wrong = confident_errors(there)
-    ids, truths, said = wrong.values(["id", truth_path, said_path])
-    shares = _shares(there, wrong)
-    true, told = (np.array([index[v] for v in values], dtype=np.int64) for values in (truths, said))
+    wrong = confident_errors(inspected)
+    ids, truths, predicted = wrong.values(["id", truth_path, predicted_path])
+    shares = _shares(inspected, wrong)
+    true, told = (np.array([index[v] for v in values], dtype=np.int64) for values in (truths, predicted))
     own, other = shares[np.arange(len(ids)), true], shares[np.arange(len(ids)), told]
     scored = np.isfinite(own)
     np.add.at(total, true[scored], own[scored])
@@ -310,8 +312,8 @@ def label_errors(there: Inspected, most: int = MOST_LABEL_ERRORS) -> tuple[str, 
     usual = np.divide(total, n, out=np.full(len(n), np.inf), where=n > 0)
     contradicted = np.flatnonzero(scored & (other >= usual[told]))
     chosen = contradicted[np.argsort(own[contradicted], kind="stable")][:most]
-    view = there.target.select([ids[k] for k in chosen.tolist()], ordered=True)
-    name = f"{there.eval_key}_{there.attribute}_label_errors"
-    what = f"Likely errors of {there.truth}: {there.prefix} is confidently of another opinion"
-    there.dataset.save_view(name, view, description=what, overwrite=True)
+    view = inspected.target.select([ids[k] for k in chosen.tolist()], ordered=True)
+    name = f"{inspected.eval_key}_{inspected.attribute}_label_errors"
+    what = f"Likely errors of {inspected.truth}: {inspected.prefix} is confidently of another opinion"
+    inspected.dataset.save_view(name, view, description=what, overwrite=True)
     return name, view

@@ -1,8 +1,8 @@
 """Results back to where the App shows them: evaluations for the Model Evaluation panel, and views of the errors.
 
-Every attribute becomes a FiftyOne evaluation with macro F1 as a custom metric, and a saved view of its errors, the most
-confident first. The panel compares fields as they are. Where ground truth is spelled or grouped otherwise than the
-predictions, the mapped labels are therefore written to a field ``<field>_as_<attribute>``. Attributes on faces get
+Every attribute becomes a FiftyOne evaluation with our figures as custom metrics, and a saved view of its errors, the
+most confident first. The panel compares fields as they are. Where ground truth is spelled or grouped otherwise than
+the predictions, the mapped labels are therefore written to a field ``<field>_as_<attribute>``. Attributes on faces get
 a field ``<key>_<attribute>_faces``: the ground truth's boxes with the true label, what was said, and how surely.
 """
 
@@ -19,6 +19,7 @@ from fiftyone.core.evaluation import EvaluationMethod
 from fiftyone.utils.eval import base as eval_base
 from fiftyone.utils.eval.classification import ClassificationResults, SimpleEvaluationConfig
 
+from facevlm.evaluation import figures
 from facevlm.evaluation.evaluate import AttributeEvaluation
 from facevlm.evaluation.readings import Reading
 from facevlm.store import columns, predictions
@@ -40,7 +41,7 @@ from facevlm.store.schema import (
 from facevlm.store.targets import Collection, document_of
 from facevlm.types import Attribute
 
-MACRO_F1 = "@facevlm/face-attributes/macro_f1"
+PLUGIN = "@facevlm/face-attributes"
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,10 @@ def _on_pictures(
     written: dict[str, Sequence[Any]] = {}
     for attribute, reading, _ in judged:
         truth = _truth_field(rows, reading, written)
-        said = _said_field(rows, reading, written)
-        fields[attribute.name] = JudgedFields(f"{truth}.label", f"{said}.label", f"{said}.confidence", reading.field)
+        predicted = _predicted_field(rows, reading, written)
+        fields[attribute.name] = JudgedFields(
+            f"{truth}.label", f"{predicted}.label", f"{predicted}.confidence", reading.field
+        )
         right: list[bool | None] = [None] * len(reading.labels)
         for k in reading.judged:
             right[k] = reading.labels[k] == reading.predicted[k]
@@ -117,12 +120,12 @@ def _on_pictures(
 
 def _register(rows: PictureRows, key: str, fields: JudgedFields, reading: Reading, result: AttributeEvaluation) -> None:
     """What ``evaluate_classifications`` leaves behind, from the labels that are read already."""
-    truth, said = (path.removesuffix(".label") for path in (fields.truth, fields.said))
+    truth, predicted = (path.removesuffix(".label") for path in (fields.truth, fields.said))
     view, kept = judged_faces(rows.target, fields), reading.judged
-    config = SimpleEvaluationConfig(said, truth)
+    config = SimpleEvaluationConfig(predicted, truth)
     method = config.build()
     method.register_run(view, key)
-    ids = [rows.values(f"{name}.id") for name in (truth, said)]
+    ids = [rows.values(f"{name}.id") for name in (truth, predicted)]
     results = ClassificationResults(
         view,
         config,
@@ -137,11 +140,22 @@ def _register(rows: PictureRows, key: str, fields: JudgedFields, reading: Readin
         custom_metrics=_metrics(result),
     )
     method.save_run_results(view, key, results)
-    method.add_fields_to_sidebar_group(view, key, omit_fields=(said, truth))
+    method.add_fields_to_sidebar_group(view, key, omit_fields=(predicted, truth))
 
 
 def _metrics(result: AttributeEvaluation) -> dict[str, dict[str, Any]]:
-    return {MACRO_F1: {"key": "macro_f1", "value": result.overall.f1, "label": "Macro F1", "lower_is_better": False}}
+    """What FiftyOne's panel shows beside its own metrics; those that are not for this attribute are left out."""
+    values = {figure: figure.value(result.overall.figures) for figure in figures.shown("fiftyone")}
+    return {
+        f"{PLUGIN}/{figure.key}": {
+            "key": figure.key,
+            "value": value,
+            "label": figure.title[:1].upper() + figure.title[1:],
+            "lower_is_better": figure.lower_is_better,
+        }
+        for figure, value in values.items()
+        if value is not None
+    }
 
 
 def _truth_field(rows: PictureRows, reading: Reading, written: dict[str, Sequence[Any]]) -> str:
@@ -154,7 +168,7 @@ def _truth_field(rows: PictureRows, reading: Reading, written: dict[str, Sequenc
     return name
 
 
-def _said_field(rows: PictureRows, reading: Reading, written: dict[str, Sequence[Any]]) -> str:
+def _predicted_field(rows: PictureRows, reading: Reading, written: dict[str, Sequence[Any]]) -> str:
     """The predictions themselves, or where labels become one a copy with their summed probability as confidence."""
     alignment = reading.truth.alignment
     if all(k == v for k, v in alignment.predicted.items()):
@@ -181,8 +195,8 @@ def _on_faces(
 ) -> dict[str, JudgedFields]:
     dataset, written, fields = rows.target._dataset, {}, {}
     boxes, sample_ids = rows.values(f"{rows.faces}.{DETECTIONS}.{BOUNDING_BOX}"), rows.target.values("id")
-    said = {attribute.name: _said_boxes(rows, reading) for attribute, reading, _ in judged}
-    _declare_faces(dataset, rows.faces, eval_key, said)
+    predicted = {attribute.name: _predicted_boxes(rows, reading) for attribute, reading, _ in judged}
+    _declare_faces(dataset, rows.faces, eval_key, predicted)
     for attribute, reading, _ in judged:
         name = f"{eval_key}_{attribute.name}_faces"
         more = rows.answers(reading.field, COVERAGE, REASON)
@@ -198,7 +212,7 @@ def _on_faces(
     for attribute, _, result in judged:
         key, faces = f"{eval_key}_{attribute.name}", fields[attribute.name].faces
         native = rows.target.evaluate_detections(
-            said[attribute.name],
+            predicted[attribute.name],
             gt_field=faces,
             eval_key=key,
             classwise=False,
@@ -210,10 +224,10 @@ def _on_faces(
     return fields
 
 
-def _declare_faces(dataset: fo.Dataset, source: str, eval_key: str, said: Mapping[str, str]) -> None:
-    """Fields of judged faces, and what ``evaluate_detections`` would add one by one; ``said`` has the boxes' fields."""
+def _declare_faces(dataset: fo.Dataset, source: str, eval_key: str, predicted: Mapping[str, str]) -> None:
+    """Fields of judged faces, and what ``evaluate_detections`` would add one by one; ``predicted`` has the boxes."""
     fields: dict[str, fo.Field] = {}
-    for attribute, boxes in said.items():
+    for attribute, boxes in predicted.items():
         key = f"{eval_key}_{attribute}"
         name, what = f"{key}_faces", f"Faces of {source} with their perceived {attribute}, judged"
         fields |= {name: predictions.document(fo.Detections, what, {MAPPED: what})}
@@ -248,7 +262,7 @@ def _detections(faces: Sequence[fo.Detection]) -> dict[str, Any]:
     return found
 
 
-def _said_boxes(rows: FaceRows, reading: Reading) -> str:
+def _predicted_boxes(rows: FaceRows, reading: Reading) -> str:
     """The predictions themselves, or where labels become one a copy with the common labels."""
     mapped = reading.truth.alignment.predicted
     if all(k == v for k, v in mapped.items()):

@@ -57,7 +57,8 @@ def evaluated_at(dataset: fo.Dataset, eval_key: str) -> datetime:
 def load(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:
     """What :func:`save` kept.
 
-    Raises :class:`~facevlm.errors.FieldError` where nothing is kept, or was by an older version.
+    A figure that the version which stored it did not know is not in it, and is shown as a dash.
+    Raises :class:`~facevlm.errors.FieldError` where nothing is kept, or something that all else needs is lacking.
     """
     known = eval_keys(dataset)
     kept = None
@@ -81,9 +82,9 @@ def load(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:
 
 
 def _lacking(figures: Mapping[str, Any]) -> set[str]:
-    """What today's figures have and those of an older version have not."""
+    """What an evaluation of an attribute cannot be without: all but single figures."""
     wanted, cell = ({f.name for f in fields(kind)} for kind in (AttributeEvaluation, Cell))
-    return (wanted - set(figures)) | (cell - set(figures.get("overall") or ()))
+    return (wanted - set(figures)) | (cell - {"figures"} - set(figures.get("overall") or ()))
 
 
 def stage_names(results: Mapping[str, Any]) -> str:

@@ -46,8 +46,8 @@ class EvaluationResult:
     becomes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        figures = [f"{e.attribute} {e.overall.accuracy:.1%} of {e.overall.n:,}" for e in self.evaluations]
-        return f"<{type(self).__name__} {self.eval_key}: accuracy {', '.join(figures)}>"
+        shares = [f"{e.attribute} {e.overall.accuracy:.1%} of {e.overall.n:,}" for e in self.evaluations]
+        return f"<{type(self).__name__} {self.eval_key}: accuracy {', '.join(shares)}>"
 
     def __getitem__(self, attribute: str) -> AttributeEvaluation:
         for evaluation in self.evaluations:

@@ -19,6 +19,7 @@ from facevlm.backends.choice import card_of, default_prefix
 from facevlm.errors import FacevlmError, InputError, lookup
 from facevlm.evaluation import published
 from facevlm.evaluation.evaluate import AttributeEvaluation, ClassRow, to_plain
+from facevlm.evaluation.figures import HoldsFigures, Number
 from facevlm.evaluation.published import Difference, Paper, PublishedTable
 from facevlm.store import database, rows, targets
 from facevlm.store.targets import Collection
@@ -29,27 +30,19 @@ from facevlm.tasks.evaluate import evaluate
 
 
 @dataclass(frozen=True)
-class PaperRow:
+class PaperRow(HoldsFigures):
     """Figures of one model on one table's faces, as shares of 1. An unanswered face is wrong.
 
-    ``asked`` is the label set in which the model answered, brought onto the table's. ``low`` to ``high`` is the 95 %
-    Wilson interval of accuracy, ``f1_low`` to ``f1_high`` the bootstrap interval of macro F1. ``system`` is the
-    published system that the model is, with the ``difference`` from it; None for a model of no published figures.
+    ``asked`` is the label set in which the model answered, brought onto the table's. ``figures`` are those of the
+    evaluation, each to be had as an attribute, too: ``row.accuracy`` with ``row.low`` to ``row.high``. ``system`` is
+    the published system that the model is, with the ``difference`` from it; None for a model of no published figures.
     ``warnings`` are those of the run, such as answers that do not fit the labels.
     """
 
     model: str
     asked: str
     n: int
-    coverage: float
-    accuracy: float
-    low: float
-    high: float
-    precision: float
-    recall: float
-    f1: float
-    f1_low: float
-    f1_high: float
+    figures: Mapping[str, Number]
     eval_key: str
     classes: tuple[ClassRow, ...] = ()
     system: str | None = None
@@ -275,23 +268,15 @@ def _row(
     paper: Paper, model: str, table: PublishedTable, asked: str, key: str, evaluation: AttributeEvaluation
 ) -> PaperRow:
     cell, system = evaluation.overall, paper.models.get(model)
-    figures = table.figures.get(system) if system else None
+    told = table.figures.get(system) if system else None
     right = sum(row[k] for k, row in enumerate(evaluation.confusion))
     return PaperRow(
         model=model,
         asked=asked,
         n=cell.n,
-        coverage=cell.coverage,
-        accuracy=cell.accuracy,
-        low=cell.low,
-        high=cell.high,
-        precision=cell.precision,
-        recall=cell.recall,
-        f1=cell.f1,
-        f1_low=cell.f1_low,
-        f1_high=cell.f1_high,
+        figures=cell.figures,
         eval_key=key,
         classes=evaluation.classes,
-        system=system if figures else None,
-        difference=published.compare(right, cell.n, figures.accuracy, table.n) if figures else None,
+        system=system if told else None,
+        difference=published.compare(right, cell.n, told.accuracy, table.n) if told else None,
     )

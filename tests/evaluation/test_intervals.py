@@ -19,7 +19,7 @@ from facevlm.attributes import get
 from facevlm.evaluation import metrics
 from facevlm.evaluation.evaluate import Records, evaluate
 from facevlm.evaluation.intervals import CHUNK_CELLS, against_the_rest, bootstrap, holm, percentiles, resample
-from facevlm.evaluation.metrics import Counts, Figure, Floats
+from facevlm.evaluation.metrics import Counts, Floats, Values
 
 SAMPLES = 2000
 checked = settings(deadline=None, max_examples=60)
@@ -71,7 +71,7 @@ def test_wilson_is_right_on_average_over_shares() -> None:
 @pytest.mark.parametrize("n", [300, 1000])
 @pytest.mark.parametrize("statistic", [metrics.macro_f1, metrics.balanced_accuracy], ids=["macro F1", "balanced"])
 def test_bootstrap_intervals_hold_the_figure_in_95_of_100_samples(
-    statistic: Callable[[Counts], Figure], n: int
+    statistic: Callable[[Counts], Values], n: int
 ) -> None:
     """From about 300 faces on, with every label in at least a few dozens of them."""
     low, high = bootstrap(drawn(SKEWED, n, seed=11), statistic, draws=400)
@@ -129,7 +129,7 @@ def test_no_groups_at_all() -> None:
 def test_many_groups_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes: list[tuple[int, ...]] = []
 
-    def statistic(counts: Counts) -> Figure:
+    def statistic(counts: Counts) -> Values:
         shapes.append(counts.shape[:2])
         return metrics.accuracy(counts)
 

@@ -234,7 +234,8 @@ def test_figures_stand_over_all_and_over_answered_faces(report: Report) -> None:
     result = hair()
     assert rows[0][:4] == ["all faces", "120", "70.0", f"{share(result.overall.low)} - {share(result.overall.high)}"]
     assert rows[1][:3] == ["answered faces", "100", "84.0"]
-    assert rows[0][7:] == [f"{result.overall.kappa:.2f}", f"{result.overall.mcc:.2f}"]
+    weighted = share(result.overall.weighted_f1)
+    assert rows[0][7:] == [weighted, f"{result.overall.kappa:.2f}", f"{result.overall.mcc:.2f}"]
 
 
 def test_small_groups_are_marked_and_muted(report: Report) -> None:

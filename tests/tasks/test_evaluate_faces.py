@@ -169,10 +169,10 @@ def test_faces_are_tagged_and_relabelled_on_the_ground_truth(groups: fo.Dataset)
     assert groups.count_values(name)["Female"] == groups.count_values("faces.detections.gender")["Female"] + 1
     figures = correcting.corrected_overall(there)
     assert figures is not None
-    assert figures["n"] == 1
-    assert figures["accuracy"] == pytest.approx(result.overall.accuracy - 1 / 28)
+    assert figures.n == 1
+    assert figures.accuracy == pytest.approx(result.overall.accuracy - 1 / 28)
     again = facevlm.evaluate(groups, ["gender"], prefix="m", ground_truth={"gender": name}, eval_key="c", draws=20)
-    assert again["gender"].overall.accuracy == pytest.approx(figures["accuracy"])
+    assert again["gender"].overall.accuracy == pytest.approx(figures.accuracy)
 
 
 def test_two_runs_on_faces_are_compared(groups: fo.Dataset, said: dict[str, dict[str, Prediction]]) -> None:
