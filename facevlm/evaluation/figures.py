@@ -7,14 +7,16 @@ the App, the panel and FiftyOne's own evaluations show what it says. A new figur
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from facevlm import doors
 from facevlm.errors import InputError, UnknownName
 from facevlm.evaluation import metrics
 from facevlm.evaluation.intervals import DRAWS, bootstrap
@@ -271,8 +273,23 @@ _registered: dict[str, Figure] = {}
 
 
 def table() -> tuple[Figure, ...]:
-    """All figures: those that come with facevlm, then those that were registered, in that order."""
-    return (*SHIPPED, *_registered.values())
+    """All figures: those that come with facevlm, those of other packages, those that were registered."""
+    return (*SHIPPED, *(addition.value for addition in added().values()), *_registered.values())
+
+
+@functools.cache
+def added() -> dict[str, doors.Addition[Figure]]:
+    """The figures of other packages, by their entry points; one that cannot be is left out with a warning."""
+    known: list[Figure] = list(SHIPPED)
+
+    def read(addition: doors.Addition[object]) -> Figure:
+        if not isinstance(addition.value, Figure):
+            raise InputError(f"Got a {type(addition.value).__name__}, expected a facevlm.evaluation.figures.Figure.")
+        _check(addition.value, known)
+        known.append(addition.value)
+        return addition.value
+
+    return doors.admit("figures", read)
 
 
 def register(figure: Figure) -> None:
@@ -281,25 +298,29 @@ def register(figure: Figure) -> None:
     Raises :class:`~facevlm.errors.InputError` for a name that is taken or is no name, and for an unknown surface, unit
     or kind of interval.
     """
+    _check(figure, table())
+    _registered[figure.name] = figure
+
+
+def _check(figure: Figure, known: Sequence[Figure]) -> None:
     if not figure.name.isidentifier():
         raise InputError(
             f"Got a figure of the name '{figure.name}', expected letters, digits and _, such as my_figure."
         )
-    taken = {name for known in table() for name in (known.name, *known.ends)} | set(TAKEN) | set(EARLIER.values())
+    taken = {name for other in known for name in (other.name, *other.ends)} | set(TAKEN) | set(EARLIER.values())
     if {figure.name, *figure.ends} & taken:
-        names = ", ".join(known.name for known in table())
+        names = ", ".join(other.name for other in known)
         raise InputError(
             f"Got a figure of the name '{figure.name}', which is taken. Give it another one; taken are {names}."
         )
-    for kind, given, known_names in (
+    for kind, given, possible in (
         ("surface", figure.shown_in, SURFACES),
         ("unit", (figure.unit,), get_args(Unit)),
         ("kind of interval", (figure.interval,), get_args(Interval)),
     ):
         for name in given:
-            if name not in known_names:
-                raise UnknownName(kind, name, known_names)
-    _registered[figure.name] = figure
+            if name not in possible:
+                raise UnknownName(kind, name, possible)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import functools
 import importlib
 import json
 import os
@@ -33,6 +32,7 @@ from facevlm.backends.remote import ledger, services
 from facevlm.backends.remote.services import Endpoint
 from facevlm.datasets import catalog, samples
 from facevlm.errors import InputError, LayoutError, ModelError, UnknownName
+from facevlm.evaluation import figures
 from facevlm.store import samples as records
 from facevlm.tasks import sources
 from tests.backends import tiny
@@ -47,14 +47,14 @@ TABLES: dict[str, Callable[[], Any]] = {
     "datasets": catalog.added,
     "attributes": attributes.added,
     "services": services.added,
-    "figures": functools.partial(doors.load, "figures"),
+    "figures": figures.added,
     "detectors": detection.added,
     "backends": schemes.added,
 }
 """Kind -> what reads it."""
 MEMORIES: tuple[Any, ...] = (
     *(doors.load, doors._warn, families.added, catalog.added, attributes.added, attributes.shipped, services.added),
-    *(services.services, services.presets, ledger._added, detection.added, schemes.added),
+    *(services.services, services.presets, ledger._added, detection.added, schemes.added, figures.added),
 )
 
 
@@ -119,19 +119,19 @@ def test_every_kind_has_what_can_be_used_and_where_it_is_from() -> None:
         "datasets": ["diary", "fairface", "journal"],
         "attributes": ["genders", "moods"],
         "services": ["copied", "moodcloud"],
-        "figures": ["calm"],
+        "figures": ["first", "function", "taken"],
         "detectors": ["middle"],
         "backends": ["crash", "grey", "hf", "pigeon"],
     }
     assert {addition.origin for kind in doors.GROUPS for addition in doors.load(kind)} == {f"{FROM} 1.2"}
-    [calm] = doors.load("figures")
-    assert (calm.kind, calm.name, calm.package) == ("figures", "calm", FROM)
-    assert calm.value(["calm", "tense"]) == 0.5  # type: ignore[operator]
+    first, *_ = doors.load("figures")
+    assert (first.kind, first.name, first.package) == ("figures", "first", FROM)
     assert {kind: sorted(added) for kind, read in TABLES.items() if isinstance(added := read(), dict)} == {
         "families": ["vipllava"],
         "datasets": ["diary"],
         "attributes": ["moods"],
         "services": ["moodcloud"],
+        "figures": ["first"],
         "detectors": ["middle"],
         "backends": ["crash", "grey", "pigeon"],
     }
@@ -150,6 +150,8 @@ def test_what_cannot_be_used_is_a_warning_with_its_name_said_once(said: list[str
         "'genders' (facevlm.attributes)",
         "'copied' (facevlm.services)",
         "'broken' (facevlm.figures)",
+        "'function' (facevlm.figures)",
+        "'taken' (facevlm.figures)",
         "'lost' (facevlm.detectors)",
         "'hf' (facevlm.backends)",
     }
@@ -159,6 +161,8 @@ def test_what_cannot_be_used_is_a_warning_with_its_name_said_once(said: list[str
     assert reasons["'genders' (facevlm.attributes)"].startswith("Got gender in both sets with different content")
     assert reasons["'copied' (facevlm.services)"].startswith("the name openai is taken. ")
     assert "No module named 'a_package_that_is_not_there'" in reasons["'broken' (facevlm.figures)"]
+    assert reasons["'function' (facevlm.figures)"].startswith("Got a function, expected a facevlm.evaluation.figures")
+    assert reasons["'taken' (facevlm.figures)"].startswith("Got a figure of the name 'accuracy', which is taken.")
     assert reasons["'lost' (facevlm.detectors)"].startswith(
         "facevlm_moods.nowhere:open_lost cannot be imported, ModuleNotFoundError: "
     )
@@ -419,3 +423,16 @@ def test_the_command_line_warns_and_goes_on(site: Path) -> None:
     assert done.stderr.count("'wrong' (facevlm.families) of facevlm-moods 1.2 is left out") == 1
     assert "Traceback" not in done.stderr
     assert "grey:MODEL" in done.stdout
+
+
+# A figure
+
+
+def test_a_figure_of_another_package_is_computed_and_shown(
+    faces: fo.Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facevlm.apply(faces, "demo", ["gender"], prefix="m", progress=False)
+    result = facevlm.evaluate(faces, ["gender"], prefix="m", draws=20)
+    predicted = faces.values("m_gender.label")
+    assert result["gender"].overall.first_share == predicted.count("Female") / 4 or predicted.count("Male") / 4
+    assert "share of the first label" in run(capsys, "evaluate", faces.name, "--prefix", "m", "--draws", "20")

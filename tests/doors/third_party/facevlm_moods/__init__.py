@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from facevlm.backends.families import FamilyInfo
+from facevlm.evaluation.figures import Figure
+from facevlm.evaluation.metrics import Counts, Values
 
 ATTRIBUTES = Path(__file__).parent / "moods.yaml"
 FAMILY = FamilyInfo("facevlm_moods.family:VipLlava", "VipLLaVA")
@@ -26,6 +27,11 @@ SERVICE = {
 }
 
 
-def calm_share(predicted: Sequence[str]) -> float:
-    """The share of calm faces."""
-    return sum(label == "calm" for label in predicted) / len(predicted)
+def first_share(counts: Counts) -> Values:
+    """The share of faces that are predicted as the first label."""
+    share: Values = counts[..., 0].sum(-1) / counts.sum((-2, -1))
+    return share
+
+
+FIGURE = Figure("first_share", "share of the first label", first_share, "Share predicted as the first label.")
+TAKEN = Figure("accuracy", "accuracy again", first_share)
