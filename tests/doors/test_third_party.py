@@ -433,6 +433,6 @@ def test_a_figure_of_another_package_is_computed_and_shown(
 ) -> None:
     facevlm.apply(faces, "demo", ["gender"], prefix="m", progress=False)
     result = facevlm.evaluate(faces, ["gender"], prefix="m", draws=20)
-    predicted = faces.values("m_gender.label")
-    assert result["gender"].overall.first_share == predicted.count("Female") / 4 or predicted.count("Male") / 4
+    first = attributes.get("gender").labels[0]
+    assert result["gender"].overall.first_share == faces.values("m_gender.label").count(first) / 4
     assert "share of the first label" in run(capsys, "evaluate", faces.name, "--prefix", "m", "--draws", "20")
