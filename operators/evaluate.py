@@ -82,7 +82,7 @@ class EvaluateFaceAttributes(foo.Operator):
             prefix=prefix,
             ground_truth=truths,
             groups=ctx.params.get("groups") or None,
-            faces=getattr(rows, "field", None),
+            faces=getattr(rows, "faces", None),
             eval_key=ctx.params.get("eval_key") or None,
         )
         yield from _forms.progress(ctx, 1, 1, "evaluations")

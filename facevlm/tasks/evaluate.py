@@ -145,7 +145,7 @@ def evaluate(
         groups=list(by),
         bins=bins or {},
         stages=targets.describe(target),
-        faces=getattr(rows, "field", None),
+        faces=getattr(rows, "faces", None),
         fields=fields,
         becomes={name: truth.alignment.predicted for name, truth in truths.items()},
     )
