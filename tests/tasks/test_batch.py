@@ -26,7 +26,6 @@ from facevlm.tasks import batch as batch_task
 from facevlm.tasks import sources as sources_task
 from facevlm.tasks._options import Settings
 from facevlm.tasks.apply import ApplyRun
-from facevlm.tasks.batch import submit as submit_task
 from tests.operators.test_operators import APPLY, execute, form
 from tests.scripted import keeping
 from tests.servers.batch_server import KEY, LOST, PAGE, Provider, by_level, level_of, serving
@@ -58,7 +57,9 @@ def submit(target: Any, provider: Provider, **options: Any) -> batch_task.Submit
 
 
 def small_files(monkeypatch: pytest.MonkeyPatch, requests: int = 4, size: int = 10**9) -> None:
-    monkeypatch.setattr(submit_task, "limits", lambda: batches.Limits(requests, size, 0.5, "24h"))
+    # The package has a function of the name of this module.
+    module = sys.modules["facevlm.tasks.batch.submit"]
+    monkeypatch.setattr(module, "limits", lambda: batches.Limits(requests, size, 0.5, "24h"))
 
 
 def test_answers_of_a_batch_are_those_of_asking(dataset: fo.Dataset, provider: Provider) -> None:
