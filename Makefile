@@ -1,7 +1,7 @@
 # make demo    label the sample faces with the demo model and evaluate (FACEVLM_IMAGES=/folder: your own pictures)
 # make app     open the App on the result
 # make test    the whole test suite
-# make test-fast     without a browser, without killed processes, without the contracts of model families
+# make test-fast     without a browser, without processes that are started, without the contracts of model families
 # make test-lowest   the tests of the local backend on the lowest supported transformers
 # make check   ruff, mypy, import-linter
 # make hooks   checks before every commit and push
@@ -15,9 +15,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PINS := --constraint constraints.txt
 DATASET ?= facevlm-demo
 LOWEST := $(VENV)/lowest
-# A process per core and a MongoDB for each; files stay whole, since their tests share what is costly to make.
+# A MongoDB for each process; files stay whole, since their tests share what is costly to make.
 # The order is that of tests/conftest.py: what takes longest comes first.
-PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One process more than there are cores: a part of the time is spent on waiting for servers, disks and browsers.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PARALLEL ?= --numprocesses $(WORKERS) --maxprocesses 5 --dist loadfile --no-loadscope-reorder
 PYTEST := $(BIN)/python -m pytest $(PARALLEL)
 DURATIONS ?=
 
@@ -55,7 +57,7 @@ test: install-dev
 	$(PYTEST) $(if $(DURATIONS),--durations=$(DURATIONS))
 
 test-fast: install-dev
-	$(PYTEST) -m "not browser and not kill and not contract"
+	$(PYTEST) -m "not browser and not kill and not contract and not process"
 
 # What is behind an API does not depend on transformers.
 test-lowest: install-dev

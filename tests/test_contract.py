@@ -9,15 +9,6 @@ from pathlib import Path
 from tests.project import CODE, ROOT, layers, modules, pyproject, section
 
 MOST_FLAT, MOST_LAYERS, MOST_PARAMETERS = 5, 12, 12
-EXEMPT = {
-    "facevlm/tasks/apply.py: __init__",
-    "facevlm/tasks/apply.py: apply",
-    "facevlm/tasks/ask.py: ask",
-    "facevlm/tasks/batch/__init__.py: submit",
-    "facevlm/tasks/describe.py: describe",
-    "facevlm/tasks/sensitivity.py: sensitivity",
-}
-"""Functions that still take more parameters than they should."""
 
 
 def test_contributing_tells_the_layers_as_the_contract_has_them() -> None:
@@ -56,7 +47,7 @@ def test_every_package_is_shipped() -> None:
 
 def test_argument_lists_are_short() -> None:
     long = {f"{path}: {function.name} takes {n}" for path, function, n in _functions() if n > MOST_PARAMETERS}
-    assert {entry for entry in long if entry.partition(" takes")[0] not in EXEMPT} == set()
+    assert long == set()
 
 
 def _functions() -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, int]]:

@@ -9,7 +9,7 @@ PATIENCE = 120
 """Seconds; far more than anything takes, also on a busy machine."""
 
 SOON = 15
-"""Seconds in which something that waits for nothing is over, on a busy machine; what hangs takes longer."""
+"""Seconds in which, also on a busy machine, something is over that waits for nothing; what hangs takes longer."""
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:

@@ -28,6 +28,8 @@ from facevlm.types import Question, Reply
 from tests.backends import tiny
 from tests.backends.forcing import PROCESSORS, Reference, open_reference, processor_of, teach
 
+pytestmark = pytest.mark.contract
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "families.json"
 YEARS = define(
     "years",
@@ -70,6 +72,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture(scope="module", params=list(tiny.BUILDERS))
 def subject(request: pytest.FixtureRequest, folder: Callable[[str], Path]) -> Subject:
     return opened(request.param, folder(request.param))
+
+
+@pytest.fixture(scope="session")
+def free(folder: Callable[[str], Path]) -> Callable[[str], LocalBackend]:
+    """A family's checkpoint that answers as text, opened when it is first asked for."""
+    return functools.cache(lambda name: LocalBackend(card_of(folder(name)), Options(decode="generate")))
 
 
 @pytest.fixture(scope="module")
@@ -223,13 +231,15 @@ def test_answers_are_spelled_as_the_tokenizer_goes_on_behind_the_prompt(
 # Free answers
 
 
-def test_generate_equals_transformers_own(subject: Subject, faces: list[Image.Image]) -> None:
-    free = LocalBackend(card_of(subject.folder), Options(decode="generate"))
+def test_generate_equals_transformers_own(
+    subject: Subject, faces: list[Image.Image], free: Callable[[str], LocalBackend]
+) -> None:
+    backend = free(subject.name)
     for question in asked(subject.folder)[:2]:
         together = subject.reference.generated(faces, question.text, MAX_NEW_TOKENS)
         alone = [subject.reference.generated([image], question.text, MAX_NEW_TOKENS)[0] for image in faces]
-        assert [row[0].text for row in free.answer(faces, [question])] == together
-        assert [free.answer([image], [question])[0][0].text for image in faces] == alone
+        assert [row[0].text for row in backend.answer(faces, [question])] == together
+        assert [backend.answer([image], [question])[0][0].text for image in faces] == alone
 
 
 def test_greedy_choice_equals_generate_where_the_model_says_labels(
@@ -282,12 +292,13 @@ def test_a_checkpoint_whose_scores_do_not_hold_answers_as_text(
     name: str,
     method: str,
     folder: Callable[[str], Path],
+    free: Callable[[str], LocalBackend],
     faces: list[Image.Image],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kind = family_class(name)
+    kind, plain = family_class(name), free(name)
     monkeypatch.setattr(kind, method, WRONG[method](getattr(kind, method)))
-    assert_falls_back(folder(name), faces)
+    assert_falls_back(folder(name), plain, faces)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("paligemma", paligemma.PaliGemma), ("gemma3", gemma3.Gemma3)])
@@ -295,20 +306,21 @@ def test_a_picture_that_is_read_one_way_only_is_noticed(
     name: str,
     kind: type[Family],
     folder: Callable[[str], Path],
+    free: Callable[[str], LocalBackend],
     faces: list[Image.Image],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    plain = free(name)
     monkeypatch.setattr(kind, "prefix_sight", Family.prefix_sight)
-    assert_falls_back(folder(name), faces)
+    assert_falls_back(folder(name), plain, faces)
 
 
-def assert_falls_back(path: Path, faces: list[Image.Image]) -> None:
+def assert_falls_back(path: Path, free: LocalBackend, faces: list[Image.Image]) -> None:
     backend = LocalBackend(card_of(path), Options())
     assert backend.info.decode == "generate"
     assert len(backend.info.notes) == 1
     assert "differ from those of its own forward pass" in backend.info.notes[0]
     questions = asked(path)[:2]
-    free = LocalBackend(card_of(path), Options(decode="generate"))
     assert free.info.notes == ()
     replies = backend.answer(faces, questions)
     assert replies == free.answer(faces, questions)
@@ -427,10 +439,12 @@ def test_a_family_that_was_tuned_for_tasks_wants_prompts(folder: Callable[[str],
     assert questions_for(card_of(tmp_path / "tuned"), [gender]) == [question]
 
 
-def test_families_are_as_they_were(subject: Subject, faces: list[Image.Image], request: pytest.FixtureRequest) -> None:
+def test_families_are_as_they_were(
+    subject: Subject, faces: list[Image.Image], free: Callable[[str], LocalBackend], request: pytest.FixtureRequest
+) -> None:
     """The same numbers in every supported release; --update-golden writes them."""
     question = asked(subject.folder)[0]
-    said = LocalBackend(card_of(subject.folder), Options(decode="generate")).answer(faces[:2], [question])
+    said = free(subject.name).answer(faces[:2], [question])
     scored = subject.backend.answer(faces[:2], [question])
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.is_file() else {}
     if request.config.getoption("--update-golden"):
@@ -439,6 +453,6 @@ def test_families_are_as_they_were(subject: Subject, faces: list[Image.Image], r
             for free, row in zip(said, scored, strict=True)
         ]
         GOLDEN.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for free, row, want in zip(said, scored, golden[subject.name], strict=True):
-        assert free[0].text == want["text"]
+    for answered, row, want in zip(said, scored, golden[subject.name], strict=True):
+        assert answered[0].text == want["text"]
         assert row[0].log_probs == pytest.approx(want["log_probs"], abs=2e-3)

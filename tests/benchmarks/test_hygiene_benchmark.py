@@ -39,6 +39,7 @@ def test_pictures_are_of_the_asked_size(tmp_path: Path) -> None:
     assert prints.readable.all()
 
 
+@pytest.mark.process
 def test_the_last_line_is_one_json_object() -> None:
     command = [sys.executable, "-m", "benchmarks.hygiene", "--pictures", "4", "--looks", "60,120", "--most", "60"]
     done = subprocess.run([*command, "--rounds", "1"], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from facevlm import cli; sys.exit(cli.main(sys.argv[1:]))"
 WITHOUT_MONGOD = f"""

@@ -162,6 +162,7 @@ def test_importing_the_source_loads_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("where", ["in the zoo", "beside a plugin"])
 def test_the_source_brings_the_core_where_it_is_not_installed(source: str, tmp_path: Path, where: str) -> None:
     """Also where the current folder holds a folder ``facevlm`` that is not the core."""

@@ -217,6 +217,7 @@ else:
 """
 
 
+@pytest.mark.process
 def test_every_step_may_be_a_process_of_its_own(dataset: fo.Dataset, provider: Provider) -> None:
     for step in ("submit", "collect"):
         command = [sys.executable, "-c", STEP, dataset.name, step, provider.base_url]
@@ -463,6 +464,7 @@ def test_a_server_that_answers_something_else_is_said(dataset: fo.Dataset, provi
     assert provider.files == {}
 
 
+@pytest.mark.process
 def test_what_another_process_collects_during_a_submission_is_counted_once(
     dataset: fo.Dataset, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

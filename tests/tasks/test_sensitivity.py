@@ -205,8 +205,8 @@ def test_a_model_is_opened_once_for_all_wordings(dataset: fo.Dataset, monkeypatc
         opened.append([a.name for a in attributes])
         return backend_of(model, options, attributes)
 
-    for module in ("api", "rewording"):
-        monkeypatch.setattr(f"facevlm.{module}.backend_of", recorded)
+    for module in ("apply", "sensitivity"):
+        monkeypatch.setattr(f"facevlm.tasks.{module}.backend_of", recorded)
     more = {"gender": ["who?", "which?"], "age5": ["how old?"]}
     results = facevlm.sensitivity(dataset, "demo", ["gender", "age5"], paraphrases=more, progress=False, draws=5)
     assert opened == [["gender", "age5"]]
