@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from facevlm import doors
 from facevlm.backends import cards
 from facevlm.cli import parser
 from tests.project import ROOT
@@ -27,8 +28,8 @@ PATHS = re.compile(r"(?<![\w/.@~-])(?:facevlm|operators|tests|tools|benchmarks|d
 LINKS = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 BLOCKS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULES = re.compile(r"python -m ((?:benchmarks|tools)(?:\.\w+)+)")
-FILES = {"facevlm.json"}
-"""Names of files that read like names of modules."""
+FILES = {"facevlm.json", *doors.GROUPS.values()}
+"""Names of a file and of groups of entry points, which read like names of modules."""
 WORDS = re.findall(
     r"^\| (.+?) \| (.+?) \| `(facevlm[\w.]*)` \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE
 )

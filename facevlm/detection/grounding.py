@@ -39,7 +39,7 @@ Part = tuple[str, BOX]
 
 
 @dataclass(frozen=True)
-class Dialect:
+class PlaceFormat:
     """How models of a family are asked for what a ``{phrase}`` names, and how their answers are read.
 
     ``face`` is the phrase for faces. ``read`` yields the places of an answer; what it cannot read comes as a text.
@@ -83,12 +83,12 @@ def read_florence2(text: str) -> Iterator[Part | str]:
 
 
 DIALECTS = {
-    "paligemma": Dialect("detect {phrase}", "face", read_paligemma),
-    "florence2": Dialect("Locate {phrase} in the image.", "human face", read_florence2),
+    "paligemma": PlaceFormat("detect {phrase}", "face", read_paligemma),
+    "florence2": PlaceFormat("Locate {phrase} in the image.", "human face", read_florence2),
 }
 
 
-def read(reply: Reply, dialect: Dialect, phrase: str) -> Looked:
+def read(reply: Reply, dialect: PlaceFormat, phrase: str) -> Looked:
     """What an answer says of the places that a phrase names. What is not one of them is told, never guessed."""
     if reply.error is not None or reply.text is None:
         return Looked((), "failed", reply.error or "the model gave no answer")
@@ -195,7 +195,7 @@ def checked(phrase: str) -> str:
     return phrase.strip()
 
 
-def _dialect(card: Card) -> Dialect:
+def _dialect(card: Card) -> PlaceFormat:
     kind = card.model_type or model_type(card.checkpoints.get(ANY, ""))
     if card.hosted or ANY not in card.checkpoints or kind not in DIALECTS:
         raise ModelError(

@@ -279,7 +279,7 @@ def _result(
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _JudgedRuns:
     """Label indices, on the common label set of so many labels, of the faces with ground truth and any answer."""
 
     labels: int
@@ -292,7 +292,7 @@ class _Judged:
         return same
 
 
-def _judged(attribute: Attribute, codes: Sequence[Codes], truth: Truth | None, answered: Flags) -> _Judged | None:
+def _judged(attribute: Attribute, codes: Sequence[Codes], truth: Truth | None, answered: Flags) -> _JudgedRuns | None:
     if truth is None:
         return None
     common = truth.alignment.common.labels
@@ -300,7 +300,7 @@ def _judged(attribute: Attribute, codes: Sequence[Codes], truth: Truth | None, a
     mapped = np.array([*(common.index(truth.alignment.predicted[label]) for label in attribute.labels), -1])
     true = label_codes(truth.labels(), common)
     known = answered & (true >= 0)
-    return _Judged(len(common), true[known], tuple(mapped[codes_of_run[known]] for codes_of_run in codes))
+    return _JudgedRuns(len(common), true[known], tuple(mapped[codes_of_run[known]] for codes_of_run in codes))
 
 
 def _wording(name: str, wording: Wording, predicted: Codes, own: Codes, right: Flags | None) -> WordingResult:
@@ -332,7 +332,7 @@ def _part(codes: Sequence[Codes], kept: Sequence[bool], labels: int, draws: int)
     return summarise("all", flip_rates(some, labels), draws=draws) if 1 < len(some) < len(codes) else None
 
 
-def _spread(prefixes: Sequence[str], judged: _Judged, draws: int) -> Pair | None:
+def _spread(prefixes: Sequence[str], judged: _JudgedRuns, draws: int) -> Pair | None:
     """The most accurate wording against the least accurate one, of equals the first; None without ground truth."""
     hits = [int(judged.right(k).sum()) for k in range(len(prefixes))]
     best, worst = hits.index(max(hits)), hits.index(min(hits))

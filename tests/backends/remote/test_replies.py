@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from facevlm import parsing
 from facevlm.attributes import get
 from facevlm.backends.remote import replies
-from facevlm.backends.remote.dialects.chat import Chat
+from facevlm.backends.remote.dialects.chat import ChatCompletions
 from facevlm.backends.remote.replies import Completion, Usage
 from facevlm.types import Face, Prediction, Question, Reply
 
 SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.json"))
 FACE = Face("1", "1.jpg")
-CHAT = Chat()
+CHAT = ChatCompletions()
 
 
 def ask(name: str) -> Question:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from facevlm.backends.remote.replies import Completion
 
 USUAL = "chat"
-DIALECTS = {USUAL: "facevlm.backends.remote.dialects.chat:Chat"}
+DIALECTS = {USUAL: "facevlm.backends.remote.dialects.chat:ChatCompletions"}
 
 
 @dataclass(frozen=True)

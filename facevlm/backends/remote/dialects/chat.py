@@ -17,7 +17,7 @@ FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "reci
 """Reasons for an end that are a refusal."""
 
 
-class Chat:
+class ChatCompletions:
     """The :class:`~facevlm.backends.remote.dialects.Dialect`."""
 
     path = "/chat/completions"

@@ -12,13 +12,13 @@ from facevlm.backends.remote import dialects, templates
 from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.cache import joined
 from facevlm.backends.remote.dialects import Asked, Turn
-from facevlm.backends.remote.dialects.chat import Chat, parameters, tokens
+from facevlm.backends.remote.dialects.chat import ChatCompletions, parameters, tokens
 from facevlm.backends.remote.scores import Token
 from facevlm.errors import InputError, UnknownName
 from facevlm.types import Question
 
 GENDER = Question(get("gender"), "man or woman?", (("Male",), ("Female",)))
-CHAT = Chat()
+CHAT = ChatCompletions()
 
 
 def asked(*turns: Turn, detail: str = "low", abilities: Abilities | None = None) -> Asked:
@@ -114,8 +114,8 @@ def test_the_token_itself_is_not_its_own_alternative() -> None:
 
 
 def test_dialects_are_found_by_name_or_place() -> None:
-    assert isinstance(dialects.find("chat"), Chat)
-    assert isinstance(dialects.find("facevlm.backends.remote.dialects.chat:Chat"), Chat)
+    assert isinstance(dialects.find("chat"), ChatCompletions)
+    assert isinstance(dialects.find("facevlm.backends.remote.dialects.chat:ChatCompletions"), ChatCompletions)
     with pytest.raises(UnknownName, match="Unknown dialect 'chats'"):
         dialects.find("chats")
     for lost in ("nowhere.at_all:Chat", "facevlm.errors:Chat"):
