@@ -28,7 +28,7 @@ PATHS = re.compile(r"(?<![\w/.@~-])(?:facevlm|operators|tests|tools|benchmarks|d
 LINKS = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 BLOCKS = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 MODULES = re.compile(r"python -m ((?:benchmarks|tools)(?:\.\w+)+)")
-FILES = {"facevlm.json", *doors.GROUPS.values()}
+NO_MODULES = {"facevlm.json", *doors.GROUPS.values()}
 """Names of a file and of groups of entry points, which read like names of modules."""
 WORDS = re.findall(
     r"^\| (.+?) \| (.+?) \| `(facevlm[\w.]*)` \|$", (ROOT / "docs/glossary.md").read_text(), re.MULTILINE
@@ -60,7 +60,7 @@ def _is_module(name: str) -> bool:
 
 @paged
 def test_names_of_the_code_exist(page: Path) -> None:
-    for name in set(DOTTED.findall(page.read_text(encoding="utf-8"))) - FILES:
+    for name in set(DOTTED.findall(page.read_text(encoding="utf-8"))) - NO_MODULES:
         try:
             resolve(name)
         except (AttributeError, ImportError) as error:
