@@ -64,7 +64,7 @@ def test_there_is_one_copy_of_every_core_module() -> None:
     assert copies == []
     shells = [m for name, m in sys.modules.items() if name.endswith(".operators.apply") and "plugins" in name]
     assert shells
-    assert all(shell.api.Application.__module__ == "facevlm.tasks.apply" for shell in shells)
+    assert all(shell.Application.__module__ == "facevlm.tasks.apply" for shell in shells)
 
 
 def test_the_core_is_provided_where_it_is_not_installed(tmp_path: Path) -> None:
