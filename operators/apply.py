@@ -126,7 +126,7 @@ def model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
         answered = [registry.get(name) for name in choose_attributes.ticked(ctx) if card.answers(name)]
         _forms.attempt(model, lambda: cards.questions_for(card, answered))
         _forms.notice(inputs, "licence", f"Licence: {card.licence}. {_weights(card)}")
-    if card is not None and card.hosted:
+    if card is not None and card.hosted and not card.scheme:
         _remote.inputs(ctx, inputs, card.name)
     return card
 

@@ -25,7 +25,7 @@ from werkzeug import Request, Response
 
 import facevlm
 from facevlm import attributes, cli, datasets, detection, doors
-from facevlm.backends import Options, cards, families, local, schemes
+from facevlm.backends import Options, Remote, cards, families, local, schemes
 from facevlm.backends.briefings import brief
 from facevlm.backends.families.chat import Chat
 from facevlm.backends.remote import ledger, services
@@ -276,6 +276,13 @@ def test_the_form_takes_its_models_attributes_and_detectors(faces: fo.Dataset) -
     assert form["prefix"]["default"] == "grey_0"
     assert form["ask_mood"]["view"]["label"] == "Mood, perceived"
     foo.execute_operator(APPLY, ctx={"dataset": faces, "params": params})
+    sent = ExecutionContext(
+        {"dataset_name": faces.name, "params": {**params, "checkpoint": "pigeon:home"}}, operator_uri=APPLY
+    )
+    away = foo.get_operator(APPLY).resolve_input(sent).to_json()["type"]["properties"]
+    assert not [name for name, part in away.items() if part.get("invalid")]
+    assert "base_url" not in away
+    assert "4 pictures are carried to the loft." in json.dumps(away)
     context = ExecutionContext({"dataset_name": faces.name, "params": {}}, operator_uri=DETECT)
     form = foo.get_operator(DETECT).resolve_input(context).to_json()["type"]["properties"]
     assert {"value": "middle", "label": f"middle, from {FROM}"}.items() <= form["detector"]["view"]["choices"][
@@ -375,6 +382,8 @@ def test_a_service_with_a_protocol_of_its_own_is_asked_in_it(
     about = [body for body in asked if "mood" in body["shape"]["properties"]]
     assert [(body["who"], len(body["pictures"])) for body in about] == [("box", 1)] * 4
     assert "what is the mood" in about[0]["words"][-1]
+    with pytest.raises(InputError, match="batches are of 'chat'"):
+        facevlm.open_backend("openai:box", Options(remote=Remote(base_url=url))).batches()  # type: ignore[attr-defined]
     assert all(base64.b64decode(body["pictures"][0]).startswith(b"\xff\xd8") for body in about)
 
 

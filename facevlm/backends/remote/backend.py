@@ -218,7 +218,15 @@ class RemoteBackend:
         return None if self.price is None else self.price.of(usage) * batches.limits().share
 
     def batches(self) -> batches.BatchService:
-        """The Batch API of the endpoint, with a key that is found now."""
+        """The Batch API of the endpoint, with a key that is found now.
+
+        Raises :class:`~facevlm.errors.InputError` for a server that is not asked in Chat Completions.
+        """
+        if self.endpoint.dialect != dialects.USUAL:
+            raise InputError(
+                f"Got a batch for {self.endpoint.host}, which is asked in '{self.endpoint.dialect}'; batches are of "
+                f"'{dialects.USUAL}'. Ask it without a batch: facevlm predict."
+            )
         secret = keys_module.find(self.endpoint, self._secrets)
         client, once = (
             waiting_client(self.endpoint, secret, options)

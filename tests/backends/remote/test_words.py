@@ -45,7 +45,7 @@ def test_texts_are_replaced_one_by_one_and_questions_added(own: str) -> None:
     inquiry = Inquiry(GENDER, {"mood": "{?}"}, shown="numbers")
     template = templates.load(Remote(template=own))
     assert template == templates.load(Remote(template="face"))
-    text = describe._messages(template, mine, inquiry, 3, "low")[1]["content"][0]["text"]
+    text = describe._turns(template, mine, inquiry, 3)[1].text
     assert text.startswith('3 are framed. all {of} them; - "gender":')
     assert '; - "mood": {?} Answer in a few words' in text
 
