@@ -124,7 +124,7 @@ def test_what_everything_needs_is_refused_in_a_sentence(predicted: fo.Dataset) -
         del evaluation["overall"]["outcomes"]
         del evaluation["confusion"]
     results_store.save(predicted, stored)
-    with pytest.raises(FieldError, match="it lacks confusion, outcomes. Evaluate again."):
+    with pytest.raises(FieldError, match=r"it lacks confusion, outcomes\. Evaluate again\."):
         results_store.load(predicted, "demo_eval")
     assert "it lacks confusion, outcomes" in send(predicted, "on_load").panel["broken"]["view"]["label"]
 
