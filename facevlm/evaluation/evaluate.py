@@ -259,6 +259,7 @@ class _Judged:
         """All groups of a grouping, and the gaps between them."""
         counts = self.confusions(part)
         compared = [figure for figure in figures.table() if figure.gaps and self._has(figure)]
+        compared.sort(key=lambda figure: not figure.interval)  # accuracy, whose gaps have p-values, before coverage
         gaps = [gap(part, counts, figure, self.draws, self.seed) for figure in compared]
         return GroupTable(
             part.by,

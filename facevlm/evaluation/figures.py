@@ -39,6 +39,8 @@ NARROW: tuple[Surface, ...] = ("text", "text groups", "operator", "paper")
 INTERVALS: Mapping[Interval, str] = {"wilson": "95 % Wilson", "bootstrap": "95 % bootstrap"}
 TAKEN = ("n", "n_labels", "figures", "answered", "outcomes", "small", "low", "high")
 """What a cell holds beside its figures."""
+NATIVE = ("accuracy", "precision", "recall", "fscore", "support")
+"""FiftyOne's own metrics, beside which a figure stands under its ``key``."""
 EARLIER = {"f1": "macro_f1"}
 """Names in stored evaluations of the time when one figure had several."""
 
@@ -285,7 +287,7 @@ def added() -> dict[str, doors.Addition[Figure]]:
     def read(addition: doors.Addition[object]) -> Figure:
         if not isinstance(addition.value, Figure):
             raise InputError(f"Got a {type(addition.value).__name__}, expected a facevlm.evaluation.figures.Figure.")
-        _check(addition.value, known)
+        check(addition.value, known)
         known.append(addition.value)
         return addition.value
 
@@ -295,32 +297,35 @@ def added() -> dict[str, doors.Addition[Figure]]:
 def register(figure: Figure) -> None:
     """Add a figure. It is computed by every evaluation from now on, and shown where its ``shown_in`` says.
 
-    Raises :class:`~facevlm.errors.InputError` for a name that is taken or is no name, and for an unknown surface, unit
-    or kind of interval.
+    Raises what :func:`check` raises.
     """
-    _check(figure, table())
+    check(figure, table())
     _registered[figure.name] = figure
 
 
-def _check(figure: Figure, known: Sequence[Figure]) -> None:
+def check(figure: Figure, known: Sequence[Figure]) -> None:
+    """Raise :class:`~facevlm.errors.InputError` for a figure that cannot be added to the known ones: its name or title
+    is taken or is no name, or its unit, its kind of interval or a surface is unknown."""
     if not figure.name.isidentifier():
         raise InputError(
             f"Got a figure of the name '{figure.name}', expected letters, digits and _, such as my_figure."
         )
-    taken = {name for other in known for name in (other.name, *other.ends)} | set(TAKEN) | set(EARLIER.values())
-    if {figure.name, *figure.ends} & taken:
-        names = ", ".join(other.name for other in known)
+    taken = {name for other in known for name in (other.name, *other.ends)} | {*TAKEN, *EARLIER.values()}
+    if not taken.isdisjoint((figure.name, *figure.ends)):
+        all_names = ", ".join(other.name for other in known)
         raise InputError(
-            f"Got a figure of the name '{figure.name}', which is taken. Give it another one; taken are {names}."
+            f"Got a figure of the name '{figure.name}', which is taken. Give it another one; taken are {all_names}."
         )
-    for kind, given, possible in (
+    if figure.key in {*(other.key for other in known), *NATIVE}:
+        raise InputError(f"Got a figure titled '{figure.title}', which is taken. Give it another title.")
+    for kind, given, names in (
         ("surface", figure.shown_in, SURFACES),
         ("unit", (figure.unit,), get_args(Unit)),
         ("kind of interval", (figure.interval,), get_args(Interval)),
     ):
         for name in given:
-            if name not in possible:
-                raise UnknownName(kind, name, possible)
+            if name not in names:
+                raise UnknownName(kind, name, names)
 
 
 @contextmanager

@@ -132,11 +132,6 @@ def _glance(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
         yield Points(found)
 
 
-def _own(source: Source, evaluation: Plain) -> str | None:
-    truths: Mapping[str, str] = source.evaluation["ground_truth"]
-    return truths.get(evaluation["predicted_attribute"])
-
-
 def _silent(evaluations: Sequence[Plain]) -> Iterator[str]:
     """Groups whose share without an answer differs from the others."""
     for e in evaluations:
@@ -158,13 +153,15 @@ def _run(source: Source) -> Iterator[Block]:
         return
     backend = record.get("backend") or {}
     faces, seconds = record.get("asked") or 0, record.get("seconds") or 0
+    checkpoints = [f"{i.get('checkpoint')} at {i.get('revision')}" for i in record.get("identity") or ()]
+    versions = [f"{name} {version}" for name, version in (backend.get("versions") or {}).items()]
     pairs = [
         ("model", word(backend.get("model", DASH))),
-        ("checkpoints", word(_checkpoints(record.get("identity") or []))),
+        ("checkpoints", word("; ".join(checkpoints) or DASH)),
         ("way of answering", word(backend.get("decode", DASH))),
         ("device", word(backend.get("device", DASH))),
         ("dtype", word(backend.get("dtype", DASH))),
-        ("versions", word(_listed(backend.get("versions") or {}))),
+        ("versions", word(", ".join(versions) or DASH)),
         ("date", word(record.get("time", DASH))),
         ("status", word(record.get("status", DASH))),
         ("faces of the target", count(record.get("faces") or 0)),
@@ -199,14 +196,6 @@ def _run(source: Source) -> Iterator[Block]:
         yield Table("Outcomes of all faces asked", ("attribute", *kinds, "probability on labels"), body, note)
 
 
-def _checkpoints(identity: Sequence[Plain]) -> str:
-    return "; ".join(f"{i.get('checkpoint')} at {i.get('revision')}" for i in identity) or DASH
-
-
-def _listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items()) or DASH
-
-
 def stages(view: object) -> str:
     """The stages of a recorded view by name: their arguments may hold ids or paths of pictures."""
     try:
@@ -217,6 +206,7 @@ def stages(view: object) -> str:
 
 
 def _data(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
+    truths: Mapping[str, str] = source.evaluation["ground_truth"]
     yield facts(
         "Data",
         [
@@ -229,7 +219,7 @@ def _data(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
         TableRow(
             (
                 word(e["predicted_attribute"]),
-                word(_own(source, e) or DASH),
+                word(truths.get(e["predicted_attribute"]) or DASH),
                 word(e["alignment"] or DASH),
                 count(e["overall"]["n"], few=e["overall"]["n"] < SMALL),
                 count(e["not_asked"]),

@@ -167,13 +167,11 @@ class Report:
 def _section(section: Section) -> dict[str, Any]:
     return {
         "title": section.title,
-        "blocks": [{"kind": type(b).__name__.lower(), **asdict(b)} for b in section.blocks if not _pictured(b)],
+        "blocks": [
+            {"kind": type(b).__name__.lower(), **asdict(b)} for b in section.blocks if not isinstance(b, Gallery)
+        ],
         "sections": [_section(s) for s in section.sections],
     }
-
-
-def _pictured(block: Block) -> bool:
-    return isinstance(block, Gallery)
 
 
 def share(value: Number) -> str:

@@ -45,9 +45,9 @@ def predicted(dataset_name: str) -> fo.Dataset:
 def summary(dataset: fo.Dataset) -> str:
     """What the operator says after it evaluated."""
     context = ExecutionContext({"dataset_name": dataset.name, "params": {}}, executor=Executor(), operator_uri=EVALUATE)
-    steps = [step.to_json() for step in foo.get_operator(EVALUATE).execute(context)]
+    sent = [step.body for step in foo.get_operator(EVALUATE).execute(context)]
     dataset.reload()
-    return str(next(s["params"]["results"]["summary"] for s in steps if s["operator_uri"].endswith("show_output")))
+    return str(next(s.params["results"]["summary"] for s in sent if s.operator_uri == "show_output"))
 
 
 def written(dataset: fo.Dataset, folder: Path) -> dict[str, str]:
@@ -78,7 +78,7 @@ def test_a_registered_figure_is_on_every_surface(predicted: fo.Dataset, tmp_path
         assert native.custom_metrics["@facevlm/face-attributes/wrong_answers"]["label"] == "Wrong answers"
         panel = send(predicted, "on_load").panel
         assert f"wrong answers {value} % (" in panel["overall"]["default"]
-    after = send(predicted, "on_load").panel
+    after = send(predicted, "on_load", {"choose": {"grouping": "gender"}}).panel
     assert "wrong answers" not in after["overall"]["default"], "it is stored, but nothing knows it any more"
     assert "wrong" in after["gaps"]["default"], "a gap is shown by the name that was stored"
 
@@ -124,7 +124,7 @@ def test_what_everything_needs_is_refused_in_a_sentence(predicted: fo.Dataset) -
         del evaluation["overall"]["outcomes"]
         del evaluation["confusion"]
     results_store.save(predicted, stored)
-    with pytest.raises(FieldError, match=r"it lacks confusion, outcomes. Evaluate again."):
+    with pytest.raises(FieldError, match=r"it lacks confusion, outcomes\. Evaluate again\."):
         results_store.load(predicted, "demo_eval")
     assert "it lacks confusion, outcomes" in send(predicted, "on_load").panel["broken"]["view"]["label"]
 
