@@ -30,7 +30,7 @@ from facevlm.types import Inquiry, Question, Reply, Scene
 
 if TYPE_CHECKING:
     from facevlm.backends.remote.batches import BatchService
-    from facevlm.backends.remote.replies import Usage
+    from facevlm.backends.remote.exchange import Usage
 
 LOCAL = "facevlm.backends.local:LocalBackend"
 REMOTE = "facevlm.backends.remote.describe:DescribingBackend"

@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from facevlm.errors import FacevlmError, lookup
-
 T = TypeVar("T")
 OWN = "facevlm"
 """The origin of what is shipped here."""
@@ -49,9 +47,9 @@ class PackageWarning(UserWarning):
 def load(kind: str) -> tuple[Addition[object], ...]:
     """All additions of a kind in the order of their names, each name once; looked for once in a process.
 
-    Raises :class:`~facevlm.errors.UnknownName` for a kind that there is not.
+    Raises KeyError for a kind that there is not.
     """
-    found = sorted(entry_points(group=lookup("kind of addition", GROUPS, kind)), key=lambda e: (e.name, _origin(e)))
+    found = sorted(entry_points(group=GROUPS[kind]), key=lambda e: (e.name, _origin(e)))
     additions: dict[str, Addition[object]] = {}
     for entry in found:
         addition = _loaded(kind, entry)
@@ -75,11 +73,15 @@ def admit(kind: str, read: Callable[[Addition[object]], T], taken: Container[str
             continue
         try:
             admitted[addition.name] = Addition(kind, addition.name, read(addition), addition.origin)
-        except (TypeError, FacevlmError) as error:
-            refuse(addition, str(error))
         except Exception as error:  # noqa: BLE001  what is read may be code of others, which may raise anything
-            refuse(addition, f"{type(error).__name__}: {error}")
+            refuse(addition, _reason(error))
     return admitted
+
+
+def _reason(error: Exception) -> str:
+    """An error's words; one that was not raised on purpose is named, too."""
+    on_purpose = isinstance(error, TypeError) or type(error).__module__ == f"{OWN}.errors"
+    return str(error) if on_purpose else f"{type(error).__name__}: {error}"
 
 
 def refuse(addition: Addition[Any], reason: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from facevlm.attributes import canonical
-from facevlm.backends.remote.dialects import Turn
+from facevlm.backends.remote.exchange import Turn
 from facevlm.errors import InputError
 from facevlm.language.phrases import Condition, Place, Plan, Vocabulary, words
 

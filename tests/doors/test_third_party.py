@@ -135,7 +135,7 @@ def test_every_kind_has_what_can_be_used_and_where_it_is_from() -> None:
         "detectors": ["middle"],
         "backends": ["crash", "grey", "pigeon"],
     }
-    with pytest.raises(UnknownName, match=r"Unknown kind of addition 'figure'.*Did you mean 'figures'"):
+    with pytest.raises(KeyError):
         doors.load("figure")
 
 

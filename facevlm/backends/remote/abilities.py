@@ -7,20 +7,16 @@ was obeyed. No picture of the user is sent.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
 
 from facevlm.backends.remote import pictures, replies
-from facevlm.backends.remote.dialects import Asked, Dialect, Turn
-from facevlm.backends.remote.replies import Completion
+from facevlm.backends.remote.dialects import Dialect
+from facevlm.backends.remote.exchange import STRUCTURES, TOPS, Abilities, Asked, Completion, Turn
 from facevlm.errors import ModelError
 
-STRUCTURES = ("schema", "json", "text")
 CODES = ("amber-17", "violet-42")
-TOPS = (20, 5, 0)
-"""How many alternatives per token are asked for, as far as a server grants them."""
 OPTIONAL = ("temperature", "max_completion_tokens", "max_tokens", "detail", "reasoning_effort")
 TRIES = 10
 MAX_AGE = 7 * 24 * 3600.0
@@ -30,44 +26,6 @@ TROUBLE = "HTTP 5"
 CONTRARY = "Reply with the one word hello in plain text. This tests whether a schema or JSON mode is honoured."
 NAMES_OF_STRUCTURE = ("response_format", "json_schema", "json_object", "schema", "structured")
 Ask = Callable[[Mapping[str, Any]], Awaitable["tuple[Completion, Any]"]]
-
-
-@dataclass(frozen=True)
-class Abilities:
-    """``structure`` is ``schema``, ``json`` or ``text``; ``top`` the number of alternatives per token, 0 for no
-    log-probabilities; ``dropped`` are parameters that the server does not take."""
-
-    structure: str = "schema"
-    top: int = TOPS[0]
-    dropped: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def of(cls, data: object) -> Abilities | None:
-        """What :meth:`to_dict` gave; None for anything else."""
-        if (
-            not isinstance(data, dict)
-            or data.get("structure") not in STRUCTURES
-            or not isinstance(data.get("top"), int)
-        ):
-            return None
-        return cls(data["structure"], data["top"], tuple(map(str, data.get("dropped") or ())))
-
-    @property
-    def is_less(self) -> bool:
-        """Whether anything of use is not honoured."""
-        return self.structure != "schema" or not self.top
-
-    def sentence(self) -> str:
-        """What it means for the answers, in words."""
-        held = {
-            "schema": "The server keeps answers to the schema of labels.",
-            "json": "The server ignores the schema of labels but answers in JSON.",
-            "text": "The server ignores schema and JSON mode; answers that are no JSON end as unparsed.",
-        }[self.structure]
-        return held + ("" if self.top else " It gives no log-probabilities, so answers have no confidence.")
 
 
 async def probe(ask: Ask, dialect: Dialect, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:

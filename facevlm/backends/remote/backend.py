@@ -20,10 +20,9 @@ from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import abilities as probe_module
 from facevlm.backends.remote import batches, dialects, ledger, pictures, replies, services, templates
 from facevlm.backends.remote import keys as keys_module
-from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.cache import Cache, joined, key_of
 from facevlm.backends.remote.client import BudgetReached, Client, Stopped, waiting_client
-from facevlm.backends.remote.dialects import Asked, Turn
+from facevlm.backends.remote.exchange import Abilities, Asked, Completion, Turn, Usage
 from facevlm.backends.remote.flow import Given, LoopThread, Result, flow
 from facevlm.errors import InputError, ModelError
 from facevlm.parsing import answer_table
@@ -176,7 +175,7 @@ class RemoteBackend:
         abilities = self._open(self._estimate(1, questions).usage)
         skeleton = self._skeleton(self.template.turns(questions), templates.schema(questions), abilities)
 
-        def is_whole(completion: replies.Completion) -> bool:
+        def is_whole(completion: Completion) -> bool:
             answers = replies.to_replies(completion, questions)
             return all(replies.label_of(*pair) is not None for pair in zip(answers, questions, strict=True))
 
@@ -202,7 +201,7 @@ class RemoteBackend:
             body = self.dialect.with_pictures(skeleton, [jpeg], self._detail)
             yield body, None if known is None else self.read(known, questions)[0]
 
-    def read(self, body: Any, questions: Sequence[Question]) -> tuple[list[Reply], replies.Usage]:
+    def read(self, body: Any, questions: Sequence[Question]) -> tuple[list[Reply], Usage]:
         """The replies in an answer as plain data, and the tokens that it took."""
         completion = self.dialect.read(body)
         return replies.to_replies(completion, questions), completion.usage
@@ -213,7 +212,7 @@ class RemoteBackend:
         dollars = None if estimate.dollars is None else estimate.dollars * batches.limits().share
         return self._briefed(f"{faces:,} pictures of faces, as a batch,", replace(estimate, dollars=dollars))
 
-    def batch_dollars(self, usage: replies.Usage) -> float | None:
+    def batch_dollars(self, usage: Usage) -> float | None:
         """US dollars for tokens in a batch; None where no price is known."""
         return None if self.price is None else self.price.of(usage) * batches.limits().share
 
@@ -242,7 +241,7 @@ class RemoteBackend:
         abilities = self._open(self._estimated(turns, len(schema["properties"]), 1, 0).usage)
         thread, _ = self._opened()
 
-        def is_whole(completion: replies.Completion) -> bool:
+        def is_whole(completion: Completion) -> bool:
             return not isinstance(replies.opened(completion, alone=False), Reply)
 
         skeleton = self._skeleton(turns, schema, abilities)
@@ -282,8 +281,8 @@ class RemoteBackend:
         skeleton: Mapping[str, Any],
         jpegs: Sequence[bytes],
         sample: int,
-        is_whole: Callable[[replies.Completion], bool],
-    ) -> replies.Completion:
+        is_whole: Callable[[Completion], bool],
+    ) -> Completion:
         """What the server says to a request about these pictures, now or before; a whole answer is kept."""
         _, client = self._opened()
         key = key_of(self.endpoint.base_url, skeleton, joined(jpegs), sample) if self._cache else ""
@@ -338,7 +337,7 @@ class RemoteBackend:
             Asked(e.model, tuple(turns), schema, asked, o.heat, o.max_tokens, self._detail, e.extra)
         )
 
-    def _open(self, guess: replies.Usage) -> Abilities:
+    def _open(self, guess: Usage) -> Abilities:
         """What the server honours, asked with a key that was found now; ``guess`` are the tokens of one request."""
         if self._thread is None or self._client is None:
             secret = keys_module.find(self.endpoint, self._secrets)

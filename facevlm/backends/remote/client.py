@@ -26,9 +26,9 @@ import openai
 
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import dialects, limits, replies
+from facevlm.backends.remote.exchange import Completion, Usage
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.ledger import Ledger
-from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.services import Endpoint, service_of
 from facevlm.errors import ModelError
 
@@ -104,7 +104,7 @@ class Client:
 
     async def _attempt(self, body: Mapping[str, Any]) -> tuple[Completion, Any] | Trouble:
         started = await self._enter()
-        charged: replies.Usage | None = None
+        charged: Usage | None = None
         outcome: tuple[Completion, Any] | Trouble
         try:
             sent = next(self._turn).post(self._dialect.path, cast_to=httpx2.Response, body=body)
@@ -140,7 +140,7 @@ class Client:
         self.counts["requests"] += 1
         return max(started, time.monotonic())
 
-    def _settle(self, charged: replies.Usage | None) -> None:
+    def _settle(self, charged: Usage | None) -> None:
         typical = self.ledger.typical()
         self.ledger.settle(charged)
         if charged is not None and charged.input:

@@ -16,11 +16,9 @@ from facevlm.backends import Briefing, Shot
 from facevlm.backends.cards import Card
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import ledger, polls, replies, templates, words
-from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.backend import RemoteBackend
-from facevlm.backends.remote.dialects import Turn
+from facevlm.backends.remote.exchange import Abilities, Completion, Turn
 from facevlm.backends.remote.keys import Secrets
-from facevlm.backends.remote.replies import Completion
 from facevlm.backends.remote.templates import Template
 from facevlm.backends.remote.words import Words
 from facevlm.errors import ImageError, InputError

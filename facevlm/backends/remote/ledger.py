@@ -14,7 +14,7 @@ import yaml
 
 from facevlm import doors
 from facevlm.backends.remote import services
-from facevlm.backends.remote.replies import Usage
+from facevlm.backends.remote.exchange import Usage
 from facevlm.errors import InputError
 from facevlm.faces.images import fitted
 from facevlm.folders import ASSETS

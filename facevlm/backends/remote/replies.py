@@ -6,12 +6,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from facevlm.attributes import fold
 from facevlm.backends.remote import scores, services
+from facevlm.backends.remote.exchange import Completion
 from facevlm.parsing import answer_table
 from facevlm.types import Question, Reply
 
@@ -22,26 +23,6 @@ ECHOES = ("input", "body", "request", "messages", "ctx")
 SHOWN = 200
 LONGEST = 20_000
 """Characters of a reply that are kept."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens that a server counted; 0 where it did not say. ``output`` includes tokens of hidden reasoning."""
-
-    input: int = 0
-    output: int = 0
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What a server answered to one request: the text, or why there is none."""
-
-    content: str | None = None
-    refusal: str | None = None
-    error: str | None = None
-    tokens: tuple[scores.Token, ...] = ()
-    finish: str = ""
-    usage: Usage = field(default_factory=Usage)
 
 
 def error_text(error: object) -> str:

@@ -15,7 +15,7 @@ import yaml
 
 from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import pictures
-from facevlm.backends.remote.dialects import Turn
+from facevlm.backends.remote.exchange import Turn
 from facevlm.errors import ImageError, InputError, UnknownName
 from facevlm.faces import images
 from facevlm.folders import ASSETS

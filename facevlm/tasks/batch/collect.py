@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from facevlm.backends import Hosted, Options, Remote, Secrets, open_backend
 from facevlm.backends.remote.batches import Line, State
-from facevlm.backends.remote.replies import Usage
+from facevlm.backends.remote.exchange import Usage
 from facevlm.engines.local import row_of
 from facevlm.engines.tally import Progress, Tally
 from facevlm.engines.writing import ChunkWriter

@@ -11,8 +11,8 @@ import pytest
 from facevlm.attributes import get
 from facevlm.backends import Remote
 from facevlm.backends.cards import find, questions_for
-from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.backend import RemoteBackend
+from facevlm.backends.remote.exchange import Abilities
 from facevlm.errors import ModelError
 from tests.servers.server import CODES, Act, Answer, Request, completion, obedient, running, token
 

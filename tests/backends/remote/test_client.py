@@ -9,9 +9,9 @@ import pytest
 from facevlm.backends import Remote
 from facevlm.backends.remote import services
 from facevlm.backends.remote.client import Client
+from facevlm.backends.remote.exchange import Completion, Usage
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.ledger import Ledger
-from facevlm.backends.remote.replies import Completion, Usage
 from tests.servers.server import Act, completion, running
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "?"}]}]}

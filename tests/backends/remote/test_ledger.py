@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facevlm.backends.remote import ledger
+from facevlm.backends.remote.exchange import Usage
 from facevlm.backends.remote.ledger import Ledger, Price, picture_tokens
-from facevlm.backends.remote.replies import Usage
 from facevlm.errors import InputError
 
 TILES = {"rule": "tiles", "base": 85, "tile": 170}

@@ -14,7 +14,7 @@ from facevlm import parsing
 from facevlm.attributes import get
 from facevlm.backends.remote import replies
 from facevlm.backends.remote.dialects.chat import ChatCompletions
-from facevlm.backends.remote.replies import Completion, Usage
+from facevlm.backends.remote.exchange import Completion, Usage
 from facevlm.types import Face, Prediction, Question, Reply
 
 SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.json"))

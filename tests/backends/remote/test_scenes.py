@@ -14,7 +14,7 @@ from facevlm.attributes import get
 from facevlm.backends.cards import find, questions_for
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import describe, templates, words
-from facevlm.backends.remote.replies import Completion
+from facevlm.backends.remote.exchange import Completion
 from facevlm.backends.remote.scores import Token
 from facevlm.types import Inquiry, Scene
 

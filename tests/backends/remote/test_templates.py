@@ -13,7 +13,7 @@ from PIL import Image
 from facevlm.attributes import get
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import templates
-from facevlm.backends.remote.dialects import Turn
+from facevlm.backends.remote.exchange import Turn
 from facevlm.errors import InputError, UnknownName
 from facevlm.types import Question
 

@@ -12,41 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from facevlm.backends.remote.exchange import Asked, Completion
 from facevlm.errors import InputError, lookup
-
-if TYPE_CHECKING:
-    from facevlm.backends.remote.abilities import Abilities
-    from facevlm.backends.remote.replies import Completion
 
 USUAL = "chat"
 DIALECTS = {USUAL: "facevlm.backends.remote.dialects.chat:ChatCompletions"}
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One turn of a conversation. ``jpegs`` are pictures before its text; it is None where there never are any."""
-
-    role: Literal["system", "user", "assistant"]
-    text: str
-    jpegs: tuple[bytes, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request without the picture it is about, which goes before the text of the last turn.
-
-    ``schema`` is the JSON schema of the answer, ``temperature`` and ``max_tokens`` are as far as the server takes them
-    by ``abilities``; ``extra`` are fields that its service adds; ``detail`` is that of all pictures, empty for none.
-    """
-
-    model: str
-    turns: tuple[Turn, ...]
-    schema: Mapping[str, Any]
-    abilities: Abilities
-    temperature: float
-    max_tokens: int
-    detail: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Dialect(Protocol):

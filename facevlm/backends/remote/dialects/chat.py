@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facevlm.backends.remote import replies
-from facevlm.backends.remote.abilities import Abilities
-from facevlm.backends.remote.dialects import Asked, Turn
-from facevlm.backends.remote.replies import Completion, Usage
+from facevlm.backends.remote.exchange import Abilities, Asked, Completion, Turn, Usage
 from facevlm.backends.remote.scores import Token
 
 FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")

@@ -9,10 +9,9 @@ import pytest
 from facevlm.attributes import get
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import dialects, templates
-from facevlm.backends.remote.abilities import Abilities
 from facevlm.backends.remote.cache import joined
-from facevlm.backends.remote.dialects import Asked, Turn
 from facevlm.backends.remote.dialects.chat import ChatCompletions, parameters, tokens
+from facevlm.backends.remote.exchange import Abilities, Asked, Turn
 from facevlm.backends.remote.scores import Token
 from facevlm.errors import InputError, UnknownName
 from facevlm.types import Question

@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from facevlm.backends.remote.dialects import Asked
-from facevlm.backends.remote.replies import Completion, Usage
+from facevlm.backends.remote.exchange import Asked, Completion, Usage
 
 
 class Moodlet:
