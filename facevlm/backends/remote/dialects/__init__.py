@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Any, Protocol, cast
 
 from facevlm.backends.remote.exchange import Asked, Completion
 from facevlm.errors import InputError, lookup
