@@ -157,6 +157,12 @@ def options(args: argparse.Namespace) -> Options:
     return Options(remote=remote, **local)
 
 
+def told(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`add_question` and :func:`add_model` added, as every verb takes it."""
+    asked = {"confirm": confirmation(args), "registry": registry(args.attributes_file)}
+    return {"options": options(args), **asked}
+
+
 def confirmation(args: argparse.Namespace) -> Callable[[Briefing], bool]:
     """Says where pictures go, and asks before a run that costs more than a little and has no budget."""
 

@@ -51,9 +51,7 @@ def _apply(args: argparse.Namespace) -> None:
         prefix=args.prefix,
         prompts=dict(args.prompt),
         overwrite=args.overwrite,
-        confirm=_options.confirmation(args),
-        options=_options.options(args),
-        registry=_options.registry(args.attributes_file),
+        **_options.told(args),
         **_options.running(args),
     )
     if result.asked or not args.dry_run:

@@ -64,9 +64,7 @@ def _submit(args: argparse.Namespace) -> None:
         prefix=args.prefix,
         prompts=dict(args.prompt),
         overwrite=args.overwrite,
-        confirm=_options.confirmation(args),
-        options=_options.options(args),
-        registry=_options.registry(args.attributes_file),
+        **_options.told(args),
     )
     if args.dry_run:
         return

@@ -58,9 +58,7 @@ def _describe(args: argparse.Namespace) -> None:
         mark=args.mark,
         prefix=args.prefix,
         overwrite=args.overwrite,
-        confirm=_options.confirmation(args),
-        options=_options.options(args),
-        registry=_options.registry(args.attributes_file),
+        **_options.told(args),
     )
     if result.asked or not args.dry_run:
         _print(result)

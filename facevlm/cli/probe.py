@@ -44,9 +44,7 @@ def _probe(args: argparse.Namespace) -> None:
         seed=args.seed,
         prompts=dict(args.prompt),
         batch_size=args.batch_size,
-        confirm=_options.confirmation(args),
-        options=_options.options(args),
-        registry=_options.registry(args.attributes_file),
+        **_options.told(args),
     )
     if args.json:
         args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")

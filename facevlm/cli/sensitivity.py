@@ -68,9 +68,7 @@ def _sensitivity(args: argparse.Namespace) -> None:
         groups=args.groups,
         ground_truth=dict(args.truth),
         overwrite=args.overwrite,
-        confirm=_options.confirmation(args),
-        options=_options.options(args),
-        registry=_options.registry(args.attributes_file),
+        **_options.told(args),
         **_options.running(args),
     )
     if not results:
