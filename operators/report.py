@@ -12,7 +12,8 @@ from fiftyone.operators import types
 
 from facevlm import reports
 from facevlm.errors import FieldError, InputError
-from facevlm.store import reporting, results
+from facevlm.store import results
+from facevlm.tasks.report import report
 
 from . import _forms
 
@@ -70,10 +71,12 @@ class WriteFaceAttributeReport(foo.Operator):
                 f"Dataset '{ctx.dataset.name}' holds no evaluation of facevlm. Evaluate its predictions first."
             )
         folder = _checked(ctx.params.get("folder") or _folder(ctx))
-        source = reporting.read(
-            ctx.dataset, eval_key=ctx.params.get("eval_key") or keys[-1], pictures=bool(ctx.params.get("pictures"))
+        paths = report(
+            ctx.dataset,
+            folder,
+            eval_key=ctx.params.get("eval_key") or keys[-1],
+            pictures=bool(ctx.params.get("pictures")),
         )
-        paths = reports.write(reports.build(source), folder)
         yield from _forms.progress(ctx, 1, 1, "reports")
         yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(paths)})
 

@@ -24,8 +24,8 @@ from facevlm.types import Question, Reply
 MAX_NEW_TOKENS = 24
 FAILURES = (TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError)
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.05}
-PROBE = "what is this?"
-PROBE_SIZE = 96
+TRIAL = "what is this?"
+TRIAL_SIZE = 96
 
 
 class Checkpoint:
@@ -69,7 +69,7 @@ class Checkpoint:
         family = self.family
         try:
             picture = family.prepare(_test_picture(self.picture))
-            ids = family.ids(picture, PROBE)
+            ids = family.ids(picture, TRIAL)
             said = family.generate_ids(family.collate([picture]), [ids], 3)[0].tolist()
         except torch.OutOfMemoryError as error:
             raise ModelError("Out of memory with a single picture when the model was tried out.") from error
@@ -170,5 +170,5 @@ class Checkpoint:
 
 
 def _test_picture(spec: PictureSpec | None) -> Image:
-    size = (spec.width, spec.height) if spec else (PROBE_SIZE, PROBE_SIZE)
+    size = (spec.width, spec.height) if spec else (TRIAL_SIZE, TRIAL_SIZE)
     return new_image("RGB", size, (200, 90, 30))

@@ -28,7 +28,7 @@ NAMES_OF_STRUCTURE = ("response_format", "json_schema", "json_object", "schema",
 Ask = Callable[[Mapping[str, Any]], Awaitable["tuple[Completion, Any]"]]
 
 
-async def probe(ask: Ask, dialect: Dialect, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:
+async def find_out(ask: Ask, dialect: Dialect, model: str, extra: Mapping[str, Any], max_tokens: int) -> Abilities:
     """Ask until an answer shows what is honoured.
 
     A server's trouble (a status of 500 and above) may mean that it cannot do what it was asked, or come and go; what

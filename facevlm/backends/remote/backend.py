@@ -17,7 +17,7 @@ from PIL.Image import Image
 from facevlm.backends import BackendInfo, Briefing
 from facevlm.backends.cards import ANY, Card
 from facevlm.backends.options import MAX_SIDE, Remote
-from facevlm.backends.remote import abilities as probe_module
+from facevlm.backends.remote import abilities as abilities_module
 from facevlm.backends.remote import batches, dialects, ledger, pictures, replies, services, templates
 from facevlm.backends.remote import keys as keys_module
 from facevlm.backends.remote.cache import Cache, joined, key_of
@@ -33,7 +33,7 @@ AHEAD = 32
 FEWEST = 20
 """Faces before the share of failures is looked at."""
 PACKAGES = ("facevlm", "openai")
-PROBE_TOKENS = 256
+TRIAL_TOKENS = 256
 THREADS = 2
 
 
@@ -346,7 +346,7 @@ class RemoteBackend:
             weakref.finalize(self, self._thread.close)
             self._client = self._thread.call(_client(self.endpoint, secret, self.options, books))
         if self._abilities is None:
-            self._abilities = self._probed(self._thread, self._client)
+            self._abilities = self._found_out(self._thread, self._client)
             if self._abilities.is_less:
                 self._note(self._abilities.sentence())
         return self._abilities
@@ -356,14 +356,16 @@ class RemoteBackend:
             raise RuntimeError("the connection is used before it is opened, or after it was closed")
         return self._thread, self._client
 
-    def _probed(self, thread: LoopThread, client: Client) -> Abilities:
+    def _found_out(self, thread: LoopThread, client: Client) -> Abilities:
         key = digest([self.endpoint.base_url, self.endpoint.model, dict(self.endpoint.extra)])
-        known = self._cache.server(key, probe_module.MAX_AGE) if self._cache and self.options.cache == "on" else None
+        known = (
+            self._cache.server(key, abilities_module.MAX_AGE) if self._cache and self.options.cache == "on" else None
+        )
         found = Abilities.of(known)
         if found is None:
             e = self.endpoint
-            most = min(PROBE_TOKENS, self.options.max_tokens)
-            found = thread.call(probe_module.probe(client.complete, self.dialect, e.model, e.extra, most))
+            most = min(TRIAL_TOKENS, self.options.max_tokens)
+            found = thread.call(abilities_module.find_out(client.complete, self.dialect, e.model, e.extra, most))
             if self._cache:
                 self._cache.put_server(key, found.to_dict())
         return found
