@@ -34,7 +34,7 @@ import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,7 @@ class Bench:
     @functools.cached_property
     def _others(self) -> dict[str, Backend]:
         card = find(self.checkpoints.model)
-        compiled = {
-            m: LocalBackend(card, Options(self.options.device, self.options.dtype, compile=m)) for m in self.compile
-        }
+        compiled = {m: LocalBackend(card, replace(self.options, compile=m)) for m in self.compile}
         return {FOUR: LocalBackend(self.checkpoints.four, self.options), **compiled}
 
     @property

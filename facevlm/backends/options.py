@@ -40,7 +40,7 @@ def _check_choices(told: Options | Remote) -> None:
             raise InputError(f"Got {f.name}='{got}', expected one of {', '.join(choices)}.")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Remote:
     """How a model behind an API is asked. See :func:`described` for what each option means."""
 
@@ -105,7 +105,7 @@ class Remote:
         return self.temperature if self.temperature is not None else float(self.samples > 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How a model is loaded and read. See :func:`described` for what each option means.
 

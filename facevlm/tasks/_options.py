@@ -52,7 +52,7 @@ TEXTS = {
 """What the keywords mean that are no option of a model or a service."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The keywords of a verb as they were given, or as usual. ``secrets`` finds keys by their names."""
 
