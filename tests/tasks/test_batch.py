@@ -204,12 +204,12 @@ def test_a_process_that_ends_between_two_files_pays_for_nothing_twice(
 
 STEP = """
 import sys, fiftyone as fo
-from facevlm import batching
+from facevlm import batch
 dataset = fo.load_dataset(sys.argv[1])
 if sys.argv[2] == "submit":
-    batching.submit(dataset, "openai:m", ["gender"], prefix="b", base_url=sys.argv[3], progress=False)
+    batch.submit(dataset, "openai:m", ["gender"], prefix="b", base_url=sys.argv[3], progress=False)
 else:
-    print(batching.collect(dataset).outcomes)
+    print(batch.collect(dataset).outcomes)
 """
 
 
