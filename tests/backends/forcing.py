@@ -82,6 +82,9 @@ class Reference:
     processor: Any
     ends: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    _tables: dict[tuple[int, int], tuple[Image.Image, Question, Mapping[tuple[int, ...], Tensor]]] = field(
+        default_factory=dict, init=False
+    )
 
     @property
     def kind(self) -> str:
@@ -141,16 +144,27 @@ class Reference:
         logits: Tensor = self.model(**more, use_cache=False).logits
         return logits[0, -len(answer) - 1 :].float().log_softmax(-1)
 
+    def tables(self, image: Image.Image, question: Question) -> Mapping[tuple[int, ...], Tensor]:
+        """What :meth:`forced` gives behind the cue, for each way of saying a label."""
+        # Both are kept, so that no others get their ids.
+        key = (id(image), id(question))
+        if key not in self._tables:
+            inputs = self.inputs([image], question.context or question.text)
+            cue = self.answer_ids(question.cue) if question.cue else ()
+            forms = [form for strings in question.surface_forms for form in self.forms(strings, question.cue)]
+            with torch.inference_mode():
+                forced = {form: self.forced(inputs, (*cue, *form))[len(cue) :] for form in forms}
+            self._tables[key] = (image, question, forced)
+        return self._tables[key][2]
+
     def log_probs(self, image: Image.Image, question: Question) -> list[float]:
         """Log-probability of every label, by one pass for each way of saying it."""
-        inputs = self.inputs([image], question.context or question.text)
-        cue = self.answer_ids(question.cue) if question.cue else ()
+        tables = self.tables(image, question)
         labels = []
         for strings in question.surface_forms:
             totals = []
             for form in self.forms(strings, question.cue):
-                with torch.inference_mode():
-                    table = self.forced(inputs, (*cue, *form))[len(cue) :]
+                table = tables[form]
                 spelled = float(table[range(len(form)), list(form)].sum())
                 totals += [spelled + float(table[-1, end]) for end in self.ends]
             labels.append(float(np.logaddexp.reduce(totals)))
@@ -158,8 +172,7 @@ class Reference:
 
     def chosen(self, image: Image.Image, question: Question) -> int:
         """The label that greedy decoding arrives at when it may say nothing but labels, one token at a time."""
-        inputs = self.inputs([image], question.context or question.text)
-        cue = self.answer_ids(question.cue) if question.cue else ()
+        tables = self.tables(image, question)
         owners = {
             (*form, end): label
             for label, strings in enumerate(question.surface_forms)
@@ -168,8 +181,8 @@ class Reference:
         }
         said: tuple[int, ...] = ()
         while said not in owners:
-            with torch.inference_mode():
-                table = self.forced(inputs, (*cue, *said))[-1]
+            # What follows is the same for all that begin alike: no token sees those behind it.
+            table = next(table[len(said)] for form, table in tables.items() if form[: len(said)] == said)
             allowed = sorted({whole[len(said)] for whole in owners if whole[: len(said)] == said})
             said = (*said, max(allowed, key=lambda token: float(table[token])))
         return owners[said]

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Error, Page, expect, sync_playwright
 
 from facevlm.tasks import sources as sources_task
-from tests.browser.driving import PATIENCE, shoot
+from tests.browser.driving import NOTE, PATIENCE, shoot
 from tests.chromium import CHROMIUM
 from tests.ports import free_port
 from tests.servers import tied
@@ -95,6 +95,7 @@ def browser(profile: Path) -> Iterator[BrowserContext]:
 def page(browser: BrowserContext) -> Iterator[Page]:
     """A page of its own, which knows nothing of the test before."""
     opened = browser.new_page()
+    opened.add_init_script(NOTE)
     yield opened
     opened.evaluate("localStorage.clear(); sessionStorage.clear()")
     opened.close()

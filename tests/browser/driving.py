@@ -72,6 +72,29 @@ def press(page: Page, name: str, appears: str) -> None:
     click(page, page.get_by_role("button", name=name), page.get_by_text(appears))
 
 
+NOTE = """
+window.noted = [];
+new MutationObserver(changes => {
+    for (const change of changes) for (const node of change.addedNodes) {
+        const text = node.textContent || '';
+        if (text.length < 2000) window.noted = [...window.noted.slice(-500), text];
+    }
+}).observe(document, {childList: true, subtree: true});
+"""
+"""Keeps what appears on a page: a notice is gone after some seconds, which may pass while nobody looks."""
+
+
+def press_noticed(page: Page, name: str, notice: str) -> None:
+    """Press the button of this name until this notice has appeared, be it for a moment."""
+    page.evaluate("window.noted = []")
+
+    def appeared() -> bool:
+        return bool(page.evaluate("notice => window.noted.some(text => text.includes(notice))", notice))
+
+    button = page.get_by_role("button", name=name)
+    repeat(page, lambda: button.click(timeout=STEP), appeared, f"press '{name}', be told '{notice}'")
+
+
 def open_address(page: Page, address: str, appears: Locator) -> None:
     repeat(page, lambda: page.goto(address, timeout=PATIENCE), appears.first.is_visible, f"open {address}")
 

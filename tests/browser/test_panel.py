@@ -111,15 +111,15 @@ def test_faces_are_tagged_and_relabelled(page: Page, app: str, evaluated: fo.Dat
     driving.show_by(page, "Confident errors", 14)
     driving.press(page, "Ambiguous", "Tag all 14 faces of this view")
     driving.shoot(page, "panel-confirm")
-    driving.press(page, "Tag 14", "14 tagged 'ambiguous'")
+    driving.press_noticed(page, "Tag 14", "14 tagged 'ambiguous'")
     evaluated.reload()
     assert evaluated.count_sample_tags() == {"ambiguous": 14}
-    driving.press(page, "Relabel", "Select at least one face in the grid first")
+    driving.press_noticed(page, "Relabel", "Select at least one face in the grid first")
     chosen = page.locator("[data-cy=looker-checkbox-input-]").first
     selected = page.get_by_text("Tag 1 selected").first
     driving.repeat(page, lambda: chosen.dispatch_event("click"), selected.is_visible, "select a face")
     driving.choose(page, page.get_by_role("combobox").last, "Indian", exact=True)
-    driving.press(page, "Relabel", "1 labelled 'Indian' in 'race_corrected'")
+    driving.press_noticed(page, "Relabel", "1 labelled 'Indian' in 'race_corrected'")
     page.get_by_text("With 1 corrected labels").wait_for()
     driving.shoot(page, "panel-corrected")
     evaluated.reload()
@@ -203,6 +203,6 @@ def test_a_click_on_figures_of_faces_shows_their_boxes(page: Page, app: str, gro
     click_at(page, CELL, ["Female", "Female"], n, "patche")
     driving.shoot(page, "panel-faces")
     driving.press(page, "Ambiguous", f"Tag all {n}")
-    driving.press(page, f"Tag {n}", f"{n} tagged 'ambiguous'")
+    driving.press_noticed(page, f"Tag {n}", f"{n} tagged 'ambiguous'")
     groups.reload()
     assert groups.count_label_tags("faces") == {"ambiguous": n}

@@ -308,11 +308,9 @@ FAULTS = (
 )
 
 
-def test_five_thousand_requests_of_every_fault(
-    questions: list[Question], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_thousand_faces_of_every_fault(questions: list[Question], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("many")
-    count, draw = 4096, random.Random(7)
+    count, draw = 1024, random.Random(7)
     fate = {
         k: [draw.choice(FAULTS) if draw.random() < 0.45 else Act(GOOD) for _ in range(ATTEMPTS)] for k in range(count)
     }
@@ -344,7 +342,7 @@ def test_five_thousand_requests_of_every_fault(
     assert set(pairs.values()) == {1}
     assert max(asked.values()) <= ATTEMPTS
     assert len(asked) == count
-    assert sum(asked.values()) > 5000
+    assert sum(asked.values()) > 1.2 * count
     outcomes = Counter(p.outcome for p in written)
     assert set(outcomes) == {"ok", "refused", "unparsed", "failed"}
     assert {p.label for p in written if p.label} == {"Male", "0-9"}
