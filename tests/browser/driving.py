@@ -252,7 +252,7 @@ def name_server(page: Page, form: Locator, server: Server) -> None:
         model="api",
     )
     write(page, field(form, "As the server names it"), "m", api_model="m", concurrency=Remote().concurrency)
-    address = field(form, "base_url; empty: that of the model's own service")
+    address = field(form, "base_url (default: that of the model's own service)")
     write(page, address, server.base_url, base_url=server.base_url)
     expect(form).not_to_contain_text("No key for", timeout=PATIENCE)
 

@@ -111,7 +111,9 @@ def test_attributes_of_ones_own_are_listed_and_evaluated(judged: fo.Dataset, tmp
     path = tmp_path / "own.yaml"
     path.write_text(OWN, encoding="utf-8")
     listed = run("attributes", "--attributes-file", str(path))
-    assert listed.rows("span")[0] == ["span", "span", "nominal", "young, old", "young or old?"]
+    *told, origin = listed.rows("span")[0]
+    assert told == ["span", "span", "nominal", "young, old", "young or old?"]
+    assert str(path).startswith(origin)
     assert "age5 -> span: 0-9 -> young, 10-19 -> young, 20-39 -> young, 40-59 -> old, More than 60 -> old" in listed.out
     assert "age in years -> span: groups begin at 0, 40\n" in listed.out
     judged.set_values("span_seen", ["young", "old"] * (COUNT // 2))
