@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sysconfig
 import tempfile
@@ -91,6 +92,9 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 os.environ.pop("FIFTYONE_CONFIG_PATH", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so; the programs that are interrupted by tests would be deaf, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:
     # There is a worker on every core: more threads than one would only take turns.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

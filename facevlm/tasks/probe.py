@@ -29,12 +29,11 @@ from facevlm.tasks._run import Confirm, announce
 from facevlm.types import Attribute, Prediction, Question
 
 
-class _Speaking:
+class _Spoken:
     """A speaker's free answers as a backend's."""
 
-    def __init__(self, backend: Backend) -> None:
-        self.info: BackendInfo = backend.info
-        self.answer = backend.say if isinstance(backend, Speaker) else backend.answer
+    def __init__(self, info: BackendInfo, speaker: Speaker) -> None:
+        self.info, self.answer = info, speaker.say
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def probe(
         faces: how many, drawn at random by ``seed``.
         seed: of the drawing.
         batch_size: pictures per forward pass.
-        confirm: as of :func:`facevlm.apply`; every face is asked about twice. Where it says no there is no result.
+        confirm: as of :func:`facevlm.apply`; where it says no there is no result.
         {options}
 
     Raises:
@@ -130,10 +129,13 @@ def probe(
     with ExitStack() as after:
         if isinstance(model, str) and isinstance(backend, Hosted):
             after.callback(backend.close)
-        if isinstance(backend, Hosted) and not (confirm or announce)(backend.briefing(2 * len(drawn), questions)):
+        if isinstance(backend, Hosted) and not (confirm or announce)(backend.briefing(len(drawn), questions)):
             return []
-        spoken = _ask(drawn, _Speaking(backend), questions, batch_size)
         scored = _ask(drawn, backend, questions, batch_size)
+        # One that cannot answer freely is not asked, and paid, twice for the same.
+        spoken = scored
+        if isinstance(backend, Speaker):
+            spoken = _ask(drawn, _Spoken(backend.info, backend), questions, batch_size)
     return [_result(q, spoken[q.attribute.name], scored[q.attribute.name]) for q in questions]
 
 

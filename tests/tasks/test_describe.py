@@ -19,7 +19,9 @@ import pytest
 
 import facevlm
 from facevlm import reports
+from facevlm.attributes import get
 from facevlm.backends import Briefing, Describing, Options, Remote, open_backend
+from facevlm.backends.cards import find, questions_for
 from facevlm.backends.options import SCENE
 from facevlm.backends.remote import words
 from facevlm.errors import FieldError, InputError, ModelError
@@ -622,7 +624,8 @@ def test_a_model_for_single_faces_is_told_from_one_that_finds_people(groups: fo.
         facevlm.describe(groups, "demo", ["gender"])
 
 
-def test_the_protocol_of_the_design(groups: fo.Dataset, server: Server, questions: list[Any]) -> None:
+def test_the_protocol_of_the_design(groups: fo.Dataset, server: Server) -> None:
+    questions = questions_for(find("openai:m"), [get("gender"), get("age5")])
     backend = open_backend("openai:m", Options(remote=Remote(base_url=server.base_url)))
     assert isinstance(backend, Describing)
     sample = groups.first()

@@ -60,6 +60,8 @@ class RemoteBackend:
         self._client: Client | None = None
         self._abilities: Abilities | None = None
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="facevlm-encode")
+        # A thread of its own: an answer that waits behind pictures to be encoded would be lost to a kill.
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="facevlm-keep")
         self.counts: Counter[str] = Counter()
         self._notes: list[str] = []
 
@@ -312,7 +314,7 @@ class RemoteBackend:
             return
         row = (key, self.endpoint.host, self.endpoint.model, body)
         try:
-            await client.loop.run_in_executor(self._pool, self._cache.put, *row)
+            await client.loop.run_in_executor(self._keeper, self._cache.put, *row)
         except sqlite3.Error:
             self.counts["cache_errors"] += 1
 
@@ -383,6 +385,7 @@ class RemoteBackend:
             finally:
                 thread.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._keeper.shutdown(wait=True)
         if self._cache is not None:
             self._cache.close()
 
