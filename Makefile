@@ -26,6 +26,8 @@ DURATIONS ?=
 export FIFTYONE_DATABASE_VALIDATION := false
 export FIFTYONE_DO_NOT_TRACK := true
 export TOKENIZERS_PARALLELISM := false
+# Empty is off: without bytecode on the disk every process that is started would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo app test test-fast test-lowest check format install install-dev benchmark hooks build
 .DEFAULT_GOAL := demo
@@ -33,7 +35,7 @@ export TOKENIZERS_PARALLELISM := false
 install: $(VENV)/.runtime
 install-dev: $(VENV)/.dev
 
-# Bytecode is written by Python itself, of the few modules that are imported and not of all that are installed.
+# Bytecode is written by Python itself, of the few modules that are imported and not of all that are installed (see above).
 PIP_INSTALL = $(PIP) $(PINS) --no-compile
 
 $(VENV)/.runtime: pyproject.toml constraints.txt
