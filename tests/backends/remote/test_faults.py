@@ -259,13 +259,14 @@ def test_concurrency_is_halved_under_load_and_everything_is_answered(questions: 
         def capacity_of_ten(request: Request) -> Act:
             if server.in_flight > 10:
                 return Act({"error": {"message": "too many"}}, 429)
-            return Act(GOOD, delay=0.03)
+            # Long against what a busy machine takes to hand a request over: they must meet at the server.
+            return Act(GOOD, delay=0.15)
 
         server.answer = after_probe(capacity_of_ten)
         options = Remote(base_url=server.base_url, attempts=10)
         backend = open_backend("openai:m", Options(remote=options))
         assert isinstance(backend, RemoteBackend)
-        images = [Image.new("RGB", (16, 16), (k % 256, k // 256, 0)) for k in range(400)]
+        images = [Image.new("RGB", (16, 16), (k % 256, k // 256, 0)) for k in range(300)]
         table = backend.answer(images, questions)
         usage = backend.info.usage
         backend.close()
