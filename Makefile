@@ -3,6 +3,7 @@
 # make test    the whole test suite
 # make test-fast     without a browser, without processes that are started, without the contracts of model families
 # make test-lowest   the tests of the local backend on the lowest supported transformers
+# make simulate    whether intervals hold what they should and tests err as rarely as they say; minutes
 # make check   ruff, mypy, import-linter
 # make hooks   checks before every commit and push
 # make build   what a release uploads, in dist/, looked over by twine
@@ -29,7 +30,7 @@ export TOKENIZERS_PARALLELISM := false
 # Empty is off: without bytecode on the disk every process that is started would compile all that it imports.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo app test test-fast test-lowest check format install install-dev benchmark hooks build
+.PHONY: demo app test test-fast test-lowest check format install install-dev benchmark simulate hooks build
 .DEFAULT_GOAL := demo
 
 install: $(VENV)/.runtime
@@ -61,10 +62,10 @@ test: install-dev
 test-fast: install-dev
 	$(PYTEST) -m "not browser and not kill and not contract and not process"
 
-# What is behind an API does not depend on transformers.
+# What opens a checkpoint; all else does not depend on transformers. Most of it is one file, a family's tests in a row.
 test-lowest: install-dev
 	$(PIP) --no-deps --no-compile --target $(LOWEST) transformers==5.20.2
-	PYTHONPATH=$(LOWEST) $(PYTEST) tests/backends --ignore tests/backends/remote
+	PYTHONPATH=$(LOWEST) $(PYTEST) --dist worksteal $(addprefix tests/backends/test_,families.py local.py memory.py options.py singling.py)
 
 check: install-dev
 	$(BIN)/ruff check .
@@ -78,6 +79,11 @@ format: install-dev
 
 benchmark: install-dev
 	$(BIN)/python -m benchmarks.throughput
+
+ROUNDS ?= 1000
+
+simulate: install-dev
+	$(BIN)/python -m benchmarks.simulate --rounds $(ROUNDS)
 
 hooks: install-dev
 	$(PIP) $(PINS) pre-commit

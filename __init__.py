@@ -16,10 +16,16 @@ ROOT = Path(__file__).resolve().parent
 
 
 def _provide(package: str) -> None:
-    """Make ``import <package>`` work: the installed one, else the one in this folder."""
-    if package in sys.modules or _is_installed(package):
-        return
-    folder = ROOT / package
+    """Make ``import <package>`` work: the installed one, else the one that this folder belongs to."""
+    if not _is_core(sys.modules.get(package)) and not _is_installed(package):
+        _load(package)
+
+
+def _load(package: str) -> None:
+    """Import the package that this folder holds, or in which it lies, in the place of what goes by its name."""
+    folder = next((place for place in (ROOT / package, ROOT.parent) if _holds_core(place)), None)
+    if folder is None:
+        raise ImportError(f"{ROOT} comes without {package}. Install it (pip install facevlm), or the plugin again")
     spec = importlib.util.spec_from_file_location(
         package, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -30,10 +36,19 @@ def _provide(package: str) -> None:
     spec.loader.exec_module(module)
 
 
-def _is_installed(package: str) -> bool:
+def _holds_core(folder: Path) -> bool:
     """Not so for a folder of that name on the path that holds plugins or zoo models, or is this one."""
-    spec = importlib.util.find_spec(package)
-    return spec is not None and spec.origin is not None and Path(spec.origin).with_name("types.py").is_file()
+    return (folder / "types.py").is_file() and (folder / "__init__.py").is_file()
+
+
+def _is_core(module: Any) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and _holds_core(Path(file).parent)
+
+
+def _is_installed(package: str) -> bool:
+    spec = importlib.util.find_spec(package) if package not in sys.modules else None
+    return spec is not None and spec.origin is not None and _holds_core(Path(spec.origin).parent)
 
 
 def _core(module: str) -> Any:
@@ -75,3 +90,8 @@ def load_model(model_name: str, model_path: str, attributes: Any = (), registry:
 def resolve_input(model_name: str, ctx: Any) -> Any:
     """Called by FiftyOne's model zoo: the form for what ``load_model`` needs to know."""
     return _core("store.zoo").form(_card_name(model_name))
+
+
+if __name__ == "facevlm":
+    # Python stands in a folder that holds a clone of that name: what is meant is the library in it.
+    _load(__name__)

@@ -204,7 +204,8 @@ def answered(dataset: fo.Dataset, name: str) -> Arrays:
     rows = PictureRows(dataset)
     truth = evaluations.read_truth(rows, name, get(name), shipped())
     fields = {field: evaluations.group_values(rows, field) for field in GROUPS}
-    records = evaluations.read(rows, "demo", get(name), truth).records(fields)
+    reading, _ = evaluations.read(rows, "demo", get(name), truth)
+    records = reading.records(fields)
     index = {label: k for k, label in enumerate(get(name).labels)}
     kept = [k for k, label in enumerate(records.predicted) if label is not None]
     codes = [np.array([index[str(column[k])] for k in kept]) for column in (records.truth, records.predicted)]

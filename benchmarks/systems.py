@@ -113,7 +113,7 @@ def checkpoint_of(backend: Backend, attribute: str) -> Checkpoint:
     assert isinstance(backend, LocalBackend)
     checkpoint = backend._loaded[backend.card.checkpoint(attribute)]
     if checkpoint.decode != "score":
-        raise RuntimeError(checkpoint.note)
+        raise RuntimeError(" ".join(checkpoint.notes))
     return checkpoint
 
 

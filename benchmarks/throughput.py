@@ -1,20 +1,27 @@
 """Pictures per second of facevlm.apply against the model card's loop and against the bare forward pass.
 
-    python -m benchmarks.throughput [--pictures 512] [--large-pictures 24] [--rounds 5]
+    python -m benchmarks.throughput [--pictures 512] [--large-pictures 24] [--rounds 5] [--settings]
 
 All in one run, alternating, medians. Two models: the shipped demo model, and one of random weights large enough
 for the forward pass to dominate (ViT of 86 M parameters at 224 px, as PaliGemma's input), for which no answer is
 generated since random weights never stop. Under five minutes on two CPU cores; what runs is told on stderr. The last
 line is one JSON object.
+
+With ``--settings`` something else: the seconds of whole processes that apply the demo model, by how threads are set and
+in how many processes, alone on the machine and beside a neighbour that keeps one core busy.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +44,19 @@ from tools.demo_model.model import CUES, build, processor, save
 ATTRIBUTES = ["gender", "race5", "age5", "emotion7"]
 BATCH = 32
 CARD_LOOP = 12
+SETTINGS: Mapping[str, tuple[Mapping[str, str], str]] = {
+    "as it is": ({}, "None"),
+    "one thread": ({"OMP_NUM_THREADS": "1"}, "None"),
+    "threads that spin": ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    "two processes": ({}, "2"),
+}
+"""Environment of a process, and its ``devices``."""
+PROCESS = """
+import sys, fiftyone as fo, facevlm
+name, attributes, devices = sys.argv[1:]
+options = {"prefix": "bench", "overwrite": True, "progress": False, "devices": eval(devices)}
+facevlm.apply(fo.load_dataset(name), "demo", attributes.split(","), **options)
+"""
 
 
 def card_loop(model: str, paths: Sequence[str]) -> Callable[[], int]:
@@ -157,14 +177,58 @@ def measure(model: str, paths: Sequence[str], count: int, rounds: int, *, genera
     }
 
 
+def processes(paths: Sequence[str], count: int, rounds: int) -> dict[str, Any]:
+    """Median seconds of a process from its start to its end, by setting; alone, and beside a busy neighbour."""
+    dataset = made_dataset(paths, count)
+    dataset.persistent = True
+    told = [dataset.name, ",".join(ATTRIBUTES)]
+    usual = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+
+    def process(environment: Mapping[str, str], devices: str) -> Callable[[], int]:
+        def run() -> int:
+            command = [sys.executable, "-c", PROCESS, *told, devices]
+            subprocess.run(command, env={**usual, **environment}, check=True, stdout=subprocess.DEVNULL)
+            return 1
+
+        return run
+
+    systems = {name: process(*setting) for name, setting in SETTINGS.items()}
+    found: dict[str, Any] = {"n": count}
+    try:
+        for name, busy in (("alone", 0), ("beside a busy neighbour", 1)):
+            with neighbours(busy):
+                rates = alternate(systems, rounds)
+            found[name] = {setting: round(1 / statistics.median(each), 1) for setting, each in rates.items()}
+    finally:
+        dataset.delete()
+    return found
+
+
+@contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """So many processes that keep a core busy each."""
+    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--large-pictures", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--settings", action="store_true", help="whole processes by setting, and nothing else")
     args = parser.parse_args()
     assert set(CUES) == set(ATTRIBUTES)
     paths = [record.filepath for record in samples.read("single")]
+    if args.settings:
+        found = processes(paths, args.pictures, args.rounds)
+        print(json.dumps({"name": "settings", "machine": machine(), "rounds": args.rounds, "seconds": found}))
+        return
     tell(f"The demo model, {args.pictures} pictures")
     result: dict[str, Any] = {
         "name": "throughput",

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from facevlm.backends import Options as Options
     from facevlm.backends import Remote as Remote
     from facevlm.backends import open_backend as open_backend
+    from facevlm.backends import unload as unload
     from facevlm.errors import FacevlmError as FacevlmError
+    from facevlm.errors import FacevlmWarning as FacevlmWarning
     from facevlm.faces.crops import Crop as Crop
     from facevlm.tasks import batch as batch
     from facevlm.tasks import paper as paper
+    from facevlm.tasks import plugin as plugin
     from facevlm.tasks import sources as sources
     from facevlm.tasks.apply import ApplyResult as ApplyResult
     from facevlm.tasks.apply import apply as apply
@@ -37,9 +40,19 @@ if TYPE_CHECKING:
     from facevlm.tasks.detect import detect as detect
     from facevlm.tasks.evaluate import EvaluationResult as EvaluationResult
     from facevlm.tasks.evaluate import evaluate as evaluate
+    from facevlm.tasks.power import Power as Power
+    from facevlm.tasks.power import power as power
     from facevlm.tasks.probe import probe as probe
     from facevlm.tasks.report import report as report
+    from facevlm.tasks.review import Review as Review
+    from facevlm.tasks.review import review as review
     from facevlm.tasks.sensitivity import sensitivity as sensitivity
+    from facevlm.tasks.train import TrainResult as TrainResult
+    from facevlm.tasks.train import train as train
+    from facevlm.tasks.truth import TruthResult as TruthResult
+    from facevlm.tasks.truth import truth as truth
+    from facevlm.tasks.try_one import Trial as Trial
+    from facevlm.tasks.try_one import try_one as try_one
     from facevlm.types import Attribute as Attribute
     from facevlm.types import Prediction as Prediction
     from facevlm.types import Reply as Reply
@@ -58,11 +71,17 @@ _NAMES = {
     "DetectResult": "tasks.detect",
     "EvaluationResult": "tasks.evaluate",
     "FacevlmError": "errors",
+    "FacevlmWarning": "errors",
     "Options": "backends",
+    "Power": "tasks.power",
     "Prediction": "types",
     "Registry": "attributes",
     "Remote": "backends",
     "Reply": "types",
+    "Review": "tasks.review",
+    "TrainResult": "tasks.train",
+    "Trial": "tasks.try_one",
+    "TruthResult": "tasks.truth",
     "apply": "tasks.apply",
     "ask": "tasks.ask",
     "check": "tasks.check",
@@ -71,15 +90,22 @@ _NAMES = {
     "detect": "tasks.detect",
     "evaluate": "tasks.evaluate",
     "open_backend": "backends",
+    "power": "tasks.power",
     "probe": "tasks.probe",
     "report": "tasks.report",
+    "review": "tasks.review",
     "sensitivity": "tasks.sensitivity",
+    "train": "tasks.train",
+    "truth": "tasks.truth",
+    "try_one": "tasks.try_one",
+    "unload": "backends",
 }
 _MODULES = {
     "attributes": "attributes",
     "batch": "tasks.batch",
     "datasets": "datasets",
     "paper": "tasks.paper",
+    "plugin": "tasks.plugin",
     "sources": "tasks.sources",
 }
 _EARLIER = {"batching": "tasks.batch", "images": "faces.images", "pipeline": "engines.local"}
@@ -94,7 +120,9 @@ def __getattr__(name: str) -> Any:
     if module is not None:
         return importlib.import_module(f"facevlm.{module}")
     if name not in _NAMES:
-        raise AttributeError(f"module 'facevlm' has no attribute '{name}'")
+        from facevlm.errors import meant
+
+        raise AttributeError(f"module 'facevlm' has no attribute '{name}'.{meant(name, __all__)}".removesuffix("."))
     return getattr(importlib.import_module(f"facevlm.{_NAMES[name]}"), name)
 
 

@@ -10,14 +10,16 @@ import bisect
 import functools
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
-from facevlm import doors
+from facevlm import doors, folders
+from facevlm.arguments import checked
 from facevlm.doors import Addition
 from facevlm.errors import InputError, TaxonomyError, lookup
 from facevlm.folders import ASSETS
@@ -27,6 +29,9 @@ SHIPPED = ASSETS / "attributes.yaml"
 SETS = {"celeba": ASSETS / "celeba.yaml"}
 """Attribute sets by name, too large to stand among the others: ``load("celeba")``."""
 YEARS = "years"
+OLDEST = 120
+"""Years. The oldest age in UTKFace is 116; nobody is known to have reached 123."""
+AGE_TEXT = re.compile(r"\d{1,3}(\.\d*)?")
 UNDEFINED = {"source", "target", "why"}
 KINDS = ("nominal", "ordinal")
 
@@ -91,7 +96,7 @@ class Registry:
 
 def _parse(path: str | Path, base: Registry | None = None) -> Registry:
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = folders.read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"Cannot read the attribute file {path}: {error}") from error
     if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict):
@@ -138,7 +143,10 @@ def _attribute(name: str, raw: Any) -> Attribute:
 
 def _edges(name: str, raw: Any, attributes: Mapping[str, Attribute]) -> tuple[float, ...]:
     attribute = lookup("attribute", attributes, name)
-    numbers, labels = isinstance(raw, list) and all(_is_age(v) for v in raw), len(attribute.labels)
+    numbers, labels = (
+        isinstance(raw, list) and all(_is_number(v) and 0 <= v < math.inf for v in raw),
+        len(attribute.labels),
+    )
     if not numbers or raw != sorted(set(raw)) or len(raw) not in (labels, labels + 1):
         raise InputError(
             f"Years of '{name}': got {raw!r}, expected {labels} ascending ages, one per label, "
@@ -147,6 +155,7 @@ def _edges(name: str, raw: Any, attributes: Mapping[str, Attribute]) -> tuple[fl
     return tuple(float(v) for v in raw)
 
 
+@checked
 def define(
     name: str,
     labels: Iterable[str],
@@ -162,6 +171,8 @@ def define(
     Raises :class:`~facevlm.errors.InputError` for a name that is no identifier, fewer than two labels,
     repeated labels, no question, an unknown kind, or a spelling that stands for two labels.
     """
+    if isinstance(labels, str):
+        raise InputError(f"Attribute '{name}': got the labels '{labels}', expected a list of at least two.")
     labels = tuple(str(label).strip() for label in labels)
     problem = None
     if not name.isidentifier():
@@ -174,7 +185,7 @@ def define(
         problem = f"got kind {kind!r}, expected one of {', '.join(KINDS)}"
     if problem:
         raise InputError(f"Attribute '{name}': {problem}.")
-    kept = {k: tuple(str(s) for s in v) for k, v in (aliases or {}).items() if k in labels}
+    kept = {k: (v,) if isinstance(v, str) else tuple(map(str, v)) for k, v in (aliases or {}).items() if k in labels}
     attribute = Attribute(
         name=name,
         labels=labels,
@@ -283,11 +294,13 @@ def origin(name: str) -> str:
     return next((addition.package for addition in added().values() if name in addition.value.attributes), "")
 
 
+@checked
 def load(path: str | Path) -> Registry:
     """The shipped registry plus the attributes of a YAML file of the same form, or of a set by name (``celeba``)."""
     return shipped().with_file(SETS.get(str(path), path))
 
 
+@checked
 def get(name: str) -> Attribute:
     """A shipped attribute by name."""
     return shipped().get(name)
@@ -369,16 +382,20 @@ class Alignment:
 def recognise(values: Iterable[object], wanted: Attribute, registry: Registry) -> Attribute | str:
     """The label set that ground-truth values belong to: an attribute of the family, or ``"years"``.
 
-    The wanted label set itself is preferred. Raises :class:`~facevlm.errors.TaxonomyError` where no label
-    set of the family holds all values.
+    The wanted label set itself is preferred. Among ages, what can be none (-1, 999, NaN, a text) is no ground truth for
+    its face, as long as at least half of the different values are ages. Raises
+    :class:`~facevlm.errors.TaxonomyError` where no label set of the family holds all values.
     """
     seen = {v for v in values if v is not None and v != ""}
-    if seen and wanted.name in registry.years and all(_is_age(v) for v in seen):
+    years = 2 * sum(age_in_years(v) is not None for v in seen) >= len(seen) > 0
+    if years and wanted.name in registry.years and any(_is_number(v) for v in seen):
         return YEARS
     family = [a for a in registry.family(wanted.family) if a.name != wanted.name]
     for attribute in (wanted, *family):
         if all(canonical(attribute, v) is not None for v in seen):
             return attribute
+    if years and wanted.name in registry.years:
+        return YEARS
     strange = sorted(str(v) for v in seen if canonical(wanted, v) is None)
     names = ", ".join(a.name for a in (wanted, *family))
     raise TaxonomyError(
@@ -438,14 +455,25 @@ def _mapped(attribute: Attribute, labels: Mapping[str, str], value: object) -> s
 
 
 def _group(labels: tuple[str, ...], edges: tuple[float, ...], value: object) -> str | None:
-    if not _is_age(value):
+    age = age_in_years(value)
+    if age is None:
         return None
-    at = bisect.bisect_right(edges, float(str(value))) - 1
+    at = bisect.bisect_right(edges, age) - 1
     return labels[at] if 0 <= at < len(labels) else None
 
 
-def _is_age(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+def age_in_years(value: object) -> float | None:
+    """The age that a number, or a text that spells one, stands for: from 0 to :data:`OLDEST`; None for all else.
+
+    The one line between ages and what stands for none, such as -1, 999 or NaN: for loading, evaluating and checking.
+    """
+    if isinstance(value, str) and AGE_TEXT.fullmatch(value.strip()):
+        value = float(value)
+    return float(value) if _is_number(value) and 0 <= value <= OLDEST else None
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _some(values: Iterable[str], most: int = 8) -> str:

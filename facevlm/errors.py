@@ -1,4 +1,6 @@
-"""The exception tree. Every message says what was got, what was expected, and what to do.
+"""The exception tree, and texts of others made fit to be shown.
+
+Every message says what was got, what was expected, and what to do.
 
 FacevlmError
 ├── InputError           something the caller gave
@@ -17,14 +19,53 @@ FacevlmError
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufff9-\ufffb]"
+)
+"""Control characters but line feed and tab, marks that turn the direction of text, halves of characters."""
+
+
+def visible(text: str) -> str:
+    """The text with its control characters written out, such as ``\\x1b`` and ``\\u202e``: a terminal, a browser or a
+    reader of Markdown would obey them, and the text would say something else than it holds."""
+    return UNSEEN.sub(lambda found: _written(ord(found.group())), text)
+
+
+def _written(number: int) -> str:
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The question, after a blank, whether the nearest of the known names was meant; empty where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+class FacevlmWarning(UserWarning):
+    """Something that a user should read of what was done nevertheless."""
 
 
 class FacevlmError(Exception):
-    """Base of all errors raised on purpose; safe to show to a user as it is."""
+    """Base of all errors raised on purpose; safe to show to a user as it is, whatever others said in it.
+
+    ``app`` is what is said in the App instead, where the remedy in Python is no help: what to do there.
+    """
+
+    def __init__(self, *args: object, app: str | None = None) -> None:
+        super().__init__(*args)
+        self.app = app
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
+    def in_app(self) -> str:
+        """The error as a user of the App is told."""
+        return str(self) if self.app is None else visible(self.app)
 
 
 class InputError(FacevlmError):
@@ -36,9 +77,8 @@ class UnknownName(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=1)
         self.kind, self.name, self.listed = kind, name, ", ".join(names) or "none"
-        self.hint = f" Did you mean '{close[0]}'?" if close else ""
+        self.hint = meant(name, names)
         super().__init__(f"Unknown {kind} '{name}'. Known: {self.listed}.{self.hint}")
 
 
@@ -84,6 +124,16 @@ class GoneError(ModelError):
 
 class DatabaseError(FacevlmError):
     """FiftyOne's database is missing or out of reach."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error of another package says, as a part of a sentence; its kind where it says none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(" .:")
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen, so that nothing would be asked by it."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def lookup(kind: str, table: Mapping[str, T], name: str) -> T:

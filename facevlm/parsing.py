@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from facevlm.attributes import fold
 from facevlm.errors import InputError
-from facevlm.types import Face, Prediction, Question, Reply, logsumexp
+from facevlm.types import PROBABLE, Face, Prediction, Question, Reply, logsumexp
 
 SHOWN = 80
 TOO_MUCH = 0.05
@@ -18,7 +18,8 @@ TOO_MUCH = 0.05
 def predict(face: Face, question: Question, reply: Reply) -> Prediction:
     """The one prediction that a reply amounts to.
 
-    Scored replies are decided by constrained greedy decoding (``choice``) or else by the likeliest label.
+    Scored replies are decided by constrained greedy decoding (``choice``), or by the most probable label where that is
+    their ``decision`` or nothing was decoded.
     Free text counts only when the whole of it spells a label.
     """
     name = question.attribute.name
@@ -67,7 +68,9 @@ def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
             face, name, "failed", reason=f"the scores are no log-probabilities: their total is {total:.3g}"
         )
     shares = tuple(value - total for value in log_probs)
-    best = max(range(len(labels)), key=shares.__getitem__) if reply.choice is None else reply.choice
+    likeliest = max(range(len(labels)), key=shares.__getitem__)
+    greedy = likeliest if reply.choice is None else reply.choice
+    best, other = (likeliest, greedy) if reply.decision == PROBABLE else (greedy, likeliest)
     return Prediction(
         face,
         name,
@@ -77,6 +80,7 @@ def _scored(face: Face, question: Question, reply: Reply) -> Prediction:
         log_probs=shares,
         coverage=math.exp(min(0.0, total)),
         text=reply.text,
+        rival=None if other == best else labels[other],
     )
 
 

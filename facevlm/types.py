@@ -12,6 +12,8 @@ from typing import Literal
 Outcome = Literal["ok", "refused", "unparsed", "no_face", "failed"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "refused", "unparsed", "no_face", "failed")
 Kind = Literal["nominal", "ordinal"]
+DECISIONS = GREEDY, PROBABLE = ("greedy", "probable")
+"""How scores become a label: by the one that greedy decoding takes token by token, or by the most probable one."""
 SMALL_PX = 32
 """A face whose box has a shorter side than this, in pixels, is flagged: it is shown to a model at several times its
 size."""
@@ -100,12 +102,14 @@ class Reply:
 
     ``log_probs`` are natural-log probabilities of the labels, not normalised over the label set: their
     total is the coverage. ``choice`` is the index of the label that constrained greedy decoding
-    takes. ``text`` is a free answer, and ``confidence`` its probability where that alone is known. ``error`` is set
-    when there is no answer. A ``malformed`` text is not in the form that was asked for, and never read as a label.
+    takes, and ``decision`` says whether that label is the answer or the most ``probable`` one. ``text`` is a free
+    answer, and ``confidence`` its probability where that alone is known. ``error`` is set when there is no answer. A
+    ``malformed`` text is not in the form that was asked for, and never read as a label.
     """
 
     log_probs: tuple[float, ...] | None = None
     choice: int | None = None
+    decision: str = GREEDY
     text: str | None = None
     confidence: float | None = None
     error: str | None = None
@@ -160,7 +164,8 @@ class Prediction:
     """One face, one attribute, one outcome. ``label`` is set exactly when the outcome is ``ok``.
 
     ``log_probs`` are normalised over the label set; ``confidence`` is the label's share; ``coverage``
-    is how much of the model's total probability lay on the label set.
+    is how much of the model's total probability lay on the label set. ``rival`` is the label that the other way of
+    deciding takes (greedy decoding, or the most probable label) where that is another one.
     """
 
     face: Face
@@ -172,6 +177,7 @@ class Prediction:
     coverage: float | None = None
     reason: str | None = None
     text: str | None = None
+    rival: str | None = None
 
     def __post_init__(self) -> None:
         if (self.label is not None) != (self.outcome == "ok"):

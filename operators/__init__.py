@@ -1,21 +1,8 @@
 """Operators and the panel of the App: a form or a click in, a core call, a result out. They do not compute."""
 
-from .apply import ApplyVlmFaceAttributes
-from .ask import AskAboutFaces
-from .batches import CollectFaceAttributeBatches
-from .describe import DescribePeople
-from .detect import DetectFaces
-from .evaluate import EvaluateFaceAttributes
+from .keep import KeepSidebarFilters
+from .menu import VERBS, FaceAttributesMenu
 from .panel import FaceAttributeErrors
-from .report import WriteFaceAttributeReport
+from .stop import HideFaceAttributeRun
 
-OPERATORS = (
-    ApplyVlmFaceAttributes,
-    AskAboutFaces,
-    CollectFaceAttributeBatches,
-    DescribePeople,
-    DetectFaces,
-    EvaluateFaceAttributes,
-    FaceAttributeErrors,
-    WriteFaceAttributeReport,
-)
+OPERATORS = (*VERBS, FaceAttributesMenu, FaceAttributeErrors, HideFaceAttributeRun, KeepSidebarFilters)

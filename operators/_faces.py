@@ -8,6 +8,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 
 from facevlm.detection import FIELD
+from facevlm.errors import check_sizes
 from facevlm.faces.crops import Crop
 from facevlm.faces.selection import Selection
 from facevlm.store import asking, detections, targets
@@ -23,8 +24,8 @@ WHOLE, FIRST = "whole", "first"
 
 def target(ctx: foo.ExecutionContext) -> targets.Collection:
     """The pictures or patches of the view, those that are selected, or only the selected faces of them."""
-    view = ctx.target_view()
-    if not ctx.params.get("selected_faces") or not ctx.selected_labels:
+    view = targets.with_all_fields(ctx.target_view())
+    if not _forms.is_ticked(ctx, "selected_faces") or not ctx.selected_labels:
         return view
     return view.select_labels(labels=ctx.selected_labels, fields=chosen_field(ctx, view))
 
@@ -48,7 +49,7 @@ def crop(ctx: foo.ExecutionContext, usual: Crop) -> Crop:
     Raises :class:`~facevlm.errors.InputError` for what cannot be.
     """
     margin = ctx.params.get("margin")
-    return Crop(margin=usual.margin if margin is None else margin, align=bool(ctx.params.get("align")))
+    return Crop(margin=usual.margin if margin is None else margin, align=_forms.is_ticked(ctx, "align"))
 
 
 def search(ctx: foo.ExecutionContext) -> DetectRun | None:
@@ -63,30 +64,36 @@ def search(ctx: foo.ExecutionContext) -> DetectRun | None:
 def count(ctx: foo.ExecutionContext) -> int:
     """How many faces the form is about; one per picture where they are still to be found."""
     view = target(ctx)
-    return len(view) if chosen_field(ctx, view) == FIRST else asking.count(view, selection(ctx, view))
+    return targets.size(view) if chosen_field(ctx, view) == FIRST else asking.count(view, selection(ctx, view))
 
 
-def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
-    """Which faces, and how they are cut out."""
+def inputs(ctx: foo.ExecutionContext, inputs: Any, usual: Crop, *, finds: bool = True) -> None:
+    """Which faces, and how they are cut out; with ``finds`` they may be found first."""
     view = ctx.target_view()
     shown = targets.patches_field(view)
     fields = [shown] if shown else detections_fields(view._root_dataset)
     inputs.view("subject", types.Header(label="Faces", description="What to ask about", divider=True))
     whole = {} if shown else {WHOLE: "Whole pictures, each of one person"}
     options = whole | {name: f"Every box in '{name}'" for name in fields}
-    if not shown:
+    if not shown and finds:
         options[FIRST] = f"Every face, found first where that was not done ('{FIELD}')"
     about = _forms.dropdown(inputs, "about", options, label="About", default=chosen_field(ctx, view))
     chosen = chosen_field(ctx, view)
-    if chosen == FIRST:
+    if chosen == FIRST and not finds:
+        _forms.lacks(about, "Choose faces that are known, or run 'Detect faces' first.")
+    elif chosen == FIRST:
         _forms.attempt(about, lambda: detections.check_field(view._root_dataset, FIELD))
     if chosen in (WHOLE, FIRST):
+        # What was written while boxes were chosen is told to the run all the same.
+        _forms.attempt(about, lambda: _check_framing(ctx, usual))
         return
     if ctx.selected_labels:
         inputs.bool("selected_faces", label=f"Only the selected labels ({len(ctx.selected_labels):,})", default=False)
-    inputs.bool("framing", label="Which boxes, and how they are cut out", default=False)
+    box = inputs.bool("framing", label="Which boxes, and how they are cut out", default=False)
     if ctx.params.get("framing"):
         _framing(ctx, inputs, usual)
+    else:
+        _forms.attempt(box, lambda: _check_framing(ctx, usual))
     number = _forms.attempt(about, lambda: count(ctx))
     if number == 0:
         about.invalid, about.error_message = True, "No box is left to ask about: choose others, or a wider view."
@@ -104,7 +111,10 @@ def _framing(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
         required=False,
     )
     inputs.float("face_confidence", label="Least confidence of boxes", description="Empty: any", min=0, max=1)
-    inputs.int("min_face_px", label="Least size in pixels", description="Smaller faces are left out, as no_face", min=1)
+    least = inputs.int(
+        "min_face_px", label="Least size in pixels", description="Smaller faces are left out, as no_face", min=1
+    )
+    _forms.attempt(least, lambda: _check_least(ctx))
     margin = inputs.float(
         "margin",
         label="Margin",
@@ -113,6 +123,15 @@ def _framing(ctx: foo.ExecutionContext, inputs: Any, usual: Crop) -> None:
     )
     _forms.attempt(margin, lambda: crop(ctx, usual))
     inputs.bool("align", label="Turn faces so that the eyes are level", description="Needs landmarks", default=False)
+
+
+def _check_framing(ctx: foo.ExecutionContext, usual: Crop) -> None:
+    _check_least(ctx)
+    crop(ctx, usual)
+
+
+def _check_least(ctx: foo.ExecutionContext) -> None:
+    check_sizes(min_face_px=ctx.params.get("min_face_px"))
 
 
 def chosen_field(ctx: foo.ExecutionContext, view: targets.Collection) -> str:

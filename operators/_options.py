@@ -8,12 +8,18 @@ from typing import Any
 
 import fiftyone.operators as foo
 
-from facevlm.backends import Options, Remote
+from facevlm.backends import Options, Remote, load_class
+from facevlm.backends.cards import find
 from facevlm.backends.options import Option, described
 
-from . import _forms
+from . import _forms, _trust
+from ._marks import plain
 
-LOADING = ("device", "dtype", "revision", "decode", "quantize", "attention", "compile", "memory_gb")
+PICK_DEVICE = "facevlm.backends.weights:pick_device"
+LOADING = (
+    *("device", "devices", "dtype", "revision", "adapter", "merge_adapter", "decode", "decision", "quantize"),
+    *("attention", "compile", "memory_gb"),
+)
 SERVICE = ("base_url", "key_name", "template", "concurrency", "samples", "budget")
 """What a form offers at once; ``MORE`` is behind a box to tick."""
 MORE = (
@@ -33,13 +39,16 @@ MORE = (
 )
 
 
-def options(ctx: foo.ExecutionContext, usual: Remote | None = None) -> Options:
-    """What the form says. Fields that are empty, or were never sent, are as usual.
+def options(ctx: foo.ExecutionContext, model: str = "", usual: Remote | None = None) -> Options:
+    """What the form says of a model and its service. Fields that are empty, or were never sent, are as usual.
 
-    Raises :class:`~facevlm.errors.InputError` for what cannot be.
+    Raises :class:`~facevlm.errors.FacevlmError` for what cannot be, or may not be named.
     """
     told = {row.name: value for row in described(Options) if (value := _value(ctx, row)) is not None}
-    return Options(remote=remote(ctx, usual), **told)
+    if "adapter" in told and model and not find(model).is_checkpoint:
+        # It was written before another kind of model was chosen.
+        told.pop("adapter")
+    return Options(remote=remote(ctx, usual), **told | {"trust_remote_code": _trust.runs_code(ctx, model)})
 
 
 def remote(ctx: foo.ExecutionContext, usual: Remote | None = None) -> Remote:
@@ -50,6 +59,8 @@ def remote(ctx: foo.ExecutionContext, usual: Remote | None = None) -> Remote:
 
 
 def _value(ctx: foo.ExecutionContext, row: Option) -> Any:
+    if row.name in _trust.GUARDED:
+        return _trust.told(ctx, row.name)
     value = ctx.params.get(row.name)
     return None if value == "" else value
 
@@ -61,19 +72,27 @@ def add(inputs: Any, names: Sequence[str], usual: Options | Remote) -> dict[str,
 
 
 def _field(inputs: Any, row: Option, default: Any) -> Any:
-    told = {"label": row.title, "description": row.text, "default": default, "required": False}
+    told = {"label": plain(row.title), "description": plain(row.text), "default": default, "required": False}
     if row.choices:
         return _forms.dropdown(inputs, row.name, {choice: choice for choice in row.choices}, **told)
     make = {str: inputs.str, int: inputs.int, float: inputs.float, bool: inputs.bool}[row.kind]
     return make(row.name, **told)
 
 
-def add_loading(ctx: foo.ExecutionContext, inputs: Any) -> None:
+def add_loading(ctx: foo.ExecutionContext, inputs: Any, model: str) -> None:
     """How a model that runs here is loaded and read, behind a box to tick."""
     box = inputs.bool("loading", label="How the model is loaded and read", default=False)
     if ctx.params.get("loading"):
         add(inputs, LOADING, Options())
-        _forms.attempt(box, lambda: options(ctx))
+    # What was written there is told to the model whether it is shown or not.
+    _forms.attempt(box, lambda: _check_loading(ctx, model))
+
+
+def _check_loading(ctx: foo.ExecutionContext, model: str) -> None:
+    device = options(ctx, model).device
+    if device is not None:
+        # Only then: whether there is such a device is known to PyTorch, which takes seconds to import.
+        load_class(PICK_DEVICE)(device)
 
 
 def add_more(ctx: foo.ExecutionContext, inputs: Any, usual: Remote) -> None:
@@ -81,4 +100,4 @@ def add_more(ctx: foo.ExecutionContext, inputs: Any, usual: Remote) -> None:
     box = inputs.bool("more", label="More about the service", default=False)
     if ctx.params.get("more"):
         add(inputs, MORE, usual)
-        _forms.attempt(box, lambda: remote(ctx, usual))
+    _forms.attempt(box, lambda: remote(ctx, usual))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import fiftyone.operators as foo
@@ -14,10 +15,13 @@ from facevlm.backends.remote import keys, services, templates, words
 from facevlm.errors import InputError
 from facevlm.tasks.apply import ApplyResult
 
-from . import _forms, _options
+from . import _forms, _options, _trust
+from ._marks import plain
 
 API = "api"
 USUAL = Remote()
+NAMED = ("base_url", "key_name", "template")
+"""Fields that are refused where this visitor may not name what they say."""
 
 
 def choices() -> dict[str, str]:
@@ -28,7 +32,7 @@ def choices() -> dict[str, str]:
 
 def model_name(ctx: foo.ExecutionContext) -> str:
     """``openai:MODEL`` of the form's field."""
-    return f"{services.PREFIX}{ctx.params.get('api_model') or ''}"
+    return f"{services.PREFIX}{_trust.told(ctx, 'api_model') or ''}"
 
 
 def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = True, usual: Remote = USUAL) -> None:
@@ -37,6 +41,10 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = 
     names = [name for name in _options.SERVICE if votes or name != "samples"]
     fields = _options.add(inputs, names, usual)
     _options.add_more(ctx, inputs, usual)
+    for name in NAMED:
+        _forms.attempt(fields[name], partial(_trust.told, ctx, name))
+    if any(fields[name].invalid for name in NAMED):
+        return
     chosen = _forms.attempt(fields["concurrency"], lambda: _options.remote(ctx, usual))
     if chosen is None:
         return
@@ -44,7 +52,7 @@ def inputs(ctx: foo.ExecutionContext, inputs: Any, model: str, *, votes: bool = 
     server = fields["base_url"]
     endpoint = _forms.attempt(server, lambda: services.endpoint(model, chosen.base_url, chosen.key_name))
     if endpoint is not None:
-        _forms.attempt(server, lambda: keys.find(endpoint, ctx.secrets.get))
+        _forms.attempt(server, lambda: [keys.find(one, _trust.secrets(ctx)) for one in endpoint.each])
 
 
 def cost(ctx: foo.ExecutionContext, inputs: Any, briefing: Callable[[], Briefing | None]) -> None:
@@ -61,9 +69,9 @@ def costs(ctx: foo.ExecutionContext, inputs: Any, steps: Sequence[Briefing]) -> 
         _forms.notice(inputs, f"briefing_{k}" if k else "briefing", step.text, kind)
     if any(_is_dear(ctx, step) for step in steps):
         label = f"Go on although it may cost more than ${CONFIRM_ABOVE:g}"
-        agreed = inputs.bool("agreed", label=label, default=False, required=True)
+        agreed = inputs.bool("agreed", label=plain(label), default=False, required=True)
         if not ctx.params.get("agreed"):
-            agreed.invalid, agreed.error_message = True, "Tick this, or set a budget."
+            agreed.invalid, agreed.error_message = True, "Agree to the cost, or set a budget."
 
 
 def _box(inputs: Any) -> Any:
@@ -79,7 +87,7 @@ def confirmed(ctx: foo.ExecutionContext, step: Briefing) -> bool:
 
     Raises :class:`~facevlm.errors.InputError` for a dear run that was not agreed to, as one started by a script may be.
     """
-    if _is_dear(ctx, step) and not ctx.params.get("agreed"):
+    if _is_dear(ctx, step) and not _forms.is_ticked(ctx, "agreed"):
         raise InputError(f"{step.text} That is more than ${CONFIRM_ABOVE:g}: agree to it, or set a budget.")
     return True
 

@@ -8,53 +8,59 @@ from typing import Any
 import fiftyone.operators as foo
 from fiftyone.operators import types
 
-from facevlm import attributes as registry
 from facevlm.backends import Briefing, cards
 from facevlm.backends.briefings import brief
-from facevlm.backends.choice import default_prefix, resolve_attributes
-from facevlm.store import asking, predictions, targets
+from facevlm.backends.choice import prefix_of, resolve_attributes
+from facevlm.errors import FacevlmError, check_sizes
+from facevlm.store import asking, predictions, runs, targets
 from facevlm.tasks import batch as batch_task
 from facevlm.tasks._options import Settings
 from facevlm.tasks.apply import ApplyResult, ApplyRun
+from facevlm.tasks.outlook import Outlook, outlook
 
-from . import _faces, _forms, _options, _remote, choose_attributes
+from . import _faces, _forms, _last, _operator, _options, _remote, _trust, choose_attributes
+from ._marks import Marked, joined, plain
+from ._models import card_of, model_inputs, model_name
+from .evaluate import EvaluateFaceAttributes
+from .try_one import URI as TRY
 
 NAME = "apply_vlm_face_attributes"
 LABEL = "Apply VLM face attributes"
-OTHER = "other"
 NOW, BATCH = "now", "batch"
 
 
-class ApplyVlmFaceAttributes(foo.Operator):
+class ApplyVlmFaceAttributes(_operator.Operator):
     """Predicts perceived attributes of the face in every picture and stores them as label fields."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return _forms.operator_config(
-            NAME, LABEL, "Predict perceived race, gender, age group, emotion of faces with a vision-language model"
-        )
+    ABOUT = _operator.About(
+        NAME,
+        LABEL,
+        "Ask a vision-language model about the perceived race, gender, age group or emotion of faces. Takes a model, "
+        "attributes and what to ask about (whole pictures or a field of boxes); stores a label with outcome and "
+        "confidence for each face in fields PREFIX_ATTRIBUTE.",
+        "face_retouching_natural",
+    )
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
-        return _forms.placement(LABEL)
+    def fill(self, ctx: foo.ExecutionContext, inputs: Any) -> None:
+        with _last.begun(ctx, NAME, inputs):
+            _outlook_notice(ctx, inputs)
+            _forms.notice(inputs, "perceived", _forms.PERCEIVED)
+            card = model_inputs(ctx, inputs)
+            if card is not None:
+                choose_attributes.inputs(ctx, inputs, card)
+                choose_attributes.require(ctx, inputs, card)
+                choose_attributes.word_inputs(ctx, inputs, card)
+                _faces.inputs(ctx, inputs, card.crop())
+                _try_input(ctx, inputs)
+                _storage_inputs(ctx, inputs, card)
+                if card.hosted and (choose_attributes.names(ctx) or ctx.params.get("own")):
+                    _remote.cost(ctx, inputs, lambda: _brief(ctx, card.name))
 
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
-        inputs = types.Object()
-        _forms.notice(inputs, "perceived", _forms.PERCEIVED)
-        card = model_inputs(ctx, inputs)
-        if card is not None:
-            choose_attributes.inputs(ctx, inputs, card)
-            choose_attributes.remind(ctx, inputs)
-            _faces.inputs(ctx, inputs, card.crop())
-            _storage_inputs(ctx, inputs, card)
-            if card.hosted and (choose_attributes.ticked(ctx) or ctx.params.get("own")):
-                _remote.cost(ctx, inputs, lambda: _brief(ctx, card.name))
-        return types.Property(inputs, view=types.View(label=LABEL))
-
-    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+    def work(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         search = _faces.search(ctx)
         if search is not None:
             yield ctx.ops.set_progress(progress=0.0, label="Finding faces")
-            yield from _forms.followed(ctx, search, "pictures searched")
+            yield from self.followed(ctx, search, "pictures searched")
         yield ctx.ops.set_progress(progress=0.0, label="Loading the model")
         target = _faces.target(ctx)
         model, settings = model_name(ctx), _settings(ctx)
@@ -63,106 +69,106 @@ class ApplyVlmFaceAttributes(foo.Operator):
             model,
             choose_attributes.asked(ctx),
             faces=_faces.selection(ctx, target),
-            crop=_faces.crop(ctx, cards.find(model).crop()),
+            crop=_faces.crop(ctx, card_of(ctx).crop()),
             min_face_px=ctx.params.get("min_face_px"),
             prefix=ctx.params.get("prefix") or None,
+            prompts=choose_attributes.prompts(ctx, card_of(ctx)),
             overwrite=_forms.overwrites(ctx),
             settings=settings,
         )
+        _last.keep(ctx, NAME)
         if _is_batch(ctx):
             submission = batch_task.SubmitRun(run, model, settings.options.remote)
             submission.begin(lambda step: _remote.confirmed(ctx, step))
-            yield from _forms.followed(ctx, submission, "faces")
+            yield from self.followed(ctx, submission, "faces")
             yield _forms.output(ctx, "Batches", _handed_in(submission.result()))
             return
         run.begin(lambda step: _remote.confirmed(ctx, step))
-        yield from _forms.followed(ctx, run, "faces")
-        text = applied_summary(run.result())
-        yield from _forms.finished(ctx, run.shown, run.faces_field, "Predictions are stored", text)
+        yield from self.followed(ctx, run, "faces")
+        text, then = applied_summary(run.result()), _operator.button(EvaluateFaceAttributes)
+        yield from _forms.finished(ctx, run.shown, "Predictions are stored", text, then)
 
 
 def _settings(ctx: foo.ExecutionContext) -> Settings:
-    return Settings(options=_options.options(ctx), batch_size=ctx.params.get("batch_size"), secrets=ctx.secrets.get)
+    options = _options.options(ctx, model_name(ctx))
+    # Of a model behind an API the form asks for none; one that was written before another model was chosen is left out.
+    size = None if card_of(ctx).hosted else ctx.params.get("batch_size")
+    return Settings(options=options, batch_size=size, secrets=_trust.secrets(ctx))
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing | None:
     attributes = resolve_attributes(choose_attributes.asked(ctx))
-    return brief(model, attributes, _faces.count(ctx), _options.options(ctx), batch=_is_batch(ctx))
+    expected = _outlook(ctx)
+    faces = _faces.count(ctx) if expected is None else expected.lacking
+    return brief(model, attributes, faces, _options.options(ctx, model), batch=_is_batch(ctx))
+
+
+def _prefix(ctx: foo.ExecutionContext, card: cards.Card) -> str:
+    return str(ctx.params.get("prefix") or prefix_of(card))
+
+
+def _outlook(ctx: foo.ExecutionContext) -> Outlook | None:
+    """What the run would meet; None while nothing is asked, and where faces are still to be found.
+
+    Raises :class:`~facevlm.errors.FacevlmError` where something is wrong, which its own field says, too.
+    """
+    asked, card, target = choose_attributes.asked(ctx), card_of(ctx), _faces.target(ctx)
+    if not asked or _faces.chosen_field(ctx, ctx.target_view()) == _faces.FIRST:
+        return None
+    return outlook(
+        target,
+        card,
+        asked,
+        faces=_faces.selection(ctx, target),
+        crop=_faces.crop(ctx, card.crop()),
+        prefix=_prefix(ctx, card),
+        prompts=choose_attributes.prompts(ctx, card),
+        overwrite=_forms.overwrites(ctx),
+        settings=Settings(options=_options.options(ctx, card.name)),
+    )
+
+
+def _outlook_notice(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    """What will happen, in a line on top."""
+    try:
+        expected, card = _outlook(ctx), card_of(ctx)
+    except FacevlmError:
+        return
+    if expected is not None:
+        where = "" if card.hosted or card.scheme else " Pictures stay on this machine."
+        _forms.notice(inputs, "outlook", f"{_forms.ahead(expected, _forms.overwrites(ctx))}{where}")
 
 
 def _is_batch(ctx: foo.ExecutionContext) -> bool:
-    return ctx.params.get("when") == BATCH and cards.find(model_name(ctx)).hosted
+    return ctx.params.get("when") == BATCH and card_of(ctx).hosted
 
 
-def _handed_in(done: batch_task.Submitted) -> str:
-    return (
+def _handed_in(done: batch_task.Submitted) -> Marked:
+    return Marked(
         f"Faces handed in: {done.faces:,}, batches: {len(done.batches):,}; {done.skipped:,} had their answers, "
         f"{done.answered:,} from the reply cache, {done.unread:,} cannot be read, {done.left:,} are left.\n\n"
         "Within a day, 'Collect face attribute batches' stores the answers."
     )
 
 
-def model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
-    """Which model; None while that is not said."""
-    shipped = {name: f"{name}: {card.title}" for name, card in cards.shipped().items()}
-    options = shipped | {OTHER: "Another checkpoint"} | _remote.choices()
-    model = _forms.dropdown(inputs, "model", options, label="Model", default="demo")
-    if ctx.params.get("model") == OTHER:
-        model = inputs.str(
-            "checkpoint",
-            label="Checkpoint",
-            description="Hugging Face id, folder on the App's machine, or SCHEME:MODEL of an installed package",
-            required=True,
-        )
-        inputs.bool("trust_remote_code", label="Run code that comes with the checkpoint", default=False)
-        if not ctx.params.get("checkpoint"):
-            return None
-    if ctx.params.get("model") == _remote.API:
-        model = inputs.str("api_model", label="Model", description="As the server names it", required=True)
-        if not ctx.params.get("api_model"):
-            return None
-    card = _forms.attempt(model, lambda: cards.find(model_name(ctx)))
-    if card is not None:
-        answered = [registry.get(name) for name in choose_attributes.ticked(ctx) if card.answers(name)]
-        _forms.attempt(model, lambda: cards.questions_for(card, answered))
-        _forms.notice(inputs, "licence", f"Licence: {card.licence}. {_weights(card)}")
-    if card is not None and card.hosted and not card.scheme:
-        _remote.inputs(ctx, inputs, card.name)
-    return card
-
-
-def _weights(card: cards.Card) -> str:
-    """Where a model's weights are and what they take, as far as is known."""
-    if card.hosted:
-        return "The model runs at a server, which sees the pictures."
-    if card.scheme:
-        return f"It is opened by another package, as {card.scheme}:MODEL."
-    needs = f" {card.memory():.3g} GB of memory in bfloat16." if card.memory() >= 0.1 else ""
-    if card.is_here():
-        return f"The weights are on this machine.{needs}"
-    login = " Gated: accept the licence and log in first." if card.gated else ""
-    fetched = f" about {card.download * len(set(card.checkpoints.values())):.3g} GB" if card.download else ""
-    return f"The weights are not on this machine: the first run downloads{fetched or ' them'}.{needs}{login}"
-
-
-def model_name(ctx: foo.ExecutionContext) -> str:
-    """The model that the form chooses, as :func:`facevlm.apply` takes it."""
-    model = ctx.params.get("model") or "demo"
-    if model == _remote.API:
-        return _remote.model_name(ctx)
-    return cards.named(ctx.params.get("checkpoint") or "") if model == OTHER else str(model)
+def _try_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    """The way to ask about one face before all."""
+    if choose_attributes.names(ctx) or ctx.params.get("own"):
+        label, text = "Try on one face", "Asks about the selected or the first face, and shows all that the model says"
+        button = types.Button(label=label, description=text, operator=TRY, prompt=True, params=dict(ctx.params))
+        inputs.view("try_on_one", button)
 
 
 def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) -> None:
     inputs.view("storage", types.Header(label="Storage", divider=True))
-    default = default_prefix(card.name)
+    default = prefix_of(card)
     prefix = inputs.str(
         "prefix", label="Field prefix", description="Fields are named PREFIX_ATTRIBUTE", default=default
     )
-    _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
+    _forms.attempt(prefix, lambda: _check_storage(ctx, _prefix(ctx, card)))
     if not card.hosted:
         _batch_size(ctx, inputs)
-        _options.add_loading(ctx, inputs)
+        _options.add_loading(ctx, inputs, card.name)
     _forms.existing(inputs, "face")
     if card.hosted:
         times = {NOW: "Now", BATCH: "As a batch: about half the price, answered within a day, collected by you"}
@@ -170,29 +176,30 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
 
 
 def _batch_size(ctx: foo.ExecutionContext, inputs: Any) -> None:
-    size = inputs.int(
-        "batch_size", label="Batch size", description="Pictures per forward pass; by default what fits", min=1
-    )
-    if isinstance(ctx.params.get("batch_size"), int) and ctx.params["batch_size"] < 1:
-        size.invalid, size.error_message = True, "Expected a whole number from 1 on."
+    text = "Pictures per forward pass; by default what fits"
+    size = inputs.int("batch_size", label="Batch size", description=plain(text), min=1)
+    _forms.attempt(size, lambda: check_sizes(batch_size=ctx.params.get("batch_size")))
 
 
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = _faces.target(ctx)
     targets.check(target, patches=True)
-    names = choose_attributes.ticked(ctx) or ["attribute"]
+    names = [a if isinstance(a, str) else a.name for a in choose_attributes.asked(ctx)] or ["attribute"]
     kind = asking.PictureSubjects if _faces.selection(ctx, target) is None else asking.FaceSubjects
     kind.check_fields(target, prefix, [predictions.field_name(prefix, name) for name in names])
+    expected = _outlook(ctx)
+    if expected is not None:
+        runs.refuse_changed(prefix, expected.changed)
 
 
-def applied_summary(result: ApplyResult) -> str:
+def applied_summary(result: ApplyResult) -> Marked:
     """What a run did, as Markdown."""
     if not result.asked:
-        return f"Nothing to ask: all {result.skipped:,} faces have their answers."
+        return plain(f"Nothing to ask: all {result.skipped:,} faces have their answers.")
     lines = [
         f"{result.asked:,} faces asked, {result.skipped:,} had their answers, {result.tally.seconds:.1f} s."
         + _remote.spent(result),
         _forms.outcome_table(result),
         *_forms.remarks(result),
     ]
-    return "\n\n".join(lines)
+    return joined("\n\n", lines)

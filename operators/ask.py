@@ -19,8 +19,10 @@ from facevlm.store.rows import detections_fields
 from facevlm.tasks._options import Settings
 from facevlm.tasks.ask import GROUNDING, AskResult, AskRun, NobodyLooks, NotRead, check_planner
 
-from . import _forms, _options, _remote
-from .apply import applied_summary, model_inputs, model_name
+from . import _forms, _operator, _options, _remote, _trust, keep
+from ._marks import Marked, joined, marked, plain, say
+from ._models import model_inputs, model_name
+from .apply import applied_summary
 
 NAME = "ask_about_faces"
 LABEL = "Ask about faces"
@@ -28,21 +30,21 @@ OTHER_WORDS = "Who picks people by other words"
 ITSELF, LOOKER = "model", "grounding_model"
 
 
-class AskAboutFaces(foo.Operator):
+class AskAboutFaces(_operator.Operator):
     """Reads a request in words, shows its plan, and asks only what is named of the faces that are meant."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return _forms.operator_config(NAME, LABEL, "Ask in words: age group and emotion of the child")
+    ABOUT = _operator.About(
+        NAME,
+        LABEL,
+        "Ask in words about some of the faces: age group and emotion of the child. Takes a request in English and a "
+        "field of faces; picks the faces that are meant, asks a model only what is named about them, and shows them.",
+        "question_answer",
+    )
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
-        return _forms.placement(LABEL)
-
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
-        inputs = types.Object()
+    def fill(self, ctx: foo.ExecutionContext, inputs: Any) -> None:
         examples = "; ".join(words()["examples"])
         text = f"What to ask, and of whom, in English. Examples: {examples}"
-        request = inputs.str("request", label="Request", description=text, required=True)
+        request = inputs.str("request", label="Request", description=plain(text), required=True)
         read = _plan(ctx, inputs, request)
         _planner_input(ctx, inputs)
         _faces_input(ctx, inputs)
@@ -56,20 +58,19 @@ class AskAboutFaces(foo.Operator):
             inputs.view("cost", types.Header(label="Cost", description="At most, step by step", divider=True))
             _remote.costs(ctx, inputs, steps)
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
-        return types.Property(inputs, view=types.View(label=LABEL))
 
-    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+    def work(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Reading the request")
         request = _asking(ctx, _planner(ctx))
         with closing(request.works()) as works:
             for work in works:
                 work.begin(lambda step: _remote.confirmed(ctx, step))
-                yield from _forms.followed(ctx, work, "done")
+                yield from self.followed(ctx, work, "done")
         result = request.result()
         if result.faces and result.applied is not None and targets.patches_field(result.view) is None:
-            yield from _forms.reloaded(ctx, request.shown, _field(ctx))
+            yield from keep.showing(ctx, request.shown)
         else:
-            yield ctx.ops.reload_dataset()
+            yield from keep.reloaded(ctx)
         if result.faces:
             yield ctx.ops.set_view(result.view)
         yield _forms.output(ctx, "Faces are picked", _summary(result))
@@ -77,12 +78,13 @@ class AskAboutFaces(foo.Operator):
 
 def _plan(ctx: foo.ExecutionContext, inputs: Any, request: Any) -> AskRun | None:
     """What the request would do, or what is wrong with it, as it is being written."""
-    unnamed = {model_name(ctx), _looker(ctx)} & {HUB, services.PREFIX}
-    if unnamed or not (ctx.params.get("request") or "").strip():
+    names = _forms.attempt(request, lambda: {model_name(ctx), _looker(ctx)})
+    if names is None or names & {HUB, services.PREFIX} or not (ctx.params.get("request") or "").strip():
         return None
     read = _forms.attempt(request, lambda: _read(ctx, inputs))
     if read is not None:
-        inputs.md("**Plan**\n" + "".join(f"\n- {line}" for line in read.proposal.sentences), name="plan")
+        lines = [marked("- {}", line) for line in read.proposal.sentences]
+        say(inputs, joined("\n", [marked("**Plan**\n"), *lines]), "plan")
     return read
 
 
@@ -139,16 +141,24 @@ def _planner_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
         description="A model behind an API, such as gpt-4o or openai:MODEL, that reads requests which are not "
         "understood here. It sees the words, no picture. Empty: none",
     )
-    if name := _planner(ctx):
+    if name := _forms.attempt(planner, lambda: _planner(ctx)):
         _forms.attempt(planner, lambda: check_planner(name))
         inputs.bool("plan_now", label="Ask the planner now, to see its plan before the run", default=False)
 
 
 def _service_inputs(ctx: foo.ExecutionContext, inputs: Any, card: Card | None) -> None:
     """Server and limits of planner and picking model, where the model itself has none."""
-    names = [name for name in (_looker(ctx), _planner(ctx)) if name and name != services.PREFIX and _is_hosted(name)]
+    names = [name for name in _others(ctx) if name and name != services.PREFIX and _is_hosted(name)]
     if names and not (card is not None and card.hosted):
         _remote.inputs(ctx, inputs, names[0], votes=False)
+
+
+def _others(ctx: foo.ExecutionContext) -> list[str | None]:
+    """Who picks and who plans; nobody where that may not be, which their fields say."""
+    try:
+        return [_looker(ctx), _planner(ctx)]
+    except FacevlmError:
+        return []
 
 
 def _is_hosted(name: str) -> bool:
@@ -160,9 +170,9 @@ def _is_hosted(name: str) -> bool:
 
 def _looker(ctx: foo.ExecutionContext) -> str | None:
     """The model that picks people by a phrase; None for the one that answers."""
-    chosen = ctx.params.get("grounding") or ITSELF
+    chosen = _trust.told(ctx, "grounding") or ITSELF
     if chosen == _remote.API:
-        return f"{services.PREFIX}{ctx.params.get(LOOKER) or ''}"
+        return f"{services.PREFIX}{_trust.told(ctx, LOOKER) or ''}"
     return None if chosen == ITSELF else str(chosen)
 
 
@@ -177,7 +187,7 @@ def _field(ctx: foo.ExecutionContext) -> str:
 
 
 def _planner(ctx: foo.ExecutionContext) -> str | None:
-    return (ctx.params.get("planner") or "").strip() or None
+    return _trust.told(ctx, "planner") or None
 
 
 def _asking(ctx: foo.ExecutionContext, planner: str | None) -> AskRun:
@@ -189,10 +199,10 @@ def _asking(ctx: foo.ExecutionContext, planner: str | None) -> AskRun:
         prefix=ctx.params.get("prefix") or None,
         grounding=_looker(ctx),
         planner=planner,
-        settings=Settings(options=_options.options(ctx), secrets=ctx.secrets.get),
+        settings=Settings(options=_options.options(ctx, model_name(ctx)), secrets=_trust.secrets(ctx)),
     )
 
 
-def _summary(result: AskResult) -> str:
+def _summary(result: AskResult) -> Marked:
     asked = [applied_summary(result.applied)] if result.applied is not None else []
-    return "\n\n".join([result.summary, *asked])
+    return joined("\n\n", [*result.summary.split("\n\n"), *asked])

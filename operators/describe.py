@@ -20,7 +20,8 @@ from facevlm.store.rows import detections_fields
 from facevlm.tasks._options import Settings
 from facevlm.tasks.describe import DescribeResult, DescribeRun, brief
 
-from . import _forms, _options, _remote, choose_attributes
+from . import _forms, _operator, _options, _remote, _trust, choose_attributes
+from ._marks import Marked, code, joined, marked, plain
 
 NAME = "describe_people"
 LABEL = "Describe people in pictures"
@@ -34,20 +35,18 @@ SHOWN = {
 }
 
 
-class DescribePeople(foo.Operator):
+class DescribePeople(_operator.Operator):
     """Asks a model behind an API about everybody in a picture at once and stores a Detection per person."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return _forms.operator_config(
-            NAME, LABEL, "Labels and words about all people of a picture, in one request to a model behind an API"
-        )
+    ABOUT = _operator.About(
+        NAME,
+        LABEL,
+        "Describe everybody in a picture in one request to a model behind an API. Takes a model, attributes and words "
+        "to be written; stores a box with perceived labels and words for each person, at a price that is told first.",
+        "groups",
+    )
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
-        return _forms.placement(LABEL)
-
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
-        inputs = types.Object()
+    def fill(self, ctx: foo.ExecutionContext, inputs: Any) -> None:
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
         card = _model_inputs(ctx, inputs)
         if card is not None:
@@ -58,10 +57,9 @@ class DescribePeople(foo.Operator):
             if _asks(ctx):
                 _remote.cost(ctx, inputs, lambda: _brief(ctx, card.name))
             else:
-                _forms.notice(inputs, "none_ticked", "Tick at least one attribute or question.", types.Warning)
-        return types.Property(inputs, view=types.View(label=LABEL))
+                _forms.refuse(inputs, "none_chosen", "Choose at least one attribute or question.")
 
-    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+    def work(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Asking the server what it can do")
         run = DescribeRun(
             ctx.target_view(),
@@ -70,17 +68,16 @@ class DescribePeople(foo.Operator):
             **_about(ctx),
             prefix=ctx.params.get("prefix") or None,
             overwrite=_forms.overwrites(ctx),
-            settings=Settings(options=Options(remote=_remote_of(ctx)), secrets=ctx.secrets.get),
+            settings=Settings(options=Options(remote=_remote_of(ctx)), secrets=_trust.secrets(ctx)),
         )
         run.begin(lambda step: _remote.confirmed(ctx, step))
-        yield from _forms.followed(ctx, run, "pictures")
+        yield from self.followed(ctx, run, "pictures")
         result = run.result()
-        shown = [*result.fields.values(), result.people_field]
-        yield from _forms.finished(ctx, shown, _faces(ctx), "People are described", _summary(result))
+        yield from _forms.finished(ctx, [result.people_field], "People are described", _summary(result))
 
 
 def _model_name(ctx: foo.ExecutionContext) -> str:
-    model = ctx.params.get("model") or MODEL
+    model = _trust.told(ctx, "model") or MODEL
     return _remote.model_name(ctx) if model == _remote.API else str(model)
 
 
@@ -89,6 +86,7 @@ def _model_inputs(ctx: foo.ExecutionContext, inputs: Any) -> cards.Card | None:
     if ctx.params.get("model") == _remote.API:
         model = inputs.str("api_model", label="Model", description="As the server names it", required=True)
         if not ctx.params.get("api_model"):
+            _forms.lacks(model, "Name the model.")
             return None
     card = _forms.attempt(model, lambda: cards.find(_model_name(ctx)))
     if card is not None:
@@ -111,7 +109,7 @@ def _people_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
 def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
     inputs.view("words", types.Header(label="In words", description="Answered in a few words", divider=True))
     for name, question in _offered(ctx).items():
-        inputs.bool(FREE + name, label=name.capitalize(), description=question, default=False)
+        inputs.bool(FREE + name, label=plain(name.capitalize()), description=plain(question), default=False)
     own = inputs.list(
         "own_free",
         types.String(),
@@ -120,20 +118,20 @@ def _free_inputs(ctx: foo.ExecutionContext, inputs: Any) -> None:
         view=types.AutocompleteView(),
         required=False,
     )
-    _forms.attempt(own, lambda: descriptions.check_free(_free(ctx), choose_attributes.ticked(ctx)))
+    _forms.attempt(own, lambda: descriptions.check_free(_free(ctx), choose_attributes.names(ctx)))
 
 
 def _offered(ctx: foo.ExecutionContext) -> Mapping[str, str]:
     """Free questions to tick: those of the wording; the shipped ones while it cannot be read, which its field says."""
     try:
-        return words.load(ctx.params.get("template") or "").free
+        return words.load(_trust.told(ctx, "template") or "").free
     except InputError:
         return words.shipped().free
 
 
 def _free(ctx: foo.ExecutionContext) -> dict[str, str]:
     """Questions in words by name, those of the user's own last."""
-    ticked = {name: "" for name in _offered(ctx) if ctx.params.get(FREE + name)}
+    ticked = {name: "" for name in _offered(ctx) if _forms.is_ticked(ctx, FREE + name)}
     return ticked | dict(_named(text) for text in ctx.params.get("own_free") or ())
 
 
@@ -175,7 +173,7 @@ def _remote_of(ctx: foo.ExecutionContext) -> Remote:
 
 def _asks(ctx: foo.ExecutionContext) -> bool:
     free = any(ctx.params.get(FREE + name) for name in _offered(ctx))
-    return bool(choose_attributes.ticked(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
+    return bool(choose_attributes.names(ctx) or ctx.params.get("own") or free or ctx.params.get("own_free"))
 
 
 def _brief(ctx: foo.ExecutionContext, model: str) -> Briefing:
@@ -188,7 +186,7 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
     prefix = inputs.str(
         "prefix",
         label="Field prefix",
-        description=f"Fields are named PREFIX_ATTRIBUTE, and PREFIX_{PEOPLE} for words",
+        description=plain(f"Fields are named PREFIX_ATTRIBUTE, and PREFIX_{PEOPLE} for words"),
         default=default,
     )
     _forms.attempt(prefix, lambda: _check_storage(ctx, ctx.params.get("prefix") or default))
@@ -198,20 +196,20 @@ def _storage_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) ->
 def _check_storage(ctx: foo.ExecutionContext, prefix: str) -> None:
     target = ctx.target_view()
     targets.check(target)
-    names = [*choose_attributes.ticked(ctx), PEOPLE]
+    names = [*choose_attributes.names(ctx), PEOPLE]
     descriptions.check_fields(target, [predictions.field_name(prefix, name) for name in names])
 
 
-def _summary(result: DescribeResult) -> str:
+def _summary(result: DescribeResult) -> Marked:
     if not result.asked:
-        return f"Nothing to ask: all {result.skipped:,} pictures have their answers."
+        return plain(f"Nothing to ask: all {result.skipped:,} pictures have their answers.")
     counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(result.pictures.items()))
     lines = [
         f"{result.asked:,} pictures asked, {result.skipped:,} had their answers, {result.tally.seconds:.1f} s."
         + _remote.spent(result),
-        f"{result.people:,} people, described in `{result.people_field}`. Pictures: {counts}. "
-        f"Wrong number of people: {result.wrong_counts:,}.",
+        marked("{:,} people, described in {}. Pictures: {}. ", result.people, code(result.people_field), counts)
+        + plain(f"Wrong number of people: {result.wrong_counts:,}."),
         *([_forms.outcome_table(result)] if result.fields else []),
         *_forms.remarks(result),
     ]
-    return "\n\n".join(lines)
+    return joined("\n\n", lines)

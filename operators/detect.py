@@ -6,16 +6,21 @@ from collections.abc import Generator
 from typing import Any
 
 import fiftyone.operators as foo
-from fiftyone.operators import types
 
-from facevlm.detection import AUTO, FIELD, TILES, Search, added
+from facevlm.detection import AUTO, FIELD, TILES, Search, added, check
 from facevlm.store import detections, targets
 from facevlm.tasks.detect import DetectResult, DetectRun
 
-from . import _forms
+from . import _forms, _operator, _trust
+from ._marks import Marked, code, joined, marked, plain
+from .apply import ApplyVlmFaceAttributes
 
 NAME = "detect_faces"
 LABEL = "Detect faces"
+MODES = {
+    _forms.RESUME: "Leave them, and search only the others",
+    _forms.OVERWRITE: "Search every picture again: boxes that somebody drew, moved, tagged or labelled stay",
+}
 DETECTORS = {
     AUTO: "The best that is there: YuNet, else Haar",
     "yunet": "YuNet: boxes, confidence, landmarks",
@@ -25,18 +30,18 @@ DETECTORS = {
 }
 
 
-class DetectFaces(foo.Operator):
+class DetectFaces(_operator.Operator):
     """Finds the faces of every picture and stores their boxes."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return _forms.operator_config(NAME, LABEL, "Find faces and store their boxes, for questions about each of them")
+    ABOUT = _operator.About(
+        NAME,
+        LABEL,
+        "Find the faces of every picture and store their boxes; nobody is recognised. Takes a detector and a field; "
+        "gives a field of Detections, by default 'faces', to ask about each face.",
+        "center_focus_strong",
+    )
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
-        return _forms.placement(LABEL)
-
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
-        inputs = types.Object()
+    def fill(self, ctx: foo.ExecutionContext, inputs: Any) -> None:
         _forms.notice(inputs, "about", "Faces are found, nobody is recognised.")
         others = {name: f"{name}, from {addition.package}" for name, addition in added().items()}
         detector = _forms.dropdown(inputs, "detector", DETECTORS | others, label="Detector", default=AUTO)
@@ -63,22 +68,22 @@ class DetectFaces(foo.Operator):
             description="Size, sharpness, brightness, contrast, pose: to group errors by",
             default=False,
         )
-        _forms.existing(inputs, "picture")
-        _forms.attempt(detector, lambda: _search(ctx))
-        return types.Property(inputs, view=types.View(label=LABEL))
+        _forms.choice(inputs, MODES, "Pictures that were searched")
+        _forms.attempt(detector, lambda: check(_trust.told(ctx, "detector") or AUTO, _search(ctx)))
 
-    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+    def work(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Loading the detector")
         run = DetectRun(
             ctx.target_view(),
             ctx.params.get("field") or FIELD,
-            ctx.params.get("detector") or AUTO,
+            _trust.told(ctx, "detector") or AUTO,
             search=_search(ctx),
-            quality=bool(ctx.params.get("quality")),
+            quality=_forms.is_ticked(ctx, "quality"),
             overwrite=_forms.overwrites(ctx),
         )
-        yield from _forms.followed(ctx, run, "pictures")
-        yield from _forms.finished(ctx, [run.prefix], None, "Faces are stored", _summary(run.result()))
+        yield from self.followed(ctx, run, "pictures")
+        then = _operator.button(ApplyVlmFaceAttributes)
+        yield from _forms.finished(ctx, [run.prefix], "Faces are stored", _summary(run.result()), then)
 
 
 def _check(target: targets.Collection, field: str) -> None:
@@ -91,19 +96,29 @@ def _search(ctx: foo.ExecutionContext) -> Search:
 
     Raises :class:`~facevlm.errors.InputError` for what cannot be.
     """
-    names = ("min_confidence", "min_face_px", "max_faces", "tiles", "weights")
-    given = {name: ctx.params.get(name) for name in names}
+    names = ("min_confidence", "min_face_px", "max_faces", "tiles")
+    given = {name: ctx.params.get(name) for name in names} | {"weights": _trust.told(ctx, "weights")}
     return Search(**{name: value for name, value in given.items() if value not in (None, "")})
 
 
-def _summary(result: DetectResult) -> str:
+def _summary(result: DetectResult) -> Marked:
     if not result.asked:
-        return f"Nothing to search: all {result.skipped:,} pictures were searched before."
+        nothing = plain(f"Nothing to search: all {result.skipped:,} pictures were searched before.")
+        return joined("\n\n", [nothing, *_remarks(result)])
     counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(result.outcomes.items()))
     lines = [
-        f"{result.faces:,} faces in `{result.field}`, found by {result.detector.name} in {result.asked:,} pictures "
-        f"({counts}), {result.skipped:,} were searched before, {result.seconds:.1f} s.",
-        *(f"- {count} x {reason}" for reason, count in result.reasons.items()),
-        *(f"**Warning:** {warning}" for warning in result.warnings),
+        marked("{:,} faces in {}, found by {}", result.faces, code(result.field), result.detector.name)
+        + marked(" in {:,} pictures ({}), {:,} were searched", result.asked, counts, result.skipped)
+        + marked(" before, {:.1f} s.", result.seconds),
+        *_remarks(result),
     ]
-    return "\n\n".join(lines)
+    return joined("\n\n", lines)
+
+
+def _remarks(result: DetectResult) -> list[Marked]:
+    """What became of the boxes, and what a user should read."""
+    return [
+        *([plain(f"Boxes: {result.boxes}.")] if result.asked or result.measured else []),
+        *_forms.counted(result.reasons.items()),
+        *_forms.warned(result.warnings),
+    ]

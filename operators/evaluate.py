@@ -12,15 +12,23 @@ from fiftyone.operators import types
 
 from facevlm import attributes as registry
 from facevlm.errors import FacevlmError, FieldError
-from facevlm.evaluation import figures
+from facevlm.evaluation import figures, sets
 from facevlm.reports.structure import figure_cells, headings
-from facevlm.store import evaluations, runs, targets, workspace
+from facevlm.store import evaluations, provenance, runs, targets, workspace
 from facevlm.store.predictions import field_name
 from facevlm.store.rows import PictureRows, detections_fields, rows_of
-from facevlm.tasks.evaluate import EvaluationResult, evaluate, predicted_attributes
+from facevlm.tasks.evaluate import (
+    EvaluationResult,
+    check_adjust,
+    check_groups,
+    check_key,
+    evaluate,
+    predicted_attributes,
+)
 from facevlm.types import Attribute
 
-from . import _forms
+from . import _forms, _operator, keep
+from ._marks import Marked, joined, marked, plain, table
 
 NAME = "evaluate_face_attributes"
 LABEL = "Evaluate face attributes against ground truth"
@@ -28,54 +36,50 @@ TRUTH = "truth_"
 SKIP = "(do not evaluate)"
 
 
-class EvaluateFaceAttributes(foo.Operator):
+class EvaluateFaceAttributes(_operator.Operator):
     """Compares predictions with ground truth and leaves the result in the Model Evaluation panel."""
 
-    @property
-    def config(self) -> foo.OperatorConfig:
-        return _forms.operator_config(
-            NAME, LABEL, "Accuracy, macro F1 and confusion of predicted face attributes, overall and per group"
-        )
+    ABOUT = _operator.About(
+        NAME,
+        LABEL,
+        "Hold predicted face attributes against ground truth. Takes the prefix of predictions and a field of ground "
+        "truth for each attribute; gives accuracy, macro F1 and confusion with n and intervals, overall and per group, "
+        "saved views of the errors, and an evaluation KEY_ATTRIBUTE.",
+        "analytics",
+    )
 
-    def resolve_placement(self, ctx: foo.ExecutionContext) -> Any:
-        return _forms.placement(LABEL)
-
-    def resolve_input(self, ctx: foo.ExecutionContext) -> Any:
-        inputs = types.Object()
+    def fill(self, ctx: foo.ExecutionContext, inputs: Any) -> None:
         _forms.notice(inputs, "perceived", _forms.PERCEIVED)
         prefixes = runs.prefixes(ctx.dataset)
         if not prefixes:
             text = f"This dataset holds no predictions. Run '{'Apply VLM face attributes'}' first."
-            prop = inputs.view("nothing", types.Error(label=text))
-            prop.invalid, prop.error_message = True, text
-            return types.Property(inputs, view=types.View(label=LABEL))
+            _forms.refuse(inputs, "nothing", text)
+            return
         options = {p: p for p in prefixes}
         _forms.dropdown(inputs, "prefix", options, label="Predictions", default=prefixes[-1])
-        target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
+        target, prefix = targets.with_all_fields(ctx.target_view()), ctx.params.get("prefix") or prefixes[-1]
         rows = _face_inputs(ctx, inputs, target, prefix)
         if rows is None:
-            return types.Property(inputs, view=types.View(label=LABEL))
+            return
         truths = _truth_inputs(ctx, inputs, rows, prefix)
+        _run_inputs(inputs, rows, prefix, list(truths))
         _group_inputs(ctx, inputs, rows, truths)
-        inputs.str(
-            "eval_key",
-            label="Evaluation key",
-            description="Evaluations are named KEY_ATTRIBUTE",
-            default=f"{prefix}_eval",
-        )
-        return types.Property(inputs, view=types.View(label=LABEL))
+        usual = f"{prefix}_eval"
+        text = "Evaluations are named KEY_ATTRIBUTE"
+        key = inputs.str("eval_key", label="Evaluation key", description=plain(text), default=usual)
+        fields = {name: field_name(prefix, name) for name in truths}
+        _forms.attempt(key, lambda: check_key(rows, ctx.params.get("eval_key") or usual, fields))
 
-    def execute(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
+    def work(self, ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
         yield ctx.ops.set_progress(progress=0.0, label="Evaluating")
         prefixes = runs.prefixes(ctx.dataset)
         if not prefixes:
             raise FieldError(f"Dataset '{ctx.dataset.name}' holds no predictions of facevlm. Apply a model first.")
-        target, prefix = ctx.target_view(), ctx.params.get("prefix") or prefixes[-1]
+        target, prefix = targets.with_all_fields(ctx.target_view()), ctx.params.get("prefix") or prefixes[-1]
         rows = _rows(target, prefix, ctx.params.get("faces") or None)
         truths = _truths(_choices(ctx, rows, prefix))
         if not truths:
-            fields = ", ".join(evaluations.truth_fields(rows)) or "none"
-            raise FieldError(f"No attribute has a ground-truth field. Fields that could be ground truth: {fields}.")
+            raise FieldError(_no_truth(rows))
         result = evaluate(
             target,
             list(truths),
@@ -84,11 +88,16 @@ class EvaluateFaceAttributes(foo.Operator):
             groups=ctx.params.get("groups") or None,
             faces=getattr(rows, "faces", None),
             eval_key=ctx.params.get("eval_key") or None,
+            runs=ctx.params.get("runs") or (),
+            adjust=ctx.params.get("adjust") or (),
+            sets=ctx.params.get("sets"),
+            cluster=ctx.params.get("cluster") or None,
         )
-        yield from _forms.progress(ctx, 1, 1, "evaluations")
-        yield ctx.ops.reload_dataset()
+        yield from _forms.progress(ctx, 1, 1, "Evaluated")
+        yield from keep.painted(ctx)
+        yield from keep.showing(ctx, result.shown)
         yield ctx.ops.set_spaces(spaces=workspace.errors_space())
-        yield ctx.ops.show_output(_outputs().to_json(), {"summary": _summary(ctx, result)})
+        yield _forms.output(ctx, "Evaluation", _summary(ctx, result))
 
 
 def _predicted(target: targets.Collection, prefix: str) -> list[Attribute]:
@@ -163,16 +172,39 @@ def _truth_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, pre
             inputs,
             TRUTH + attribute.name,
             options | ({} if field in options else {field: field}),
-            label=attribute.title,
-            description=fitting.get(field),
+            label=plain(attribute.title),
+            description=plain(fitting.get(field) or ""),
             default=choice.usual,
         )
         if field != SKIP:
             _forms.attempt(prop, partial(evaluations.alignment_of, rows, field, attribute, registry.shipped()))
     chosen = _truths(choices)
     if not chosen:
-        _forms.notice(inputs, "none", "No attribute has ground truth: choose at least one field.", types.Warning)
+        _forms.refuse(inputs, "none", _no_truth(rows))
     return chosen
+
+
+def _no_truth(rows: PictureRows) -> str:
+    fields = ", ".join(evaluations.truth_fields(rows)) or "none"
+    return (
+        "No attribute has a ground-truth field: choose one for at least one attribute. Fields that could be ground "
+        f"truth: {fields}."
+    )
+
+
+def _run_inputs(inputs: Any, rows: PictureRows, prefix: str, attributes: Sequence[str]) -> None:
+    """Whose answers count, where a field holds those of several models or prompts."""
+    held = {name: provenance.runs_in(rows.target, field_name(prefix, name)) for name in attributes}
+    options = {str(by.run): f"{name}: {by}" for name, found in held.items() if len(found) > 1 for by in found}
+    if options:
+        inputs.list(
+            "runs",
+            types.String(),
+            label="Whose answers",
+            description="Fields hold answers of several runs, figures are made of those of one: choose one for each",
+            view=_forms.choices(types.DropdownView(multiple=True), options),
+            required=True,
+        )
 
 
 def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, truths: dict[str, str]) -> None:
@@ -185,18 +217,45 @@ def _group_inputs(ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, tru
         view=_forms.choices(types.DropdownView(multiple=True), {n: n for n in names}),
         required=False,
     )
-    for name in ctx.params.get("groups") or []:
+    chosen = ctx.params.get("groups") or []
+    for name in chosen:
         if name not in truths.values():
             _forms.attempt(groups, partial(evaluations.group_values, rows, name))
+    _forms.attempt(groups, partial(check_groups, chosen))
+    _design_inputs(ctx, inputs, rows, [n for n in names if n not in chosen], truths)
 
 
-def _outputs() -> Any:
-    outputs = types.Object()
-    outputs.str("summary", view=types.MarkdownView(read_only=True))
-    return types.Property(outputs, view=types.View(label="Evaluation"))
+def _design_inputs(
+    ctx: foo.ExecutionContext, inputs: Any, rows: PictureRows, names: Sequence[str], truths: dict[str, str]
+) -> None:
+    """What explains a part of the differences, and which faces go together."""
+    text = "Compare groups also with the same mix of these fields' values, such as age"
+    adjust = _forms.several(inputs, "adjust", names, "Adjust by", text)
+    chosen = ctx.params.get("adjust") or []
+    for name in chosen:
+        if name not in truths.values():
+            _forms.attempt(adjust, partial(evaluations.group_values, rows, name))
+    _forms.attempt(adjust, partial(check_adjust, chosen, ctx.params.get("groups") or []))
+    usable = {name: name for name in names if name not in truths.values()}
+    text = "Faces with the same value belong together, such as pictures of one person: intervals and tests know it"
+    cluster = _forms.dropdown(inputs, "cluster", usable, label="Clusters", description=plain(text), required=False)
+    if name := ctx.params.get("cluster"):
+        _forms.attempt(cluster, partial(evaluations.cluster_values, rows, name, list(truths.values())))
+    inputs.bool("advanced", label="Advanced", default=False)
+    if ctx.params.get("advanced"):
+        _sets_input(ctx, inputs)
 
 
-def _summary(ctx: foo.ExecutionContext, result: EvaluationResult) -> str:
+def _sets_input(ctx: foo.ExecutionContext, inputs: Any) -> None:
+    """Which labels are still possible."""
+    text = "Share of faces whose set of labels is to hold the true one, such as 0.9; empty: no sets"
+    prop = inputs.float("sets", label="Label sets", description=plain(text), required=False)
+    wanted = ctx.params.get("sets")
+    if wanted is not None:
+        _forms.attempt(prop, partial(sets.check, wanted))
+
+
+def _summary(ctx: foo.ExecutionContext, result: EvaluationResult) -> Marked:
     cells = [(evaluation.attribute, evaluation.overall) for evaluation in result.evaluations]
     ordinal = any(figures.is_ordinal(cell.figures) for _, cell in cells)
     shown = figures.shown("operator", ordinal=None if ordinal else False)
@@ -204,9 +263,10 @@ def _summary(ctx: foo.ExecutionContext, result: EvaluationResult) -> str:
         [name, str(cell.n), *(c.shown for c in figure_cells("operator", shown, cell.figures))] for name, cell in cells
     ]
     header = ["attribute", "n", *headings("operator", shown)]
-    views = "\n".join(f"- {name}" for name in result.views.values())
-    return (
-        f"{_forms.markdown_table(header, rows)}\n\nShares are in per cent. The panel 'Face attribute errors' stands "
-        f"beside the grid; its workspace is kept as '{result.workspace}' ({workspace.path(ctx.dataset)}).\n\nSaved "
-        f"views of the errors, the most confident first:\n\n{views}"
+    beside = (
+        f"Shares are in per cent. The panel 'Face attribute errors' stands beside the grid; its workspace is kept as "
+        f"'{result.workspace}' ({workspace.path(ctx.dataset)})."
     )
+    views = joined("\n", [marked("- {}", name) for name in result.views.values()])
+    saved = "Saved views of the errors, the most confident first:"
+    return joined("\n\n", [table(header, rows), *_forms.warned(result.warnings), beside, saved, views])

@@ -31,7 +31,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("busy")
 ROOT = Path(__file__).resolve().parents[1]
-HOME = Path(tempfile.mkdtemp(prefix="facevlm-tests-"))
+MEMORY = Path("/dev/shm")
+ROOM = 4 * 1024**3
+"""Bytes that are free in memory where databases are kept there: making and deleting datasets is what tests do most."""
+
+
+def _place() -> str | None:
+    """Where the database is kept: in memory where there is room for those of all workers, else with temporary files."""
+    fits = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+    return str(MEMORY) if fits else None
+
+
+HOME = Path(tempfile.mkdtemp(prefix="facevlm-tests-", dir=_place()))
 
 
 def _mongod() -> str:
@@ -135,7 +146,7 @@ def pictures(tmp_path: Path) -> list[str]:
     return paths
 
 
-LONG = ("contract", "browser")
+LONG = ("contract", "browser", "kill")
 """Marks of the files that take longest: with them the workers begin, so that none is left alone with one at the end."""
 
 

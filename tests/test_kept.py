@@ -66,11 +66,12 @@ def test_every_command_and_flag_is_there() -> None:
 
 
 def test_the_words_of_a_verb_are_one_in_python_and_on_the_command_line() -> None:
-    verbs = {"apply", "ask", "check", "compare", "describe", "detect", "evaluate", "probe", "report", "sensitivity"}
+    verbs = {"apply", "ask", "check", "compare", "describe", "detect", "evaluate", "probe", "report"}
+    verbs |= {"power", "review", "sensitivity", "train", "truth"}
     assert verbs <= set(dict(commands(cli.parser())))
     assert all(inspect.isfunction(getattr(facevlm, verb)) for verb in verbs)
     rooms = {path.stem for path in (ROOT / "facevlm" / "tasks").glob("[a-z]*.py")}
-    assert verbs | {"load", "paper", "sources", "look"} == rooms
+    assert verbs | {"load", "paper", "plugin", "sources", "look", "outlook", "try_one"} == rooms
 
 
 def test_every_operator_panel_and_parameter_of_a_form_is_there() -> None:

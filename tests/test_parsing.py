@@ -43,8 +43,16 @@ def test_scores_become_shares_of_the_label_set_and_their_total_the_coverage() ->
 
 def test_the_greedy_choice_goes_before_the_likeliest_label() -> None:
     prediction = said(Reply(log_probs=logs(0.1, 0.4, 0.3, 0.1, 0.1), choice=2))
-    assert prediction.label == "Asian"
+    assert (prediction.label, prediction.rival) == ("Asian", "Black")
     assert prediction.confidence == pytest.approx(0.3)
+
+
+def test_the_most_probable_label_is_taken_where_that_was_decided() -> None:
+    prediction = said(Reply(log_probs=logs(0.1, 0.4, 0.3, 0.1, 0.1), choice=2, decision="probable"))
+    assert (prediction.label, prediction.rival) == ("Black", "Asian")
+    assert prediction.confidence == pytest.approx(0.4)
+    agreed = said(Reply(log_probs=logs(0.1, 0.4, 0.3, 0.1, 0.1), choice=1, decision="probable"))
+    assert (agreed.label, agreed.rival) == ("Black", None)
 
 
 def test_the_first_choice_is_a_choice() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,11 @@ import yaml
 
 import facevlm
 from tests.project import ROOT, pyproject
+from tests.servers import warm
 
 
 def test_importing_facevlm_loads_nothing_heavy() -> None:
-    code = "import sys, facevlm; print({'torch', 'fiftyone', 'transformers'} & set(sys.modules))"
+    code = f"import sys, facevlm; print({set(HEAVY)} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -91,8 +93,7 @@ IMPORTS = (
 """What code of others imports; it goes on to work when a file moves."""
 HEAVY = ("torch", "transformers", "fiftyone", "openai")
 EACH_ANEW = """
-import sys, facevlm
-print("at once:", *[name for name in {heavy} if name in sys.modules])
+import sys
 for line in {imports}:
     for name in [name for name in sys.modules if name.partition(".")[0] == "facevlm"]:
         del sys.modules[name]
@@ -102,10 +103,9 @@ for line in {imports}:
 
 
 def test_names_that_others_build_on_are_importable_each_by_itself() -> None:
-    code = EACH_ANEW.format(heavy=HEAVY, imports=IMPORTS)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = warm.run(EACH_ANEW.format(imports=IMPORTS))
     assert done.stderr == ""
-    assert done.stdout.splitlines() == ["at once:", *(f"imported: {line}" for line in IMPORTS)]
+    assert done.stdout.splitlines() == [f"imported: {line}" for line in IMPORTS]
 
 
 @pytest.mark.parametrize(
@@ -126,3 +126,68 @@ def test_what_is_looked_up_by_name_loads_nothing_heavy(line: str) -> None:
 def test_a_name_that_is_nowhere_is_said_to_be_missing(module: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing_of_this'"):
         importlib.import_module(module).nothing_of_this  # noqa: B018
+
+
+FROM_A_CLONE = """
+import pickle, sys
+import facevlm
+import facevlm.tasks.evaluate
+from facevlm.types import Reply
+from facevlm import attributes
+from importlib import resources
+assert pickle.loads(pickle.dumps(Reply(text="x"))) == Reply(text="x")
+assert (resources.files("facevlm") / "assets" / "attributes.yaml").is_file()
+print(facevlm.__name__, facevlm.apply.__module__, facevlm.__file__, facevlm.types.__file__)
+"""
+IN_A_CHILD = """
+import multiprocessing
+import facevlm.folders
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.apply(facevlm.folders.cache))
+"""
+BARE = "import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]"
+"""Whoever has a clone need not have installed the library."""
+
+
+def beside_a_clone(tmp_path: Path, *arguments: str) -> str:
+    """What Python says in a folder that holds a clone named facevlm, and no other copy of it on its path."""
+    if not (tmp_path / "facevlm").exists():
+        (tmp_path / "facevlm").symlink_to(ROOT)
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, env=kept, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_clone_in_the_current_folder_is_the_library(tmp_path: Path) -> None:
+    clone = tmp_path / "facevlm" / "facevlm"
+    name, room, *files = beside_a_clone(tmp_path, "-c", f"{BARE}\n{FROM_A_CLONE}").split()
+    assert (name, room) == ("facevlm", "facevlm.tasks.apply")
+    assert [Path(file) for file in files] == [clone.resolve() / "__init__.py", clone.resolve() / "types.py"]
+
+
+def test_a_clone_in_the_current_folder_has_its_command_line(tmp_path: Path) -> None:
+    assert beside_a_clone(tmp_path, "-m", "facevlm", "--version") == f"facevlm {facevlm.__version__}\n"
+    assert beside_a_clone(tmp_path, "-m", "facevlm.cli", "--version") == f"facevlm {facevlm.__version__}\n"
+
+
+def test_processes_that_are_started_beside_a_clone_find_it(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(IN_A_CHILD)
+    assert beside_a_clone(tmp_path, "script.py").strip()
+
+
+def test_a_clone_that_is_the_library_is_a_plugin_still(tmp_path: Path) -> None:
+    code = (
+        "import facevlm, sys, fiftyone as fo, fiftyone.operators as foo; kept = sys.modules['facevlm']\n"
+        "print(len([o for o in foo.list_operators(builtin=False) if 'facevlm' in o.uri]), facevlm is kept)"
+    )
+    assert beside_a_clone(tmp_path, "-c", f"{BARE}\n{code}").split() == [str(len(listed())), "True"]
+
+
+def listed() -> list[str]:
+    """Operators and panels of the plugin."""
+    described = yaml.safe_load((ROOT / "fiftyone.yml").read_text())
+    return [*described["operators"], *described["panels"]]

@@ -1,23 +1,25 @@
 """What answers questions about faces: one protocol, opened by name, kept loaded between calls.
 
-Shipped names and ``hf:ID-or-folder`` run here through transformers; ``openai:MODEL`` is asked through an API;
-``SCHEME:MODEL`` is opened by the package that adds the scheme. Classes are named by strings, so that importing this
-package loads no model library.
+Shipped names and ``hf:ID-or-folder`` run here through transformers, ``onnx:FOLDER`` through onnxruntime;
+``openai:MODEL`` is asked through an API; ``SCHEME:MODEL`` is opened by the package that adds the scheme. Classes are
+named by strings, so that importing this package loads no model library.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, runtime_checkable
 
 from PIL.Image import Image, Resampling
 
-from facevlm.backends import schemes
-from facevlm.backends.cards import Card, find
+from facevlm.arguments import checked
+from facevlm.backends import cores, schemes
+from facevlm.backends.cards import ANY, HUB, Card, find
 from facevlm.backends.options import ATTENTION as ATTENTION
 from facevlm.backends.options import COMPILE as COMPILE
 from facevlm.backends.options import DECODES as DECODES
@@ -26,20 +28,30 @@ from facevlm.backends.options import Options as Options
 from facevlm.backends.options import Remote as Remote
 from facevlm.backends.remote.keys import Secrets as Secrets
 from facevlm.errors import FacevlmError, ModelError
-from facevlm.types import Inquiry, Question, Reply, Scene
+from facevlm.types import GREEDY, Inquiry, Question, Reply, Scene
 
 if TYPE_CHECKING:
     from facevlm.backends.remote.batches import BatchService
     from facevlm.backends.remote.exchange import Usage
 
+T = TypeVar("T")
 LOCAL = "facevlm.backends.local:LocalBackend"
+LINEAR = "facevlm.backends.linear:LinearBackend"
 REMOTE = "facevlm.backends.remote.describe:DescribingBackend"
+ONNX = "facevlm.backends.onnx:OnnxBackend"
+LOOK_FOR_ADAPTER = "facevlm.backends.hub:look_for_adapter"
 KEEP_LOADED = 2
+IDLE_SECONDS = 600.0
+"""Without a run for so long, the App's process lets go of the models that it keeps."""
 _MOVED = {"loading": "facevlm.backends.weights"}
 """Modules that code was written against before they moved."""
 
+# Here, before any module of this package is imported that imports PyTorch.
+cores.wait_passively()
+
 _loaded: OrderedDict[object, Backend] = OrderedDict()
 _lock = threading.Lock()
+_idle: threading.Timer | None = None
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,12 @@ class BackendInfo:
     """Facts about a loaded model for run records; no secret.
 
     ``identity`` maps checkpoints, as they were named, to a revision of the hub or a digest of the weights. ``notes``
-    are sentences a user should read. ``turns`` are groups of attributes to be asked one after the other over many
-    pictures, because their checkpoints do not fit in memory together. ``batch_size`` is the model's own proposal.
-    ``max_side`` is the longest side in pixels that a model takes where ``picture`` gives no size. ``service`` tells
-    where and how a model behind an API is asked, ``usage`` what it took so far.
+    are sentences a user should read. ``decision`` says how scores are decided. ``turns`` are groups of attributes to
+    be asked one after the other over many pictures, because their checkpoints do not fit in memory together.
+    ``batch_size`` is the model's own proposal. ``max_side`` is the longest side in pixels that a model takes where
+    ``picture`` gives no size. ``service`` tells where and how a model behind an API is asked, ``usage`` what it took
+    so far. ``threads`` are those of a forward pass on the CPU, None where that is not there. ``stated`` is what the
+    model's card says of each ``checkpoint``: ``data`` it was trained on, ``licence``, ``languages``, as far as it does.
     """
 
     model: str
@@ -72,9 +86,12 @@ class BackendInfo:
     notes: tuple[str, ...] = ()
     turns: tuple[tuple[str, ...], ...] = ()
     batch_size: int | None = None
+    threads: int | None = None
     max_side: int | None = None
     service: Mapping[str, Any] = field(default_factory=dict)
     usage: Mapping[str, Any] = field(default_factory=dict)
+    stated: tuple[Mapping[str, str], ...] = ()
+    decision: str = GREEDY
 
 
 @dataclass(frozen=True)
@@ -202,27 +219,36 @@ class Describing(Protocol):
         """What a user should know before the run; ``counts`` has the known faces of each picture, 0 if unknown."""
 
 
+@checked
 def open_backend(
     model: str,
     options: Options | None = None,
     attributes: Sequence[str] | None = None,
     secrets: Secrets | None = None,
 ) -> Backend:
-    """The backend of a model name; the last few local ones stay loaded for the next call.
+    """The backend of a model name; the last few local ones stay loaded for the next call, until :func:`unload`.
 
-    Of a model with a checkpoint for each attribute, only those for ``attributes`` are loaded. A model behind an API
+    Of a model with a checkpoint for each attribute, only those for ``attributes`` are loaded; of several devices it is
+    opened on the first. A model behind an API
     looks for its key in ``secrets`` first. Raises :class:`~facevlm.errors.UnknownName` or
     :class:`~facevlm.errors.ModelError`.
     """
-    card, options = find(model), options or Options()
+    card, options = find(model), (options or Options()).on_one()
     if card.scheme:
         return _by_scheme(card, options, attributes, secrets)
     if card.hosted:
         return cast(Backend, load_class(REMOTE)(card, options.remote, secrets))
+    if model.startswith(HUB) and not card.is_here():
+        load_class(LOOK_FOR_ADAPTER)(card.checkpoint(ANY), options.revision)
+    card = find(model, options.adapter)
     card = card.only(attributes) if attributes is not None else card
     key = (card.name, tuple(card.checkpoints), options)
     with _lock:
-        return _keep(key, _loaded[key] if key in _loaded else cast(Backend, load_class(LOCAL)(card, options)))
+        if key not in _loaded:
+            _let_go(KEEP_LOADED - 1)
+            own = load_class(ONNX if card.network else LINEAR if card.linear else LOCAL)
+            return _keep(key, _roomily(lambda: cast(Backend, own(card, options))))
+        return _keep(key, _loaded[key])
 
 
 def _by_scheme(card: Card, options: Options, attributes: Sequence[str] | None, secrets: Secrets | None) -> Backend:
@@ -233,7 +259,8 @@ def _by_scheme(card: Card, options: Options, attributes: Sequence[str] | None, s
         if key in _loaded:
             return _keep(key, _loaded[key])
         try:
-            backend = addition.value(card.name.removeprefix(f"{card.scheme}:"), options, attributes, secrets)
+            name = card.name.removeprefix(f"{card.scheme}:")
+            backend = _roomily(lambda: addition.value(name, options, attributes, secrets))
         except FacevlmError:
             raise
         except Exception as error:
@@ -253,9 +280,55 @@ def _keep(key: object, backend: Backend) -> Backend:
     """The backend, kept loaded as the one that was used last; the one used longest ago makes room."""
     _loaded[key] = backend
     _loaded.move_to_end(key)
-    while len(_loaded) > KEEP_LOADED:
-        _loaded.popitem(last=False)
+    _let_go(KEEP_LOADED)
     return backend
+
+
+def _let_go(most: int) -> None:
+    """Keep no more than so many, and give the memory of the others back."""
+    gone = [_loaded.popitem(last=False) for _ in range(len(_loaded) - most)]
+    if gone:
+        gone.clear()
+        _release()
+
+
+def _release() -> None:
+    # What loaded no torch has no memory to give back, and is not to load it for that.
+    if "torch" in sys.modules:
+        load_class("facevlm.backends.memory:release")()
+
+
+def _roomily(load: Callable[[], T]) -> T:
+    """What is loaded; where memory runs out beside models that are kept, these go first, and it is loaded again."""
+    try:
+        return load()
+    except Exception as error:
+        if not _loaded or "torch" not in sys.modules or not load_class("facevlm.backends.memory:is_short")(error):
+            raise
+    _let_go(0)
+    return load()
+
+
+def unload() -> None:
+    """Let go of the models that are kept loaded, and give their memory back; the next call loads its model anew.
+
+    A run that is under way keeps its model to its end.
+    """
+    with _lock:
+        _loaded.clear()
+        _release()
+
+
+def unload_when_idle(seconds: float = IDLE_SECONDS) -> threading.Timer:
+    """:func:`unload` after so many seconds; every call begins to count anew."""
+    global _idle
+    with _lock:
+        if _idle is not None:
+            _idle.cancel()
+        _idle = threading.Timer(seconds, unload)
+        _idle.daemon = True
+        _idle.start()
+        return _idle
 
 
 def load_class(path: str) -> Any:

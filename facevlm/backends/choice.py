@@ -11,7 +11,7 @@ from facevlm.attributes import Registry
 from facevlm.backends import Backend, BackendInfo, Options, Secrets, open_backend
 from facevlm.backends.cards import ANY, Card, find
 from facevlm.errors import InputError
-from facevlm.types import Attribute, Question, digest
+from facevlm.types import GREEDY, Attribute, Question, digest
 
 
 def fingerprint(info: BackendInfo, card: Card, question: Question, shown: Mapping[str, Any] | None = None) -> str:
@@ -19,13 +19,15 @@ def fingerprint(info: BackendInfo, card: Card, question: Question, shown: Mappin
     how faces are ``shown`` that are not whole pictures."""
     checkpoint = card.checkpoint(question.attribute.name)
     decided = [checkpoint, info.identity.get(checkpoint), question.fingerprint(), info.decode]
-    return digest([*decided, *([shown] if shown else [])])
+    rule = [] if info.decision == GREEDY else [info.decision]
+    return digest([*decided, *rule, *([shown] if shown else [])])
 
 
-def card_of(model: str | Backend) -> Card:
-    """The card of a model name; of a backend of the caller's own, one that asks in the attributes' own words."""
+def card_of(model: str | Backend, options: Options | None = None) -> Card:
+    """The card of a model name, with the adapter that the options put on it; of a backend of the caller's own, one that
+    asks in the attributes' own words."""
     if isinstance(model, str):
-        return find(model)
+        return find(model, options.adapter if options else None)
     return Card(model.info.model, {ANY: model.info.model}, prompt="{question}")
 
 
@@ -38,9 +40,14 @@ def backend_of(
 
 def default_prefix(model: str) -> str:
     """``demo`` for demo, ``my_model`` for hf:org/My-Model."""
-    short = model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("openai:")
+    short = model.rstrip("/").split("/")[-1].removeprefix("hf:").removeprefix("onnx:").removeprefix("openai:")
     name = re.sub(r"\W+", "_", short.lower()).strip("_")
     return name if name.isidentifier() else f"vlm_{name}"
+
+
+def prefix_of(card: Card) -> str:
+    """The prefix of a model's answers where none is told: an adapter's are apart from those of its base."""
+    return default_prefix(card.adapter.source if card.adapter else card.name)
 
 
 def resolve_attributes(

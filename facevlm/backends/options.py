@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
+from facevlm import arguments
 from facevlm.errors import InputError
+from facevlm.types import DECISIONS
 
 DECODES = ("score", "generate")
+DTYPES = ("float32", "bfloat16", "float16")
 QUANTIZE = ("8bit", "4bit")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 COMPILE = ("default", "max-autotune-no-cudagraphs")
@@ -44,7 +47,12 @@ def _check_choices(told: Options | Remote) -> None:
 class Remote:
     """How a model behind an API is asked. See :func:`described` for what each option means."""
 
-    base_url: str | None = option(None, "base_url (default: that of the model's own service)", title="Server")
+    base_url: str | Sequence[str] | None = option(
+        None,
+        "base_url, or several of servers of the same model, with commas between (default: that of the model's own "
+        "service)",
+        title="Server",
+    )
     key_name: str | None = option(
         None,
         "name of the App's secret, environment variable or keyring entry that holds the key; never the key itself",
@@ -75,6 +83,9 @@ class Remote:
 
     def __post_init__(self) -> None:
         _check_choices(self)
+        if isinstance(self.base_url, (list, tuple)) and all(isinstance(url, str) for url in self.base_url):
+            # As one text: it is compared, hashed and written down.
+            object.__setattr__(self, "base_url", ",".join(self.base_url))
         for name, least, most in (
             ("concurrency", 1, 4096),
             ("attempts", 1, 100),
@@ -86,6 +97,10 @@ class Remote:
             self._whole(name, least, most)
         for name in ("timeout", "requests_per_minute", "tokens_per_minute", "budget"):
             self._above_zero(name)
+        arguments.check_fields(self)
+        heat = self.temperature
+        if heat is not None and not (isinstance(heat, (int, float)) and 0 <= heat < math.inf):
+            raise InputError(f"Got temperature={heat!r}, expected a number from 0 on.")
         if not 0 <= self.max_failures <= 1:
             raise InputError(f"Got max_failures={self.max_failures}, expected a share between 0 and 1.")
 
@@ -113,9 +128,22 @@ class Options:
     """
 
     device: str | None = option(None, "such as cuda, mps, cpu (default: the first that is there)")
-    dtype: str | None = option(None, "float32, bfloat16 or float16 (default: float32 on CPU, else bfloat16)")
+    devices: int | str | Sequence[str] | None = option(
+        None,
+        "one process on each of several devices: all, names such as cuda:0,cuda:1 or cpu,cpu, or how many "
+        "(default: no process but this one)",
+    )
+    dtype: str | None = option(None, "type of the numbers (default: float32 on CPU, else bfloat16)", DTYPES)
     revision: str | None = option(None, "revision of the checkpoint on the hub")
+    adapter: str | None = option(None, "LoRA adapter of PEFT to put on the model, a folder or an id of the hub")
+    merge_adapter: bool = option(True, "add an adapter to the weights, which is faster; quantised weights never")
     decode: str = option("score", "exact probabilities of the labels, or free text that is parsed", DECODES)
+    decision: str | None = option(
+        None,
+        "by which scores are decided: the label that greedy decoding takes, or the most probable one "
+        "(default: greedy for models with questions of their own, else probable)",
+        DECISIONS,
+    )
     trust_remote_code: bool = option(False, "run code that comes with the checkpoint")
     quantize: str | None = option(None, "weights in 8 or 4 bits, by bitsandbytes (default: as they are)", QUANTIZE)
     attention: str | None = option(None, "attention kernels (default: transformers' choice)", ATTENTION)
@@ -127,8 +155,38 @@ class Options:
 
     def __post_init__(self) -> None:
         _check_choices(self)
-        if self.memory_gb is not None and not self.memory_gb > 0:
-            raise InputError(f"Got memory_gb={self.memory_gb}, expected a number of GiB above 0.")
+        arguments.check_fields(self)
+        spread = _devices(self.devices)
+        object.__setattr__(self, "devices", spread)
+        if spread is not None and self.device is not None and not spread.isdecimal():
+            raise InputError(
+                f"Got device='{self.device}' and devices='{spread}', expected one of the two, or a number of devices."
+            )
+        got = self.memory_gb
+        if got is not None and not (isinstance(got, (int, float)) and math.isfinite(got) and got > 0):
+            raise InputError(f"Got memory_gb={got!r}, expected a number of GiB above 0.")
+
+    def on_one(self) -> Options:
+        """The options of a model that is opened in this process alone: of several devices, the first."""
+        told = str(self.devices or "")
+        named = self.devices is not None and told != "all" and not told.isdecimal()
+        return replace(self, devices=None, device=told.partition(",")[0] if named else self.device)
+
+
+def _devices(told: int | str | Sequence[str] | None) -> str | None:
+    """Devices as one text: ``all``, a number, or names with commas.
+
+    Raises :class:`~facevlm.errors.InputError` for none, or no name.
+    """
+    if told is None:
+        return None
+    names = [name.strip() for name in (str(told).split(",") if isinstance(told, (str, int)) else told)]
+    if not names or not all(names) or (names[0].lstrip("-").isdecimal() and (len(names) > 1 or int(names[0]) < 1)):
+        raise InputError(
+            f"Got devices={told!r}, expected 'all', names such as ['cuda:0', 'cuda:1'] or ['cpu', 'cpu'], or a number "
+            "of devices from 1 on."
+        )
+    return ",".join(names)
 
 
 SCENE = Remote(max_side=1024, detail="high", max_tokens=4096)
@@ -147,15 +205,19 @@ class ModelOptions(TypedDict, total=False):
     options: Options | None
     remote: Remote | None
     device: str | None
+    devices: int | str | Sequence[str] | None
     dtype: str | None
     revision: str | None
+    adapter: str | None
+    merge_adapter: bool | None
     decode: str | None
+    decision: str | None
     trust_remote_code: bool | None
     quantize: str | None
     attention: str | None
     compile: str | None
     memory_gb: float | None
-    base_url: str | None
+    base_url: str | Sequence[str] | None
     key_name: str | None
     concurrency: int | None
     requests_per_minute: float | None
@@ -179,7 +241,8 @@ class ModelOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Option:
-    """One row of the table: ``kind`` is str, int, float or bool; ``text`` says what it means."""
+    """One row of the table: ``kind`` is str, int, float or bool; ``text`` says what it means. ``is_several`` where a
+    list is taken, too."""
 
     name: str
     kind: type
@@ -187,6 +250,7 @@ class Option:
     text: str
     choices: tuple[str, ...]
     title: str
+    is_several: bool = False
 
     def help(self, default: Any) -> str:
         """The text with what is usual."""
@@ -207,6 +271,7 @@ def described(kind: type) -> tuple[Option, ...]:
             text=f.metadata["text"],
             choices=f.metadata["choices"],
             title=f.metadata["title"] or f.name.replace("_", " ").capitalize(),
+            is_several=len(get_args(types[f.name])) > 2,
         )
         for f in fields(kind)
         if f.default is not MISSING
@@ -214,8 +279,9 @@ def described(kind: type) -> tuple[Option, ...]:
 
 
 def _plain(annotation: Any) -> type:
-    """``int`` for ``int | None``."""
-    [kind] = {*(get_args(annotation) or (annotation,))} - {type(None)}
+    """``int`` for ``int | None``; text where there are several kinds, of which text is one."""
+    kinds = {*(get_args(annotation) or (annotation,))} - {type(None)}
+    [kind] = {str} if str in kinds else kinds
     assert isinstance(kind, type)
     return kind
 

@@ -25,11 +25,17 @@ def fixed_size(image_processor: Any) -> PictureSpec | None:
     return PictureSpec(int(size["height"]), int(size["width"]), Resampling(int(image_processor.resample)))
 
 
-def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """On the device, floats in the model's type; to a GPU from pinned memory, without waiting for the copy."""
+def placed(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; to a GPU from pinned memory, without waiting for the copy."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
-    moved = tensor.to(device, non_blocking=device.type == "cuda")
+    # MPS reads from where a tensor lay, which may be gone by then.
+    return tensor.to(device, non_blocking=device.type not in ("cpu", "mps"))
+
+
+def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """As :func:`placed`, and floats in the model's type."""
+    moved = placed(tensor, device)
     return moved.to(dtype) if moved.is_floating_point() else moved
 
 
@@ -41,6 +47,7 @@ class Pixels:
         mean, std = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
         self._scale = (image_processor.rescale_factor / std)[:, None, None]
         self._shift = (mean / std)[:, None, None]
+        self._there: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def fit(self, image: Image) -> Image:
         """The picture at the model's size, resized by the processor's own method."""
@@ -50,8 +57,11 @@ class Pixels:
     def stack(self, images: Sequence[Image], device: torch.device) -> Tensor:
         """Normalised pictures (batch, 3, height, width) on the device; they travel as bytes."""
         rows = np.stack([np.asarray(self.fit(image)) for image in images])
-        raw = to_device(torch.from_numpy(rows), device, self._dtype).permute(0, 3, 1, 2).contiguous()
-        return raw.mul(self._scale.to(device)).sub_(self._shift.to(device)).to(self._dtype)
+        raw = placed(torch.from_numpy(rows), device).permute(0, 3, 1, 2).contiguous()
+        if device not in self._there:
+            self._there[device] = placed(self._scale, device), placed(self._shift, device)
+        scale, shift = self._there[device]
+        return raw.mul(scale).sub_(shift).to(self._dtype)
 
     def agree(self) -> bool:
         """Whether this is what the processor itself does, on noise of another size."""

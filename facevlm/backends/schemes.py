@@ -18,7 +18,7 @@ from facevlm.doors import Addition
 if TYPE_CHECKING:
     from facevlm.backends import Backend, Options
 
-TAKEN = ("hf", "openai", "package")
+TAKEN = ("hf", "onnx", "openai", "package")
 """What stands before a colon in names of models here."""
 Opener = Callable[[str, "Options", "Sequence[str] | None", "Secrets | None"], "Backend"]
 

@@ -53,7 +53,7 @@ class LabelTrie:
         self._edge: dict[tuple[int, int], int] = {}
         self._forms: list[list[list[list[int]]]] = []
         self._starts: list[int] = []
-        self._ends = tuple(end_tokens)
+        self.end_tokens = tuple(end_tokens)
         for branch in branches:
             start = -1
             for token in branch.cue:
@@ -79,7 +79,7 @@ class LabelTrie:
         for token in form:
             path.append(self._edge.setdefault((at, token), len(self._edge)))
             at = self._node(at, token)
-        return [[*path, self._edge.setdefault((at, end), len(self._edge))] for end in self._ends]
+        return [[*path, self._edge.setdefault((at, end), len(self._edge))] for end in self.end_tokens]
 
     @property
     def n_nodes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from facevlm.backends.families.base import Family, Ids, Prepared
+from facevlm.backends.spelling import spellings
 from facevlm.backends.trie import Branch, LabelTrie
 from facevlm.errors import ModelError
 from facevlm.types import Question
@@ -20,6 +21,8 @@ class Tries:
         self.family = family
         self._tries: dict[object, LabelTrie] = {}
         self._ids: dict[tuple[str, str], Ids] = {}
+        self.only: dict[str, int | None] = {}
+        """By a question's fingerprint which spelling of its answers suffices; see :func:`.spelling.only_spelling`."""
 
     def ids(self, picture: Prepared, text: str) -> Ids:
         """All tokens of a prompt; pictures that are written alike share them."""
@@ -46,11 +49,11 @@ class Tries:
     def branch(self, tail: Ids, question: Question) -> Branch:
         """One question's branch, behind the tokens ``tail`` of its prompt; raises as :meth:`trie`."""
         cue = self.family.answer_ids(question.cue) if question.cue else ()
-        rendered = question.cue or self.family.render(question.text)
+        only = self.only.get(question.fingerprint())
         owners: dict[Ids, str] = {}
         forms = []
-        for label, strings in zip(question.attribute.labels, question.surface_forms, strict=True):
-            ids = tuple(dict.fromkeys(form for s in strings for form in self.family.answers(s, rendered)))
+        for label, spelt in zip(question.attribute.labels, spellings(self.family, question), strict=True):
+            ids = tuple(dict.fromkeys(form for both in spelt for form in (both if only is None else [both[only]])))
             for form in ids:
                 other = owners.setdefault(form, label)
                 if other != label:

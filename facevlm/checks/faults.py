@@ -14,10 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from facevlm.attributes import OLDEST as OLDEST
 from facevlm.checks.fingerprints import BITS, Fingerprints, Groups
-
-OLDEST = 120
-"""Years. The oldest age in UTKFace is 116; nobody is known to have reached 123."""
 
 UNREADABLE, DUPLICATE, NEAR_DUPLICATE, LABEL_CONFLICT, SPLIT_LEAK, IMPLAUSIBLE_AGE, BAD_BOX = KINDS = (
     "unreadable",

@@ -6,10 +6,11 @@ another photograph of another person about half (see docs/decisions/012-near-cop
 
 from __future__ import annotations
 
+import collections
 import functools
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
+from facevlm import folders
 from facevlm.errors import ImageError
 from facevlm.faces import images
 
@@ -65,7 +66,7 @@ def fingerprint(filepath: str) -> Fingerprint:
 
 def _file_digest(filepath: str) -> bytes:
     digest = hashlib.sha256()
-    with open(filepath, "rb") as handle:
+    with folders.opened(filepath) as handle:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.digest()
@@ -104,22 +105,25 @@ class Fingerprints:
         return shown
 
 
-def gather(paths: Sequence[str], *, threads: int | None = None, progress: bool = False) -> Fingerprints:
+def gather(paths: Sequence[str], *, threads: int | None = None) -> Fingerprints:
     """Fingerprints of all pictures, in order, read by ``threads`` threads (by default one per core).
 
     A picture that cannot be read is noted with its reason and stops nothing.
     """
-    table = _empty(len(paths))
-    with (
-        ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-check") as pool,
-        tqdm(total=len(paths), unit=" pictures", desc="reading", disable=None if progress else True) as bar,
-    ):
+    table = empty(len(paths))
+    collections.deque(fill(table, paths, threads=threads), maxlen=0)
+    return table
+
+
+def fill(table: Fingerprints, paths: Sequence[str], *, threads: int | None = None) -> Generator[int, None, None]:
+    """As :func:`gather`, into a table of that length; yields after every chunk how many pictures are read."""
+    workers = threads or min(16, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="facevlm-check") as pool:
         # A chunk at a time, so that results never pile up.
         for first in range(0, len(paths), CHUNK):
             for at, fingerprint in enumerate(pool.map(_attempt, paths[first : first + CHUNK]), first):
                 _put(table, at, fingerprint)
-            bar.update(min(CHUNK, len(paths) - first))
-    return table
+            yield min(first + CHUNK, len(paths))
 
 
 def _attempt(filepath: str) -> Fingerprint | str:
@@ -129,7 +133,8 @@ def _attempt(filepath: str) -> Fingerprint | str:
         return str(error)
 
 
-def _empty(n: int) -> Fingerprints:
+def empty(n: int) -> Fingerprints:
+    """A table of n pictures none of which is read."""
     return Fingerprints(
         files=np.zeros((n, DIGEST), np.uint8),
         pixels=np.zeros((n, DIGEST), np.uint8),

@@ -6,11 +6,15 @@ The flags of what a model and a service can be told are made from :mod:`facevlm.
 from __future__ import annotations
 
 import argparse
+import errno
+import json
+import os
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, TypeAlias
 
 import facevlm
 from facevlm import attributes as attribute_registry
@@ -43,24 +47,141 @@ def registry(path: Path | None) -> attribute_registry.Registry:
     return attribute_registry.load(path) if path else attribute_registry.shipped()
 
 
+STATUS = (
+    "Exit status: 0; 1 for a failure, or where something was asked and nothing of it was answered; 2 for bad input; "
+    "130, 143 or 129 where it was stopped by Ctrl-C, SIGTERM or SIGHUP."
+)
+"""For the help of all, and of commands that ask a model."""
+LEFT_OUT = "facevlm_left_out"
+SHOWN = 5
+
+
+def answered(asked: int, ok: int, what: str = "faces") -> int:
+    """The exit status of a command that asked about so many, of which so many have an answer; says where none has."""
+    if ok or not asked:
+        return 0
+    print(f"facevlm: None of the {asked:,} {what} asked about has an answer; the reasons are above.", file=sys.stderr)
+    return 1
+
+
+def answers(outcomes: Mapping[str, Mapping[str, int]]) -> int:
+    """How many ``ok`` answers there are among counts by attribute and outcome."""
+    return sum(counts.get("ok", 0) for counts in outcomes.values())
+
+
+def print_left_out(skipped: Mapping[str, Any], what: str, where: str) -> None:
+    """What a reader left out, counted, and the first of it by name; ``where`` says where more is to be read."""
+    for part, name in ((skipped, what), (skipped["cells"], "cell")):
+        if part["count"]:
+            kept = ", the rest of the row is kept" if name == "cell" else ""
+            print(f"{part['count']} {name if part['count'] == 1 else f'{name}s'} left out{kept}:")
+        for entry in part["reasons"]:
+            print(f"  {entry['count']} x {entry['reason']}")
+    for row in skipped["rows"][:SHOWN]:
+        print(f"    {row}")
+    if len(skipped["rows"]) > SHOWN:
+        print(f"    more in {where} ({len(skipped['rows'])} of them)")
+
+
+def from_folder(path: Path, *name: str, prune: bool) -> Any:
+    """The dataset of the pictures in a folder; the files that are none are counted and named."""
+    dataset = facevlm.sources.folder(path, *name, prune=prune)
+    print_left_out(dataset.info[LEFT_OUT], "file", f"dataset.info['{LEFT_OUT}']['rows']")
+    return dataset
+
+
 def target(args: argparse.Namespace) -> Any:
     if args.images:
-        facevlm.sources.folder(args.images, args.dataset)
+        from_folder(args.images, args.dataset, prune=args.prune)
     return facevlm.sources.load(args.dataset, args.view)
 
 
-def check_json(path: Path | None) -> None:
+Figures: TypeAlias = "Path | TextIO | None"
+"""Where a command writes figures: a file, or standard output, where ``-`` stood in its place."""
+
+
+def check_json(path: Figures) -> None:
+    """Refuse a place for figures where none can be written, before any are made."""
+    if not isinstance(path, Path):
+        return
     if path and (path.is_dir() or not path.parent.is_dir()):
         raise InputError(f"Cannot write figures to '{path}', expected a file in a folder that is there.")
+    if path and not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"Cannot write figures to '{path}', expected a file that may be written.")
+
+
+def write_json(path: Figures, data: object) -> None:
+    """Write figures where the user wants them, if anywhere; it may be a pipe that somebody reads.
+
+    Raises :class:`~facevlm.errors.InputError` where they cannot be written.
+    """
+    if not isinstance(path, Path):
+        print(json.dumps(data, indent=1), file=path) if path else None
+        return
+    try:
+        with open(path, "w", encoding="utf-8", opener=_without_waiting) as file:
+            file.write(json.dumps(data, indent=1) + "\n")
+    except OSError as error:
+        unread = stat.S_ISFIFO(os.stat(path).st_mode) if error.errno == errno.ENXIO and path.exists() else False
+        why = "nobody reads from this named pipe" if unread else error.strerror or error
+        raise InputError(f"Cannot write figures to '{path}': {why}. They are printed above.") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A named pipe from which nobody reads is an error here, and not waited for."""
+    number = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+    os.set_blocking(number, True)
+    return number
+
+
+def seen() -> bool:
+    """Whether somebody sees a progress bar; in a log file it would be a line each time it moves."""
+    return sys.stderr.isatty()
+
+
+def is_asked() -> bool:
+    """Whether somebody sits at a terminal who can be asked."""
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+def agreed() -> bool:
+    """Ask whether to go on; an end of the input, as by Ctrl-D, is no."""
+    try:
+        return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
+
+
+def add_json(command: Any, what: str = "all figures") -> None:
+    """Where figures go, for programs."""
+    command.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help=f"write {what} to this file; - for standard output, and all else is said on standard error",
+    )
 
 
 def add_target(command: Any) -> None:
     """Which pictures."""
     command.add_argument("dataset", help="name of a FiftyOne dataset; with --images, of the dataset to make")
     command.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="make the dataset of the pictures in this folder first"
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="make the dataset of the pictures in this folder, or add them to it",
     )
+    add_prune(command)
     command.add_argument("--view", help="only the samples of this saved view")
+
+
+def add_prune(command: Any) -> None:
+    command.add_argument(
+        "--prune",
+        action="store_true",
+        help="with --images, take pictures that are not in the folder out of the dataset, unless they carry tags or "
+        "labels of yours",
+    )
 
 
 def add_question(command: Any, *, prompts: bool = True) -> None:
@@ -142,8 +263,12 @@ def add_model(command: Any, *, local: bool = True, usual: Remote | None = None, 
 
 def _add_flag(group: Any, row: Option, default: Any) -> None:
     flag, text = "--" + row.name.replace("_", "-"), row.help(default)
-    if row.kind is bool:
+    if row.kind is bool and default:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, default=True, help=text)
+    elif row.kind is bool:
         group.add_argument(flag, action="store_true", help=text)
+    elif row.is_several:
+        group.add_argument(flag, action="append", default=default, help=text)
     elif row.choices:
         group.add_argument(flag, choices=row.choices, default=default, help=text)
     else:
@@ -159,7 +284,7 @@ def options(args: argparse.Namespace) -> Options:
 
 def told(args: argparse.Namespace) -> dict[str, Any]:
     """What :func:`add_question` and :func:`add_model` added, as every verb takes it."""
-    asked = {"confirm": confirmation(args), "registry": registry(args.attributes_file)}
+    asked = {"confirm": confirmation(args), "registry": registry(args.attributes_file), "progress": seen()}
     return {"options": options(args), **asked}
 
 
@@ -173,8 +298,8 @@ def confirmation(args: argparse.Namespace) -> Callable[[Briefing], bool]:
         dear = briefing.dollars is not None and briefing.dollars > CONFIRM_ABOVE
         if not dear or args.yes or args.budget is not None:
             return True
-        if sys.stdin.isatty():
-            return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        if is_asked():
+            return agreed()
         raise InputError(f"The run may cost more than ${CONFIRM_ABOVE:g}. Add --yes, or set a --budget.")
 
     return confirm

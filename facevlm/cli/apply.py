@@ -13,6 +13,7 @@ import facevlm
 from facevlm.cli import _options
 from facevlm.cli.detect import print_detected
 from facevlm.detection import FIELD
+from facevlm.evaluation.evaluate import to_plain
 from facevlm.reports import text
 from facevlm.types import OUTCOMES, SMALL_PX
 
@@ -27,6 +28,7 @@ def add(commands: Any) -> None:
         help="apply a model to a FiftyOne dataset",
         description="Predicts perceived attributes of the face in every picture and stores them as label fields "
         "PREFIX_ATTRIBUTE. Run again, it asks only what has no answer yet.",
+        epilog=_options.STATUS,
     )
     _options.add_question(command)
     _options.add_faces(command)
@@ -35,14 +37,16 @@ def add(commands: Any) -> None:
     command.add_argument("--overwrite", action="store_true", help="ask every face again")
     _options.add_running(command)
     _options.add_model(command)
+    _options.add_json(command, "counts and fields")
     command.set_defaults(run=_apply)
 
 
-def _apply(args: argparse.Namespace) -> None:
+def _apply(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     target = _options.target(args)
     if args.detect:
         args.faces = args.faces or FIELD
-        print_detected(facevlm.detect(target, args.faces))
+        print_detected(facevlm.detect(target, args.faces, progress=_options.seen()))
     result = facevlm.apply(
         target,
         args.model,
@@ -56,6 +60,20 @@ def _apply(args: argparse.Namespace) -> None:
     )
     if result.asked or not args.dry_run:
         print_applied(result)
+    _options.write_json(args.json, plain(result))
+    return status(result)
+
+
+def plain(result: ApplyResult) -> dict[str, Any]:
+    """What a run did, JSON-able."""
+    told = {name: value for name, value in vars(result).items() if name not in ("tally", "notes")}
+    more = {"outcomes": result.outcomes, "coverage": result.tally.coverage(), "seconds": result.tally.seconds}
+    return dict(to_plain({**told, **more, "warnings": result.warnings}))
+
+
+def status(result: ApplyResult) -> int:
+    """The exit status: 1 where no face that was asked about was answered."""
+    return _options.answered(result.asked, _options.answers(result.outcomes))
 
 
 def print_applied(result: ApplyResult, unit: str = "faces") -> None:

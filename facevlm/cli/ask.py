@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import facevlm
 from facevlm.cli import _options
-from facevlm.cli.apply import print_applied
+from facevlm.cli.apply import print_applied, status
 from facevlm.detection import FIELD
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def add(commands: Any) -> None:
         help="ask about faces in words, such as 'age group and emotion of the child'",
         description="Reads a request in English words, says what it will do, picks the faces, and asks only the "
         "attributes that are named. The faces are in a field of Detections, which 'facevlm detect' makes.",
+        epilog=_options.STATUS,
     )
     _options.add_target(command)
     command.add_argument("request", help="such as 'emotion of the leftmost woman' or 'everyone wearing glasses'")
@@ -45,9 +47,12 @@ def add(commands: Any) -> None:
     command.set_defaults(run=_ask)
 
 
-def _ask(args: argparse.Namespace) -> None:
+def _ask(args: argparse.Namespace) -> int:
+    target = _options.target(args)
+    if args.save_view:
+        _views().check_free(target._root_dataset, args.save_view)
     result = facevlm.ask(
-        _options.target(args),
+        target,
         args.request,
         model=args.model,
         faces=args.faces,
@@ -57,6 +62,7 @@ def _ask(args: argparse.Namespace) -> None:
         confirm=lambda proposal: _confirmed(args, proposal),
         confirm_sending=_options.confirmation(args),
         options=_options.options(args),
+        progress=_options.seen(),
         registry=_options.registry(args.attributes_file),
         **_options.running(args),
     )
@@ -64,11 +70,22 @@ def _ask(args: argparse.Namespace) -> None:
         _print(result)
         if args.save_view:
             _save_view(result, args.save_view)
+    if result.applied is not None:
+        return status(result.applied)
+    unknown = sum(result.undecided.values())
+    return _options.answered(unknown, len(result.faces) + result.considered - unknown)
+
+
+def _views() -> ModuleType:
+    """Loaded when it is used: it takes FiftyOne."""
+    from facevlm.store import views
+
+    return views
 
 
 def _save_view(result: AskResult, name: str) -> None:
     if result.faces:
-        result.view._dataset.save_view(name, result.view, description=result.plan.request, overwrite=True)
+        _views().keep(result.view._root_dataset, name, result.view, result.plan.request)
     else:
         print(f"No view '{name}' is saved, since nobody is picked.")
 
@@ -78,9 +95,7 @@ def _confirmed(args: argparse.Namespace, proposal: Proposal) -> bool:
     print(proposal.text, file=sys.stderr)
     if args.dry_run:
         return False
-    if args.yes or not sys.stdin.isatty():
-        return True
-    return input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    return bool(args.yes) or not _options.is_asked() or _options.agreed()
 
 
 def _print(result: AskResult) -> None:

@@ -29,15 +29,20 @@ def add(commands: Any) -> None:
         ("collect", _collect, "store the answers of all batches that are over"),
         ("cancel", _cancel, "ask to cancel what is not over"),
     ):
-        step = steps.add_parser(name, help=text, description=text)
+        step = steps.add_parser(name, help=text, description=text, epilog=_options.STATUS)
         step.add_argument("dataset", help="name of a FiftyOne dataset")
         step.add_argument("--prefix", help="field prefix of the batches (default: the last that were handed in)")
         step.add_argument("--wait", action="store_true", help="until all batches are over")
+        if run is _collect:
+            step.add_argument(
+                "--overwrite", action="store_true", help="also in the place of what another model answered meanwhile"
+            )
         step.set_defaults(run=run, stopped="The batches go on; the same command looks again.")
     listed = steps.add_parser(
         "list", help="what was handed in", description="The batches of a dataset, as noted in it."
     )
     listed.add_argument("dataset", help="name of a FiftyOne dataset")
+    _options.add_json(listed, "what was handed in")
     listed.set_defaults(run=_list)
 
 
@@ -46,6 +51,7 @@ def _add_submit(steps: Any) -> None:
         "submit",
         help="hand in the questions",
         description="Words the requests of 'facevlm apply' and hands them in as files.",
+        epilog=_options.STATUS,
     )
     _options.add_question(submit)
     _options.add_faces(submit)
@@ -55,7 +61,7 @@ def _add_submit(steps: Any) -> None:
     submit.set_defaults(run=_submit, stopped="What was handed in can be collected.")
 
 
-def _submit(args: argparse.Namespace) -> None:
+def _submit(args: argparse.Namespace) -> int:
     done = facevlm.batch.submit(
         _options.target(args),
         args.model,
@@ -67,16 +73,21 @@ def _submit(args: argparse.Namespace) -> None:
         **_options.told(args),
     )
     if args.dry_run:
-        return
+        return 0
     print(f"{done.faces} faces in {len(done.batches)} batches, {done.skipped} had their answers, {done.answered} from")
     print(f"the reply cache, {done.unread} cannot be read, {done.left} are left.")
+    if not done.batches:
+        return _options.answered(done.unread, done.answered)
     print(f"Later: facevlm batch collect {args.dataset} --prefix {done.prefix}")
+    return 0
 
 
 def _list(args: argparse.Namespace) -> None:
+    _options.check_json(args.json)
     known = facevlm.batch.overview(facevlm.sources.load(args.dataset))
     rows = [[o.prefix, o.model, o.status, o.batches, o.collected] for o in known]
     print(tabulate(rows, ["prefix", "model", "status", "batches", "collected"]) if rows else "No batch was handed in.")
+    _options.write_json(args.json, [vars(o) for o in known])
 
 
 def _status(args: argparse.Namespace) -> None:
@@ -95,8 +106,10 @@ def _print(states: list[State], batches: Any) -> None:
     print(tabulate(rows, ["batch", "status", "requests", "done", "failed", "collected", "problem"]))
 
 
-def _collect(args: argparse.Namespace) -> None:
-    result = facevlm.batch.collect(facevlm.sources.load(args.dataset), args.prefix, wait=args.wait)
+def _collect(args: argparse.Namespace) -> int:
+    result = facevlm.batch.collect(
+        facevlm.sources.load(args.dataset), args.prefix, wait=args.wait, overwrite=args.overwrite
+    )
     rows = [[name, *(counts.get(o, 0) for o in OUTCOMES)] for name, counts in result.outcomes.items()]
     if rows:
         print(tabulate(rows, ["attribute", *OUTCOMES]))
@@ -111,6 +124,8 @@ def _collect(args: argparse.Namespace) -> None:
         print(f"{result.kept} failures were left out: those faces have an answer by now")
     for reason, count in list(result.reasons.items())[:5]:
         print(f"  {count} x {reason}")
+    asked = max((sum(counts.values()) for counts in result.outcomes.values()), default=0)
+    return _options.answered(asked, _options.answers(result.outcomes))
 
 
 def _cancel(args: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from facevlm.backends.remote.cache import Cache
+from facevlm.cli import _options
 
 
 def add(commands: Any) -> None:
@@ -20,15 +21,21 @@ def add(commands: Any) -> None:
     )
     cache.add_argument("action", choices=("info", "clear"))
     cache.add_argument("--model", help="clear only the replies of this model, as the server names it")
+    _options.add_json(cache, "what is kept")
     cache.set_defaults(run=_cache)
 
 
 def _cache(args: argparse.Namespace) -> None:
+    _options.check_json(args.json)
     with closing(Cache()) as cache:
         if args.action == "clear":
-            print(f"{cache.clear(args.model):,} replies forgotten.")
+            forgotten = cache.clear(args.model)
+            print(f"{forgotten:,} replies forgotten.")
+            _options.write_json(args.json, {"forgotten": forgotten})
             return
         info = cache.info()
     print(f"{info.path}: {info.size / 1e6:.1f} MB")
     rows = [[host, model, count] for (host, model), count in info.replies.items()]
     print(tabulate(rows, ["server", "model", "replies"]) if rows else "No replies are kept.")
+    replies = [dict(zip(("server", "model", "replies"), row, strict=True)) for row in rows]
+    _options.write_json(args.json, {"path": str(info.path), "bytes": info.size, "replies": replies})

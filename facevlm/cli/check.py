@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ def add(commands: Any) -> None:
     check.add_argument("--oldest", type=float, default=120, help="highest age that is believed (default: 120)")
     check.add_argument("--threads", type=int, help="reading threads (default: one per core)")
     check.add_argument("--attributes-file", type=Path, metavar="YAML", help="attributes of your own")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write every finding to this file")
+    _options.add_json(check, "every finding")
     check.set_defaults(run=_check, stopped=STOPPED)
 
 
@@ -69,11 +68,11 @@ def _check(args: argparse.Namespace) -> None:
         near=args.near,
         oldest=args.oldest,
         threads=args.threads,
+        progress=_options.seen(),
         registry=_options.registry(args.attributes_file),
     )
     show(result)
-    if args.json:
-        args.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    _options.write_json(args.json, result.to_dict())
 
 
 def show(result: CheckResult) -> None:

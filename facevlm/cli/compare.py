@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,14 @@ def add(commands: Any) -> None:
         help="Detections with ground truth, for predictions on faces (default: the one)",
     )
     compare.add_argument(
+        "--cluster",
+        metavar="FIELD",
+        help="faces with the same value belong together, such as subject: intervals and tests take it into account",
+    )
+    compare.add_argument(
         "--save-views", action="store_true", help="save the faces that only one is right about, and unequal answers"
     )
-    compare.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    _options.add_json(compare)
     compare.set_defaults(run=_compare)
 
 
@@ -54,8 +58,8 @@ def _compare(args: argparse.Namespace) -> None:
         groups=args.groups,
         faces=args.faces,
         save_views=args.save_views,
+        cluster=args.cluster,
         registry=_options.registry(args.attributes_file),
     )
     print(text.comparison_text(results), end="")
-    if args.json:
-        args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")
+    _options.write_json(args.json, [r.to_dict() for r in results])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import facevlm
 from facevlm.backends.options import MARKS, SCENE
 from facevlm.cli import _options
-from facevlm.cli.apply import print_applied
+from facevlm.cli.apply import plain, print_applied
 
 if TYPE_CHECKING:
     from facevlm.tasks.describe import DescribeResult
@@ -21,6 +21,7 @@ def add(commands: Any) -> None:
         description="Asks once per picture about everybody in it, or about those whom a phrase fits, and stores "
         "Detections PREFIX_ATTRIBUTE and, with answers in words, PREFIX_people. Run again, it asks only about pictures "
         "that have no whole answer yet.",
+        epilog=_options.STATUS,
     )
     _options.add_question(command, prompts=False)
     command.add_argument(
@@ -44,10 +45,12 @@ def add(commands: Any) -> None:
     _options.add_prefix(command)
     command.add_argument("--overwrite", action="store_true", help="ask about every picture again")
     _options.add_model(command, local=False, usual=SCENE)
+    _options.add_json(command, "counts and fields")
     command.set_defaults(run=_describe)
 
 
-def _describe(args: argparse.Namespace) -> None:
+def _describe(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     result = facevlm.describe(
         _options.target(args),
         args.model,
@@ -62,6 +65,9 @@ def _describe(args: argparse.Namespace) -> None:
     )
     if result.asked or not args.dry_run:
         _print(result)
+    _options.write_json(args.json, plain(result))
+    described = sum(result.pictures.get(outcome, 0) for outcome in ("ok", "no_face"))
+    return _options.answered(result.asked, max(described, _options.answers(result.outcomes)), "pictures")
 
 
 def _print(result: DescribeResult) -> None:

@@ -18,13 +18,24 @@ def add(commands: Any) -> None:
         "detect",
         help="find the faces of pictures",
         description="Finds faces and stores their boxes as Detections, for questions about each of them: "
-        "facevlm apply DATASET --faces FIELD. Run again, it searches only pictures that were not searched yet.",
+        "facevlm apply DATASET --faces FIELD. Run again, it searches only pictures that were not searched yet; by "
+        "another detector or with other weights it is refused.",
+        epilog=_options.STATUS,
     )
     _options.add_target(command)
     command.add_argument("--field", default="faces", help="where the boxes go (default: faces)")
     add_search(command)
-    command.add_argument("--quality", action="store_true", help="measure size, sharpness, brightness, contrast, pose")
-    command.add_argument("--overwrite", action="store_true", help="search every picture again")
+    command.add_argument(
+        "--quality",
+        action="store_true",
+        help="measure size, sharpness, brightness, contrast, pose, of boxes that are there, too",
+    )
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="search every picture again; boxes that somebody drew, moved, tagged or labelled stay",
+    )
+    _options.add_json(command, "counts")
     command.set_defaults(run=_detect)
 
 
@@ -51,7 +62,8 @@ def add_search(command: Any) -> None:
     )
 
 
-def _detect(args: argparse.Namespace) -> None:
+def _detect(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     result = facevlm.detect(
         _options.target(args),
         args.field,
@@ -63,18 +75,29 @@ def _detect(args: argparse.Namespace) -> None:
         weights=args.weights,
         quality=args.quality,
         overwrite=args.overwrite,
+        progress=_options.seen(),
     )
     print_detected(result)
+    _options.write_json(args.json, {**vars(result), "detector": result.detector.name, "warnings": result.warnings})
+    searched = sum(result.outcomes.get(outcome, 0) for outcome in ("ok", "no_face"))
+    return _options.answered(result.asked, searched, "pictures")
 
 
 def print_detected(result: DetectResult) -> None:
     if not result.asked:
         print(f"Nothing to search: all {result.skipped} pictures were searched. --overwrite searches them again.")
+        _print_remarks(result)
         return
     counts = ", ".join(f"{n} {outcome}" for outcome, n in sorted(result.outcomes.items()))
     rate = result.asked / result.seconds
     print(f"{result.faces} faces in '{result.field}', found by {result.detector.name}; pictures: {counts}")
     print(f"{result.asked} pictures searched, {result.skipped} skipped, {result.seconds:.1f} s, {rate:.1f} pictures/s")
+    _print_remarks(result)
+
+
+def _print_remarks(result: DetectResult) -> None:
+    if result.asked or result.measured:
+        print(f"Boxes in '{result.field}': {result.boxes}")
     for reason, count in result.reasons.items():
         print(f"  {count} x {reason}")
     for warning in result.warnings:

@@ -10,25 +10,42 @@ from tabulate import tabulate
 
 from facevlm import doors
 from facevlm.attributes import SETS, load, origin, shipped
-from facevlm.backends import cards, families, schemes
+from facevlm.backends import cards, families, networks, schemes
 from facevlm.backends.options import MAX_SIDE
 from facevlm.backends.remote import services
 from facevlm.cli import _options
 
 
 def add(commands: Any) -> None:
-    models = commands.add_parser("models", help="list the models that can be asked for by name")
+    models = commands.add_parser("models", help="list the models that can be asked for by name, or look at one")
+    models.add_argument(
+        "model", nargs="?", help="a name, hf:ID-or-folder, or a folder: its card, and whether its files fit together"
+    )
+    _options.add_json(models, "what is listed")
     models.set_defaults(run=_models)
     listing = commands.add_parser("attributes", help="list attributes, their labels, and the maps between label sets")
     listing.add_argument("--attributes-file", type=Path, metavar="YAML", help="add attributes of your own")
+    _options.add_json(listing, "what is listed")
     listing.set_defaults(run=_attributes)
 
 
 def _models(args: argparse.Namespace) -> None:
+    _options.check_json(args.json)
+    if args.model:
+        rows = _one_model(args.model)
+        print(tabulate(rows, tablefmt="plain"))
+        _options.write_json(args.json, dict(rows))
+        return
+    _print_models()
+    here = {name: {"title": c.title, "licence": c.licence, "here": c.is_here()} for name, c in cards.shipped().items()}
+    away = {name: {"title": title, "server": host} for name, title, host, *_ in _hosted()}
+    _options.write_json(args.json, {"models": here, "models behind an API": away})
+
+
+def _print_models() -> None:
     rows = []
     for card in cards.shipped().values():
-        family = card.family()
-        asked = ", ".join(card.questions) or ("any" if family.zero_shot else "those it is tuned for")
+        asked = ", ".join(card.questions) or ("any" if card.is_asked_freely() else "those it is tuned for")
         count = len(set(card.checkpoints.values()))
         size = f"{count} x " * (count > 1) + _amount(card.parameters)
         gated = f"{card.licence}; gated" if card.gated else card.licence
@@ -38,11 +55,27 @@ def _models(args: argparse.Namespace) -> None:
     header = ["model", "what it is", "attributes", "parameters", "memory, bf16", "licence", "from", "weights"]
     print(tabulate(rows, header, maxcolwidths=[12, 26, 20, 10, 8, 30, 12, 16]))
     print(f"\nhf:ID-or-folder takes any checkpoint of these families: {'; '.join(families.titles())}.")
+    print("So it does a LoRA adapter of PEFT, on the base that it names; --adapter puts one on another model.")
+    print("onnx:FOLDER takes a plain network beside its card, to compare with: see docs/models.md.")
     print("Memory is that of the weights in bfloat16, twice that in float32; batches come on top.\n")
     print(tabulate(_hosted(), ["model behind an API", "what it is", "server", "key", "from", "picture, px"]))
     print("\nopenai:MODEL takes any model; --base-url names another server, such as vLLM or Ollama on this machine.")
     if added := [[f"{scheme}:MODEL", addition.origin] for scheme, addition in schemes.added().items()]:
         print(f"\n{tabulate(added, ['models by scheme', 'from'])}")
+
+
+def _one_model(name: str) -> list[list[str]]:
+    """What is known of one model without loading it; a folder's files are looked at."""
+    prefix = networks.PREFIX if networks.is_network(Path(name)) else cards.HUB
+    card = cards.find(f"{prefix}{name}" if Path(name).is_dir() else name)
+    card.check_here()
+    family = card.family() if card.is_checkpoint else None
+    asked = ", ".join(card.questions) or ("any attribute" if card.is_asked_freely() else "those it is tuned for")
+    rows = [["model", card.name], ["what it is", card.title], ["licence", card.licence]]
+    rows += [["adapter of", card.checkpoint(cards.ANY)]] if card.adapter else []
+    rows += [["family", family.title]] if family else []
+    rows += [["asked for", asked], ["here", "yes" if card.is_here() else "no"]]
+    return rows
 
 
 def _hosted() -> list[list[Any]]:
@@ -59,7 +92,12 @@ def _amount(number: float) -> str:
 
 
 def _attributes(args: argparse.Namespace) -> None:
+    _options.check_json(args.json)
     registry = _options.registry(args.attributes_file)
+    _options.write_json(
+        args.json,
+        {a.name: {"title": a.title, "kind": a.kind, "labels": a.labels} for a in registry.attributes.values()},
+    )
     rows = [
         [a.name, a.title, a.kind, ", ".join(a.labels), a.question, origin(a.name) or str(args.attributes_file)]
         for a in registry.attributes.values()

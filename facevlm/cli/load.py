@@ -14,7 +14,6 @@ from facevlm.datasets import catalog
 from facevlm.errors import InputError
 
 COMPOSED = "diversefaces"
-SHOWN = 5
 STOPPED = "A dataset is there, and replaces another, only once all of it is read."
 OPEN_APP = "Open the App on it: fiftyone app launch {0}"
 
@@ -69,7 +68,7 @@ def _load(args: argparse.Namespace) -> None:
     dataset = _compose(args) if args.source else _read(args)
     _print_loaded(dataset.name, dataset.info["facevlm"])
     if args.check:
-        check.show(facevlm.check(dataset))
+        check.show(facevlm.check(dataset, progress=_options.seen()))
 
 
 def _read(args: argparse.Namespace) -> Any:
@@ -124,14 +123,7 @@ def _print_loaded(name: str, info: Mapping[str, Any]) -> None:
     if counts["ages"]["count"]:
         ages = counts["ages"]
         print(f"age in years: {ages['count']}, from {ages['youngest']:g} to {ages['oldest']:g}")
-    if skipped["count"]:
-        print(f"{skipped['count']} {'row' if skipped['count'] == 1 else 'rows'} left out:")
-        for entry in skipped["reasons"]:
-            print(f"  {entry['count']} x {entry['reason']}")
-        for row in skipped["rows"][:SHOWN]:
-            print(f"    {row}")
-        if len(skipped["rows"]) > SHOWN:
-            print(f"    more in dataset.info['facevlm']['skipped']['rows'] ({len(skipped['rows'])} of them)")
+    _options.print_left_out(skipped, "row", "dataset.info['facevlm']['skipped']['rows']")
     print("Labels are perceived or apparent, not facts about persons.")
     print(OPEN_APP.format(name))
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -26,7 +24,8 @@ CLASS_HEADER = ["class", "n", "precision", "published", "recall", "published", "
 LEGEND = (
     "\nFigures in per cent; accuracy counts faces without an answer as wrong. difference: own accuracy minus the\n"
     "published one of the same system; p: two-sided test of two independent proportions. 'within noise' is p of 0.05\n"
-    "or more; 'in interval' says that the own 95 % interval holds the published figure, which is rounded as printed."
+    "or more; 'in interval' says that the own 95 % interval holds the published figure. That is rounded: of what may\n"
+    "have been printed so, both take the value nearest to the own one."
 )
 
 
@@ -64,7 +63,7 @@ def add(commands: Any) -> None:
     paper.add_argument("--prefix", default="", help="put before the field prefix of every model's predictions")
     _options.add_running(paper)
     _options.add_model(paper)
-    paper.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    _options.add_json(paper, "everything")
     paper.set_defaults(run=_paper)
 
 
@@ -84,6 +83,7 @@ def _paper(args: argparse.Namespace) -> None:
             prefix=args.prefix,
             confirm=_options.confirmation(args),
             options=_options.options(args),
+            progress=_options.seen(),
             **_options.running(args),
         )
     else:
@@ -97,7 +97,7 @@ def _paper(args: argparse.Namespace) -> None:
         _show_state([result.table.dataset for result in results])
     if args.json:
         plain = {"sources": list(published.shipped().sources), "tables": [r.to_dict() for r in results]}
-        args.json.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        _options.write_json(args.json, plain)
 
 
 def _need_dataset(args: argparse.Namespace) -> None:
@@ -151,7 +151,9 @@ def _published(system: str, one: PublishedFigures, n: int) -> list[str]:
 
 def _own(row: PaperRow) -> list[str]:
     noise = ["", ""]
-    if row.difference is not None:
+    if row.difference is not None and row.difference.within_noise is None:
+        noise = [DASH, "no face to judge by"]
+    elif row.difference is not None:
         verdict = "within noise" if row.difference.within_noise else "beyond noise"
         inside = "in interval" if row.difference.contains else "outside of interval"
         noise = [
@@ -168,10 +170,13 @@ def _own(row: PaperRow) -> list[str]:
 
 
 def _classes(row: PaperRow, told: Mapping[str, tuple[float, float, float]]) -> list[list[str]]:
-    rows = []
-    for one in row.classes:
-        pairs = zip((one.precision, one.recall, one.f1), told[one.label], strict=True)
-        rows.append([one.label, f"{one.n:,}", *(report.share(value) for pair in pairs for value in pair)])
+    """A row per published label; one that is true of no own face and never said has nothing but the published ones."""
+    own, rows = {one.label: one for one in row.classes}, []
+    for label, published in told.items():
+        one = own.get(label)
+        shown = [report.share(v) for v in (one.precision, one.recall, one.f1)] if one else ["no face"] * 3
+        pairs = zip(shown, map(report.share, published), strict=True)
+        rows.append([label, f"{one.n:,}" if one else "0", *(text for pair in pairs for text in pair)])
     return rows
 
 

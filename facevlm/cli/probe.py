@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from facevlm.tasks.probe import AttributeProbe
 
 SHOWN = 20
+STOPPED = "A probe begins anew; replies that are in the cache are not asked for again."
 
 
 def add(commands: Any) -> None:
@@ -25,17 +25,19 @@ def add(commands: Any) -> None:
         help="tally what a model really answers, and propose answer strings",
         description="Asks a model freely about some faces of a dataset and prints every string it answers with, the "
         "label it is read as or might be read as, and how much probability lies on the labels. Nothing is stored.",
+        epilog=_options.STATUS,
     )
     _options.add_question(probe)
     probe.add_argument("--faces", type=int, default=50, help="how many, drawn at random (default: 50)")
     probe.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
     probe.add_argument("--batch-size", type=int, default=16, help="pictures per forward pass (default: 16)")
-    probe.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    _options.add_json(probe, "everything")
     _options.add_model(probe)
-    probe.set_defaults(run=_probe)
+    probe.set_defaults(run=_probe, stopped=STOPPED)
 
 
-def _probe(args: argparse.Namespace) -> None:
+def _probe(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     results = facevlm.probe(
         _options.target(args),
         args.model,
@@ -46,10 +48,10 @@ def _probe(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         **_options.told(args),
     )
-    if args.json:
-        args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")
     for result in results:
         _print_probe(result)
+    _options.write_json(args.json, [r.to_dict() for r in results])
+    return _options.answered(max((r.n for r in results), default=0), sum(len(r.answers) for r in results))
 
 
 def _print_probe(result: AttributeProbe) -> None:

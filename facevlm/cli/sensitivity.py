@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
@@ -26,6 +24,7 @@ def add(commands: Any) -> None:
         description="Asks about the same faces in several wordings and, where the prompt lists the labels, in several "
         "orders of these, and prints how often answers flip, overall and per group. Every wording is a run of its own "
         "under a prefix of its own; run again, it asks only what has no answer yet. Ground truth is not needed.",
+        epilog=_options.STATUS,
     )
     _options.add_question(command, prompts=False)
     command.add_argument("--prefix", help="wordings are runs PREFIX_w0, PREFIX_w1, ... (default: MODEL_words)")
@@ -46,13 +45,13 @@ def add(commands: Any) -> None:
         "--truth", type=_options.pair, action="append", default=[], metavar="ATTRIBUTE=FIELD", help="ground-truth field"
     )
     command.add_argument("--overwrite", action="store_true", help="ask every face again")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    _options.add_json(command)
     _options.add_running(command)
     _options.add_model(command)
     command.set_defaults(run=_sensitivity)
 
 
-def _sensitivity(args: argparse.Namespace) -> None:
+def _sensitivity(args: argparse.Namespace) -> int:
     _options.check_json(args.json)
     paraphrases: dict[str, list[str]] = {}
     for name, text in args.paraphrase:
@@ -72,7 +71,7 @@ def _sensitivity(args: argparse.Namespace) -> None:
         **_options.running(args),
     )
     if not results:
-        return
+        return 0
     for result in results:
         _print(result)
     print(
@@ -80,8 +79,8 @@ def _sensitivity(args: argparse.Namespace) -> None:
         "interval. flip rate: share\nof wordings whose answer is not the face's most frequent one, mean over faces, "
         f"with its 95 % bootstrap interval. * fewer than {SMALL} faces."
     )
-    if args.json:
-        args.json.write_text(json.dumps([r.to_dict() for r in results], indent=1) + "\n", encoding="utf-8")
+    _options.write_json(args.json, [r.to_dict() for r in results])
+    return _options.answered(max(r.unanswered for r in results), sum(r.flips.n for r in results))
 
 
 def _print(result: Sensitivity) -> None:

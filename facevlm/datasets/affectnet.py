@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from facevlm import folders
 from facevlm.datasets import files
 from facevlm.datasets.records import BrokenRow, DatasetCard, FaceBox, Log, Reader, Record
 from facevlm.errors import InputError
@@ -80,19 +83,19 @@ class AffectNet(Reader):
             return (
                 None
                 if emotion is None
-                else _with_box(row, files.picture(root, row["subDirectory_filePath"]), emotion, split)
+                else _with_box(row, files.picture(root, row["subDirectory_filePath"]), emotion, split, log)
             )
 
         # validation.csv of some releases begins with a picture instead of the names of the columns.
-        with open(path, encoding="utf-8-sig", errors="replace") as handle:
-            named = handle.readline().startswith(COLUMNS[0])
+        with files.text(path) as lines:
+            named = next(lines, "").startswith(COLUMNS[0])
         yield from files.table(path, COLUMNS, log, convert, None if named else COLUMNS)
 
     def _numbered(self, place: Path, log: Log, split: str) -> Iterator[Record]:
         annotations = place / "annotations"
         if not annotations.is_dir() or not (place / "images").is_dir():
             raise self.reject(place)
-        for path in files.pictures(place / "images"):
+        for path in files.pictures(place / "images", log):
             stem = Path(path).stem
             with log.skipping(path):
                 emotion = self._emotion(_npy(annotations / f"{stem}_exp.npy")[0], log)
@@ -100,17 +103,18 @@ class AffectNet(Reader):
                     yield _with_files(path, annotations / stem, emotion, split)
 
 
-def _with_box(row: files.Row, path: str, emotion: str, split: str) -> Record:
+def _with_box(row: files.Row, path: str, emotion: str, split: str, log: Log) -> Record:
     of = files.size(path)
     x, y, width, height = (files.number(row[f"face_{name}"], f"face_{name}") for name in ("x", "y", "width", "height"))
-    points = [files.number(v, "a landmark") for v in row["facial_landmarks"].split(";") if v.strip()]
+    points = log.cell(lambda: [files.number(v, "a landmark") for v in row["facial_landmarks"].split(";") if v.strip()])
+    felt = [log.cell(functools.partial(files.number, row[name], name)) for name in ("valence", "arousal")]
     return Record(
         filepath=path,
         labels={"emotion": emotion},
         split=split,
-        values=_affect(files.number(row["valence"], "valence"), files.number(row["arousal"], "arousal")),
+        values=_affect(*(UNKNOWN if value is None else value for value in felt)),
         faces=(FaceBox(files.relative_box(x, y, width, height, of), {"emotion": emotion}),),
-        points_xy_rel=_points(points, of),
+        points_xy_rel=_points(points or [], of),
     )
 
 
@@ -139,7 +143,9 @@ def _npy(path: Path) -> list[float]:
     if not path.is_file():
         raise BrokenRow(f"no {path.name.rpartition('_')[2]}", path.name)
     try:
-        numbers: list[float] = np.load(path, allow_pickle=False).astype(float).ravel().tolist()
+        numbers: list[float] = (
+            np.load(io.BytesIO(folders.read_bytes(path)), allow_pickle=False).astype(float).ravel().tolist()
+        )
     except (ValueError, OSError, EOFError) as error:
         raise BrokenRow("unreadable .npy", f"{path.name}: {error}") from None
     if not numbers or not np.isfinite(numbers).all():

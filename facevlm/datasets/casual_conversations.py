@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facevlm import folders
 from facevlm.attributes import canonical, get
 from facevlm.datasets import files
 from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, age_group
 from facevlm.errors import LayoutError
+from facevlm.faces import images
 
 TABLE = "CasualConversations.json"
 SKIN_TYPES = ("I", "II", "III", "IV", "V", "VI")
@@ -48,24 +50,25 @@ class CasualConversations(Reader):
             raise self.reject(folder)
         roots = files.subfolders(folder)
         for number, person in _people(table).items():
+            log.where = f"{table}: entry {number}"
             try:
-                labels, age = _labels(person["label"])
-                dark, videos = set(person["dark_files"]), list(person["files"])
+                labels, age = _labels(person["label"], log)
+                dark, videos = [str(f) for f in person["dark_files"]], list(person["files"])
             except (KeyError, TypeError, AttributeError) as error:
                 log.skip("entry without files, dark_files and label", f"{table}: entry {number}", str(error))
                 continue
             for video in videos:
-                frames = list(_frames(roots, str(video)))
+                frames = list(_frames(roots, str(video), log))
                 if not frames:
                     log.skip("no frame of the video", f"{table}: {video}", "take frames first, such as with ffmpeg")
-                light = {"lighting": "dark" if video in dark else "bright"}
+                light = {"lighting": "dark" if str(video) in dark else "bright"}
                 yield from (Record(path, labels | light, age) for path in frames)
 
 
 def _people(table: Path) -> Mapping[str, Any]:
     try:
-        people = json.loads(table.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        people = json.loads(folders.read_text(table))
+    except (ValueError, OSError, RecursionError) as error:
         raise LayoutError(f"Cannot read {table}: {error}") from error
     if not isinstance(people, dict):
         raise LayoutError(
@@ -74,9 +77,9 @@ def _people(table: Path) -> Mapping[str, Any]:
     return people
 
 
-def _labels(person: Mapping[str, Any]) -> tuple[dict[str, str], float | None]:
+def _labels(person: Mapping[str, Any], log: Log) -> tuple[dict[str, str], float | None]:
     """Labels and age in years; what a person did not tell ("N/A") is left out."""
-    age = float(person["age"]) if str(person["age"]).isdecimal() else None
+    age = log.cell(lambda: files.age(str(person["age"]))) if str(person["age"]).isdecimal() else None
     skin = str(person["skin-type"])
     labels = {
         "gender": canonical(get("gender"), str(person["gender"])),
@@ -86,7 +89,7 @@ def _labels(person: Mapping[str, Any]) -> tuple[dict[str, str], float | None]:
     return {name: value for name, value in labels.items() if value is not None}, age
 
 
-def _frames(roots: list[Path], video: str) -> Iterator[str]:
+def _frames(roots: list[Path], video: str, log: Log) -> Iterator[str]:
     """Pictures of a video: beside it under its name, under its name and an ending, or in a folder of its name."""
     stem = os.path.splitext(video)[0]
     for root in roots:
@@ -95,8 +98,8 @@ def _frames(roots: list[Path], video: str) -> Iterator[str]:
         except BrokenRow:
             continue
         if base.is_dir():
-            yield from files.pictures(base)
+            yield from files.pictures(base, log)
         if base.parent.is_dir():
             own = (base.name + ".", base.name + "_")
             near = sorted(n for n in os.listdir(base.parent) if n.startswith(own))
-            yield from (str(base.parent / n) for n in near if os.path.splitext(n)[1].lower() in files.SUFFIXES)
+            yield from (str(base.parent / n) for n in near if images.is_named_so(n))

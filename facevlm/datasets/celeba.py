@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facevlm import attributes
+from facevlm import attributes, folders
 from facevlm.datasets import files
 from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record
 from facevlm.errors import LayoutError, UnknownName
@@ -58,7 +60,7 @@ class CelebA(Reader):
             with log.skipping(f"{table}:{line}"):
                 part = SPLITS.get(parts.get(name, ""))
                 if split in (None, part):
-                    labels = answers(values, chosen)
+                    labels = answers(values, chosen, log)
                     yield Record(files.picture(root, name), labels, split=part)
 
     def _chosen(self) -> Sequence[str]:
@@ -74,16 +76,20 @@ class CelebA(Reader):
         return names
 
 
-def answers(values: Sequence[str], chosen: Iterable[str]) -> dict[str, str]:
+def answers(values: Sequence[str], chosen: Iterable[str], log: Log) -> dict[str, str]:
     """Field -> yes or no of the chosen among the forty, and perceived gender.
 
-    Raises :class:`BrokenRow` for a value that is none of 1, 0, -1.
+    A value that is none of 1, 0, -1 is reported. Raises :class:`BrokenRow` where none is left.
     """
-    strange = next((v for v in values if v not in ANSWERS), None)
-    if strange is not None:
-        raise BrokenRow("an attribute is neither 1 nor -1", f"got '{strange}'")
-    answers = dict(zip(columns(), (ANSWERS[v] for v in values), strict=True))
-    return {name: answers[name] for name in chosen} | {"gender": GENDERS[answers["celeba_male"]]}
+    said = dict(zip(columns(), values, strict=True))
+    asked = {name: functools.partial(_answer, said[name]) for name in chosen}
+    return log.kept(asked | {"gender": lambda: GENDERS[_answer(said["celeba_male"])]})
+
+
+def _answer(value: str) -> str:
+    if value not in ANSWERS:
+        raise BrokenRow("an attribute is neither 1 nor -1", f"got '{value}'")
+    return ANSWERS[value]
 
 
 def lines(table: Path, log: Log) -> Iterator[tuple[int, list[str]]]:
@@ -92,9 +98,9 @@ def lines(table: Path, log: Log) -> Iterator[tuple[int, list[str]]]:
     Raises :class:`~facevlm.errors.LayoutError` where the columns are not CelebA's forty.
     """
     names = [name.removeprefix(PREFIX) for name in columns()]
-    with open(table, newline="", encoding="utf-8", errors="replace") as handle:
+    with files.text(table) as handle:
         is_csv = table.suffix == ".csv"
-        head = next(csv.reader(handle), [])[1:] if is_csv else (handle.readline(), handle.readline())[1].split()
+        head = next(csv.reader(handle), [])[1:] if is_csv else [*itertools.islice(handle, 2), ""][1].split()
         if [name.lower() for name in head] != names:
             raise LayoutError(f"{table}: the columns are not CelebA's forty ({', '.join(names[:3])}, ...).")
         rows = csv.reader(handle) if is_csv else (line.split() for line in handle)
@@ -115,5 +121,5 @@ def _pictures(folder: Path) -> Path | None:
 def _partition(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
-    text = path.read_text(encoding="utf-8", errors="replace").replace(",", " ")
+    text = folders.read_text(path, errors="replace").replace(",", " ")
     return {parts[0]: parts[1] for parts in map(str.split, text.splitlines()) if len(parts) == 2}

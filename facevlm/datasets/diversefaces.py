@@ -6,7 +6,9 @@ As in arXiv 2410.24148: by default four people in a row on black, their backgrou
 from __future__ import annotations
 
 import csv
+import functools
 import importlib
+import io
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +18,10 @@ from pathlib import Path
 from PIL import Image
 
 from facevlm.datasets import files
-from facevlm.datasets.records import Box, DatasetCard, FaceBox, Log, Reader, Record, label
+from facevlm.datasets.records import Box, DatasetCard, FaceBox, Log, Reader, Record, label, labels_and_age
 from facevlm.errors import ImageError, InputError, LayoutError
 from facevlm.faces import images
+from facevlm.folders import write_whole
 
 TABLE = "diversefaces.csv"
 HEAD = ("file", "x", "y", "width", "height", "age")
@@ -84,33 +87,51 @@ def build(
     many were written.
 
     ``attributes`` maps the fields of the people's labels to attributes. The folder must be new or empty. A picture
-    with a person that cannot be read is left out and reported.
+    with a person that cannot be read is left out and reported. The table comes last: a folder without one is of a
+    process that was ended, and is not read. Raises :class:`~facevlm.errors.LayoutError` for a folder that is not empty
+    or cannot be written.
     """
     if per_picture < 2 or height < 16:
         raise InputError(f"Got {per_picture} people per picture at {height} pixels, expected at least 2 at 16 or more.")
     groups = plan(len(people), per_picture, seed, pictures)
     if not groups:
         raise InputError(f"Got {len(people)} people, expected at least {per_picture} for one picture.")
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
-        raise LayoutError(f"'{folder}' is not empty; give a new folder for the composed pictures.")
-    account, written = log or Log(), 0
-    with open(folder / TABLE, "w", newline="", encoding="utf-8") as handle:
-        columns = {field: f"{field}:{attribute}" for field, attribute in attributes.items()}
-        table = csv.DictWriter(handle, [*HEAD, *columns.values()], restval="")
-        table.writeheader()
-        for number, group in enumerate(groups, 1):
-            chosen = [people[k] for k in group]
-            try:
-                picture, boxes = compose([images.load(p.filepath) for p in chosen], height, remove)
-            except ImageError as error:
-                account.skip("person cannot be read", f"picture {number}", str(error))
-                continue
-            name = f"{number:05d}.png"
+    columns, rows, written = (
+        {field: f"{field}:{attribute}" for field, attribute in attributes.items()},
+        io.StringIO(),
+        0,
+    )
+    table = csv.DictWriter(rows, [*HEAD, *columns.values()], restval="")
+    table.writeheader()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise LayoutError(f"'{folder}' is not empty; give a new folder for the composed pictures.")
+        for name, picture, placed in _composed(people, groups, height, remove, log or Log()):
             picture.save(folder / name)
-            table.writerows(_row(name, person, box, columns) for person, box in zip(chosen, boxes, strict=True))
+            table.writerows(_row(name, person, box, columns) for person, box in placed)
             written += 1
+        write_whole(folder / TABLE, rows.getvalue().encode())
+    except OSError as error:
+        raise LayoutError(
+            f"Cannot write composed pictures to '{folder}': {error.strerror or error}. Expected a new folder that may "
+            "be written to."
+        ) from error
     return written
+
+
+def _composed(
+    people: Sequence[Record], groups: Sequence[tuple[int, ...]], height: int, remove: Remover | None, log: Log
+) -> Iterator[tuple[str, Image.Image, list[tuple[Record, Box]]]]:
+    """The name of every picture, the picture, and who is where in it."""
+    for number, group in enumerate(groups, 1):
+        chosen = [people[k] for k in group]
+        try:
+            picture, boxes = compose([images.load(p.filepath) for p in chosen], height, remove)
+        except ImageError as error:
+            log.skip("person cannot be read", f"picture {number}", str(error))
+            continue
+        yield f"{number:05d}.png", picture, list(zip(chosen, boxes, strict=True))
 
 
 def _row(name: str, person: Record, box: Box, columns: Mapping[str, str]) -> dict[str, object]:
@@ -137,8 +158,7 @@ class DiverseFaces(Reader):
     def fields(self, folder: Path) -> Mapping[str, str]:
         if not (folder / TABLE).is_file():
             raise self.reject(folder)
-        with open(folder / TABLE, newline="", encoding="utf-8") as handle:
-            return dict(name.split(":", 1) for name in next(csv.reader(handle), []) if ":" in name)
+        return dict(name.split(":", 1) for name in files.header(folder / TABLE) if ":" in name)
 
     def read(self, folder: Path, log: Log, split: str | None = None) -> Iterator[Record]:
         self.check_split(split)
@@ -148,14 +168,18 @@ class DiverseFaces(Reader):
             faces = []
             for line, row in group:
                 with log.skipping(f"{table}:{line}"):
-                    faces.append(_face(row, fields))
+                    faces.append(_face(row, fields, log))
             with log.skipping(str(table)):
                 yield Record(files.picture(folder, name), faces=tuple(faces))
 
 
-def _face(row: Mapping[str, str], fields: Mapping[str, str]) -> FaceBox:
+def _face(row: Mapping[str, str], fields: Mapping[str, str], log: Log) -> FaceBox:
     x, y, width, height = (files.number(row[name], name) for name in HEAD[1:5])
     spelled = {field: (attribute, row[f"{field}:{attribute}"]) for field, attribute in fields.items()}
-    labels = {field: label(attribute, value) for field, (attribute, value) in spelled.items() if value}
-    age = files.number(row["age"], "age") if row["age"] else None
+    cells: dict[str, Callable[[], str | float]] = {
+        field: functools.partial(label, attribute, value) for field, (attribute, value) in spelled.items() if value
+    }
+    if row["age"]:
+        cells["age"] = functools.partial(files.age, row["age"])
+    labels, age = labels_and_age(log.kept(cells))
     return FaceBox(files.relative_box(x, y, width, height, (1, 1)), labels, age)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class FACET(Reader):
             people, path = [], _path(roots, name)
             for line, row in rows:
                 with log.skipping(f"{table}:{line}"):
-                    people.append(_person(row, path))
+                    people.append(_person(row, path, log))
             if people and path:
                 alone = people[0] if len(rows) == 1 else None
                 yield Record(path, alone.labels if alone else {}, faces=tuple(people))
@@ -85,11 +86,11 @@ def _path(roots: list[Path], name: str) -> str | None:
     return None
 
 
-def _person(row: files.Row, path: str | None) -> FaceBox:
+def _person(row: files.Row, path: str | None, log: Log) -> FaceBox:
     if path is None:
         raise BrokenRow("picture not there", row["filename"])
     box = _box(row["bounding_box"])
-    labels = {field: label for field in CHOICES if (label := _most(row, *CHOICES[field])) is not None}
+    labels = log.kept({field: functools.partial(_most, row, *choice) for field, choice in CHOICES.items()})
     values: dict[str, Value] = {n: row[n].strip() not in ("", "0", "0.0") for n in FLAGS if n in row}
     values |= {"person_class": row["class1"]} if row.get("class1") else {}
     return FaceBox(files.relative_box(*box, files.size(path)), labels, values=values, kind="person")

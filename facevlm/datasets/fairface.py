@@ -61,7 +61,7 @@ class FairFace(Reader):
             raise self.reject(folder, "holds no table of labels")
         for name, path in tables.items():
             if path:
-                convert = functools.partial(_record, root=root, split=name)
+                convert = functools.partial(_record, root=root, split=name, log=log)
                 yield from files.table(path, COLUMNS, log, convert)
 
     def _pictures(self, folder: Path) -> Path:
@@ -81,17 +81,27 @@ def _table(folder: Path, root: Path, split: str) -> Path | None:
     return files.first(place / name for place in (folder, root) for name in names)
 
 
-def _record(row: files.Row, root: Path, split: str) -> Record:
-    service = TRUTH.get(row.get("service_test", "").strip().lower())
-    if "service_test" in row and service is None:
-        raise BrokenRow("service_test is neither True nor False", f"got '{row['service_test']}'")
+def _record(row: files.Row, root: Path, split: str, log: Log) -> Record:
+    service = log.cell(functools.partial(_service, row))
+    path = files.picture(root, row["file"])
     return Record(
-        filepath=files.picture(root, row["file"]),
-        labels={
-            "gender": label("gender", row["gender"]),
-            "race": label("race7", row["race"]),
-            "age_group": label("age9", repaired_age(row["age"])),
-        },
+        filepath=path,
+        labels=log.kept(
+            {
+                "gender": lambda: label("gender", row["gender"]),
+                "race": lambda: label("race7", row["race"]),
+                "age_group": lambda: label("age9", repaired_age(row["age"])),
+            }
+        ),
         split=split,
         values={} if service is None else {"service_test": service},
     )
+
+
+def _service(row: files.Row) -> bool | None:
+    if "service_test" not in row:
+        return None
+    service = TRUTH.get(row["service_test"].strip().lower())
+    if service is None:
+        raise BrokenRow("service_test is neither True nor False", f"got '{row['service_test']}'")
+    return service

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facevlm import folders
 from facevlm.datasets import fairface
 from facevlm.datasets.records import BrokenRow, Log, Reader, Record, named
 from facevlm.errors import InputError, LayoutError
@@ -57,7 +58,8 @@ def _fetched(margin: str) -> Path:
     hub = importlib.import_module("huggingface_hub")
     try:
         return Path(hub.snapshot_download(REPOSITORY, repo_type="dataset", allow_patterns=f"{margin}/*"), margin)
-    except (OSError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError) as error:
+    # A proxy of the environment that cannot be used is an ImportError or a ValueError of the client library.
+    except (OSError, ImportError, ValueError, hub.errors.HfHubHTTPError, hub.errors.LocalEntryNotFoundError) as error:
         raise InputError(
             f"Cannot fetch {REPOSITORY}: {type(error).__name__}; no hub is in reach. Fetch its parquet files "
             "elsewhere and give their folder, or unpack FairFace's own archives and use 'fairface'."
@@ -81,20 +83,22 @@ def _rows(path: Path, log: Log, out: Path, split: str) -> Iterator[Record]:
         for row in batch.to_pylist():
             number += 1
             with log.skipping(f"{path}:{number}"):
-                yield _record(row, out / f"{path.stem}-{number}.jpg", split)
+                yield _record(row, out / f"{path.stem}-{number}.jpg", split, log)
 
 
-def _record(row: Mapping[str, Any], target: Path, split: str) -> Record:
-    labels = {
-        "gender": named(GENDERS, str(row["gender"]), "gender"),
-        "race": named(RACES, str(row["race"]), "race"),
-        "age_group": named(AGES, str(row["age"]), "age"),
-    }
+def _record(row: Mapping[str, Any], target: Path, split: str, log: Log) -> Record:
+    labels = log.kept(
+        {
+            "gender": lambda: named(GENDERS, str(row["gender"]), "gender"),
+            "race": lambda: named(RACES, str(row["race"]), "race"),
+            "age_group": lambda: named(AGES, str(row["age"]), "age"),
+        }
+    )
     data = (row["image"] or {}).get("bytes")
     if not data:
         raise BrokenRow("no picture inside")
     # What an earlier load wrote is the same picture.
     if not target.exists():
-        target.write_bytes(data)
+        folders.write_whole(target, data)
     values = {} if row["service_test"] is None else {"service_test": bool(row["service_test"])}
     return Record(str(target), labels, split=split, values=values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from facevlm.attributes import get
 from facevlm.datasets import files, folders
 from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, named
 from facevlm.errors import InputError
+from facevlm.folders import write_whole
 
 EMOTIONS = ("anger", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
@@ -68,7 +70,9 @@ def _record(row: files.Row, out: Path, number: int, split: str | None) -> Record
     if not target.exists():
         picture = _picture(row["pixels"])
         target.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(target)
+        held = io.BytesIO()
+        picture.save(held, "PNG")
+        write_whole(target, held.getvalue())
     return Record(str(target), {"emotion": emotion}, split=part)
 
 

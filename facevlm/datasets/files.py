@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
+import io
+import itertools
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
-from PIL import Image, UnidentifiedImageError
-
+from facevlm import folders
+from facevlm.attributes import OLDEST, age_in_years
 from facevlm.datasets.records import Box, BrokenRow, Log, Record
-from facevlm.errors import LayoutError
+from facevlm.errors import ImageError, LayoutError
+from facevlm.faces import images
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+QUIET = frozenset({"thumbs.db", "desktop.ini"})
+"""Files that systems lay into folders of pictures, beside those that they hide."""
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Usual names of splits."""
+DELIMITERS = (",", ";", "\t", "|")
+LOOKED_AT = 2**16
+"""Bytes from which the encoding of a table is told."""
+LONGEST = 2**20
+"""Characters of a line at most; a row of FER2013 has 10,000."""
 
 Row = dict[str, str]
 
 
-def pictures(folder: Path) -> Iterator[str]:
-    """Absolute paths of the pictures in a folder and below, sorted within each folder; hidden ones are left out."""
-    with os.scandir(folder) as entries:
-        listed = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
-    for name, is_dir in listed:
-        if is_dir:
-            yield from pictures(folder / name)
-        elif os.path.splitext(name)[1].lower() in SUFFIXES:
-            yield os.path.join(folder, name)
+def pictures(folder: Path, log: Log | None = None, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Absolute paths of the pictures in a folder and below, sorted within each folder.
+
+    What has no ending of a picture, or is no file, is reported, and so is a folder below that cannot be read; hidden
+    files are left out without a word. ``above`` are the folders that this one lies in, which a link in it does not lead
+    back to. Raises OSError where the folder itself cannot be read.
+    """
+    account, is_first, above = log or Log(), not above, above | {os.path.realpath(folder)}
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted((e.name, e.is_dir(), e.is_file()) for e in entries if not e.name.startswith("."))
+    except OSError as error:
+        if is_first:
+            raise
+        account.skip("folder cannot be read", str(folder), str(error.strerror))
+        return
+    for name, is_dir, is_file in listed:
+        path = os.path.join(folder, name)
+        if is_dir and os.path.realpath(path) in above:
+            account.skip("link to a folder that it lies in", path)
+        elif is_dir:
+            yield from pictures(Path(path), account, above)
+        elif not images.is_named_so(name):
+            if name.lower() not in QUIET:
+                account.skip("no ending of a picture", path, f"expected {', '.join(images.SUFFIXES)}")
+        elif is_file:
+            yield path
+        else:
+            account.skip("no file", path)
 
 
 def first(paths: Iterable[Path]) -> Path | None:
@@ -72,9 +104,60 @@ def table(
 
 def header(path: Path) -> list[str]:
     """The names of a CSV file's columns."""
-    # Spreadsheets begin a file with a byte order mark, which -sig takes away.
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as handle:
-        return [name.strip() for name in next(csv.reader(handle, skipinitialspace=True), [])]
+    with text(path) as lines:
+        first = next(lines, "")
+        reader = csv.reader(itertools.chain([first], lines), delimiter=_delimiter(first), skipinitialspace=True)
+        return _distinct(path, next(reader, []))
+
+
+@contextlib.contextmanager
+def text(path: Path) -> Iterator[Iterator[str]]:
+    """The lines of a text file, with their ends.
+
+    Raises :class:`~facevlm.errors.LayoutError` at a line of more than :data:`LONGEST` characters, and OSError as
+    :func:`facevlm.folders.opened` does.
+    """
+    with folders.opened(path) as handle:
+        encoding = _encoding(handle.read(LOOKED_AT))
+        handle.seek(0)
+        yield _lines(path, io.TextIOWrapper(handle, encoding, errors="replace", newline=""))
+
+
+def _lines(path: Path, handle: TextIO) -> Iterator[str]:
+    while line := handle.readline(LONGEST):
+        if len(line) == LONGEST:
+            raise LayoutError(f"{path} has a line of more than {LONGEST:,} characters, expected a table in plain text.")
+        yield line
+
+
+def _encoding(head: bytes) -> str:
+    """UTF-8, UTF-16 as spreadsheets write it, with a mark at its beginning, or else what they write in the West."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        # Not final: the head may end within a letter.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "cp1252"
+    # A file may begin with a byte order mark, which -sig takes away.
+    return "utf-8-sig"
+
+
+def _delimiter(line: str) -> str:
+    """What parts the names of columns: the comma, or what parts more of them."""
+    return max(DELIMITERS, key=lambda mark: len(next(csv.reader([line], delimiter=mark), [])))
+
+
+def _distinct(path: Path, names: Iterable[str]) -> list[str]:
+    """Names of columns without blanks around them.
+
+    Raises :class:`~facevlm.errors.LayoutError` for one that stands twice.
+    """
+    trimmed = [name.strip() for name in names]
+    twice = sorted({name for name in trimmed if name and trimmed.count(name) > 1})
+    if twice:
+        raise LayoutError(f"{path} has the column {', '.join(twice)} more than once, expected different names.")
+    return trimmed
 
 
 def rows(path: Path, required: Collection[str], log: Log, header: list[str] | None = None) -> Iterator[tuple[int, Row]]:
@@ -83,9 +166,15 @@ def rows(path: Path, required: Collection[str], log: Log, header: list[str] | No
     ``header`` names the columns of a file whose first line is a row already. Raises
     :class:`~facevlm.errors.LayoutError` where a required column is missing.
     """
-    with open(path, newline="", encoding="utf-8-sig", errors="replace") as handle:
-        reader = csv.DictReader(handle, fieldnames=header, skipinitialspace=True)
-        columns = [str(name).strip() for name in reader.fieldnames or []]
+    with text(path) as lines:
+        first = next(lines, "")
+        reader = csv.DictReader(
+            itertools.chain([first], lines),
+            fieldnames=header,
+            skipinitialspace=True,
+            delimiter="," if header else _delimiter(first),
+        )
+        columns = _distinct(path, map(str, reader.fieldnames or []))
         reader.fieldnames = columns
         missing = [name for name in required if name not in columns]
         if missing:
@@ -107,8 +196,8 @@ def rows(path: Path, required: Collection[str], log: Log, header: list[str] | No
 
 def words(path: Path, log: Log, count: int) -> Iterator[tuple[int, list[str]]]:
     """Line number and words of the lines of a text file that have ``count`` words."""
-    with open(path, encoding="utf-8", errors="replace") as handle:
-        for number, line in enumerate(handle, 1):
+    with text(path) as lines:
+        for number, line in enumerate(lines, 1):
             parts = line.split()
             if len(parts) == count:
                 yield number, parts
@@ -160,17 +249,26 @@ def number(value: str, what: str) -> float:
     return parsed
 
 
+def age(value: str) -> float:
+    """An age in years.
+
+    Raises :class:`BrokenRow` for what cannot be one.
+    """
+    years = age_in_years(number(value, "age"))
+    if years is None:
+        raise BrokenRow(f"age is not from 0 to {OLDEST}", f"got '{value}'")
+    return years
+
+
 def size(path: str) -> tuple[int, int]:
     """Width and height in pixels, from the file's head.
 
     Raises :class:`BrokenRow` for a file that is no picture.
     """
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return width, height
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-        raise BrokenRow("picture cannot be read") from None
+        return images.size(path)
+    except ImageError as error:
+        raise BrokenRow("picture cannot be read", str(error)) from None
 
 
 def relative_box(x: float, y: float, width: float, height: float, of: tuple[int, int]) -> Box:

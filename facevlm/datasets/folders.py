@@ -28,7 +28,7 @@ def registry(path: str) -> attributes.Registry:
 def labelled(reader: Reader, attribute: Attribute, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
     """Records of pictures in folders named after labels of an attribute, perhaps inside folders named after splits."""
     field, any_picture = field_of(attribute), False
-    for path in files.pictures(folder) if folder.is_dir() else ():
+    for path in files.pictures(folder, log) if folder.is_dir() else ():
         above = os.path.relpath(os.path.dirname(path), folder).split(os.sep)
         label = canonical(attribute, above[-1])
         if label is None:

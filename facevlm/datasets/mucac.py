@@ -46,7 +46,7 @@ class MUCAC(Reader):
                     raise BrokenRow("no identity, so no split", name)
                 part, tags = placed
                 if split in (None, part):
-                    yield Record(files.picture(root, name), celeba.answers(values, FIELDS), split=part, tags=tags)
+                    yield Record(files.picture(root, name), celeba.answers(values, FIELDS, log), split=part, tags=tags)
 
 
 def _part(identity: str) -> tuple[str, tuple[str, ...]] | None:

@@ -42,14 +42,14 @@ class MUFAC(Reader):
             raise self.reject(folder)
         for name, path in tables.items():
             if path:
-                convert = functools.partial(_record, root=path.parent / f"{name}_images", split=name)
+                convert = functools.partial(_record, root=path.parent / f"{name}_images", split=name, log=log)
                 yield from files.table(path, ("image_path", "age_class"), log, convert)
 
 
-def _record(row: files.Row, root: Path, split: str) -> Record:
+def _record(row: files.Row, root: Path, split: str, log: Log) -> Record:
     code = row["age_class"].strip().lower()
     if len(code) != 1 or code not in CLASSES:
         raise BrokenRow("age_class is none of a to h", f"got '{row['age_class']}'")
     labels = {"age_group": attributes.get("age8").labels[CLASSES.index(code)]}
-    years = AGE.search(row["image_path"])
-    return Record(files.picture(root, row["image_path"]), labels, float(years[1]) if years else None, split)
+    path, years = files.picture(root, row["image_path"]), AGE.search(row["image_path"])
+    return Record(path, labels, log.cell(lambda: files.age(years[1])) if years else None, split)

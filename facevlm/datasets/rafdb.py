@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from facevlm import attributes
+from facevlm import attributes, folders
 from facevlm.datasets import files
 from facevlm.datasets.records import BrokenRow, DatasetCard, Log, Reader, Record, named
 from facevlm.errors import InputError
@@ -52,12 +52,12 @@ class RAFDB(Reader):
         manual = files.find(folder, ["Annotation/manual"])
         for line, (name, code) in files.words(table, log, 2):
             with log.skipping(f"{table}:{line}"):
-                record = _record(name, code, root, manual)
+                record = _record(name, code, root, manual, log)
                 if split in (None, record.split):
                     yield record
 
 
-def _record(name: str, code: str, root: Path, manual: Path | None) -> Record:
+def _record(name: str, code: str, root: Path, manual: Path | None, log: Log) -> Record:
     stem, dot, suffix = name.rpartition(".")
     part = stem.partition("_")[0]
     if part not in ("train", "test"):
@@ -66,19 +66,23 @@ def _record(name: str, code: str, root: Path, manual: Path | None) -> Record:
         raise BrokenRow("emotion is none of 1 to 7", f"got '{code}'")
     labels = {"emotion": EMOTIONS[code]}
     if manual is not None:
-        labels |= _manual(manual / f"{stem}_manu_attri.txt")
+        labels |= _manual(manual / f"{stem}_manu_attri.txt", log)
     return Record(files.picture(root, f"{stem}{KINDS[root.name]}{dot}{suffix}"), labels, split=part)
 
 
-def _manual(path: Path) -> dict[str, str]:
+def _manual(path: Path, log: Log) -> dict[str, str]:
     """Gender (none where annotators were unsure), race and age group, which stand after the landmarks."""
     if not path.is_file():
         raise BrokenRow("manual annotation not there", path.name)
-    rest = path.read_text(encoding="utf-8", errors="replace").split("\n")[LANDMARKS:]
+    rest = folders.read_text(path, errors="replace").split("\n")[LANDMARKS:]
     codes = [line.strip() for line in rest if line.strip()]
     if len(codes) != 3:
         raise BrokenRow("manual annotation has not gender, race and age", path.name)
-    gender = named(GENDERS, codes[0], "gender")
     ages = attributes.get("age5_rafdb").labels
-    labels = {"race": named(RACES, codes[1], "race"), "age_group": named(ages, codes[2], "age")}
-    return labels | ({"gender": gender} if gender else {})
+    return log.kept(
+        {
+            "race": lambda: named(RACES, codes[1], "race"),
+            "age_group": lambda: named(ages, codes[2], "age"),
+            "gender": lambda: named(GENDERS, codes[0], "gender") or None,
+        }
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from facevlm import attributes
 from facevlm.attributes import canonical, translate
@@ -23,6 +23,7 @@ Box = tuple[float, float, float, float]
 """x, y, width, height as shares of the picture."""
 
 Value = bool | int | float | str
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +85,64 @@ class BrokenRow(Exception):
 
 @dataclass
 class Log:
-    """What a reader left out: every row is counted by its kind, and the first ones are named with file and line."""
+    """What a reader left out: every row, and every cell of the rows that it took, is counted by its kind, and the first
+    ones are named with file and line. ``where`` is the row that is being read."""
 
     kinds: Counter[str] = field(default_factory=Counter)
     rows: list[str] = field(default_factory=list)
+    cells: Counter[str] = field(default_factory=Counter)
+    where: str = ""
 
     def skip(self, kind: str, where: str, detail: str = "") -> None:
         """A row that is broken: ``where`` is file and line."""
         self.kinds[kind] += 1
-        if len(self.rows) < SHOWN:
-            self.rows.append(f"{where}: {kind}{f' ({detail})' if detail else ''}")
+        self._name(f"{where}: {kind}{f' ({detail})' if detail else ''}")
 
     @contextmanager
     def skipping(self, where: str) -> Iterator[None]:
         """Report a row that turns out to be broken, and go on after it."""
+        self.where = where
         try:
             yield
         except BrokenRow as error:
             self.skip(error.kind, where, error.detail)
+
+    def kept(self, cells: Mapping[str, Callable[[], V | None]]) -> dict[str, V]:
+        """What the cells of the row say, by name; without those that say nothing.
+
+        One that cannot be used is reported and costs no more than itself. Raises :class:`BrokenRow` where none is left.
+        """
+        kept, broken = {}, []
+        for name, read in cells.items():
+            try:
+                value = read()
+            except BrokenRow as error:
+                broken.append(error)
+                continue
+            if value is not None:
+                kept[name] = value
+        if broken and not kept:
+            raise broken[0]
+        for found in broken:
+            self._blank(found)
+        return kept
+
+    def cell(self, read: Callable[[], V | None]) -> V | None:
+        """What one cell of the row says; None, and reported, where it cannot be used."""
+        try:
+            return read()
+        except BrokenRow as error:
+            self._blank(error)
+            return None
+
+    def _blank(self, error: BrokenRow) -> None:
+        self.cells[error.kind] += 1
+        detail = f" ({error.detail})" if error.detail else ""
+        self._name(f"{self.where}: {error.kind}{detail}; the rest of the row is kept")
+
+    def _name(self, text: str) -> None:
+        if len(self.rows) < SHOWN:
+            self.rows.append(text)
 
     def leave(self, kind: str) -> None:
         """A row that is left out on purpose, such as a picture without a face."""
@@ -114,8 +155,12 @@ class Log:
 
     def to_dict(self) -> dict[str, Any]:
         """For a dataset's info."""
-        reasons = [{"reason": kind, "count": count} for kind, count in self.kinds.most_common()]
-        return {"count": self.count, "reasons": reasons, "rows": list(self.rows)}
+        cells = {"count": sum(self.cells.values()), "reasons": _reasons(self.cells)}
+        return {"count": self.count, "reasons": _reasons(self.kinds), "cells": cells, "rows": list(self.rows)}
+
+
+def _reasons(kinds: Counter[str]) -> list[dict[str, Any]]:
+    return [{"reason": kind, "count": count} for kind, count in kinds.most_common()]
 
 
 @dataclass(frozen=True)
@@ -203,3 +248,10 @@ def named(codes: Sequence[str], value: str, what: str) -> str:
     if not value.strip().isdecimal() or int(value) >= len(codes):
         raise BrokenRow(f"{what} is none of 0 to {len(codes) - 1}", f"got '{value}'")
     return codes[int(value)]
+
+
+def labels_and_age(cells: Mapping[str, str | float]) -> tuple[dict[str, str], float | None]:
+    """The labels among the cells of a row, and the number in ``age``."""
+    labels = {name: value for name, value in cells.items() if isinstance(value, str)}
+    age = cells.get("age")
+    return labels, age if isinstance(age, float) else None

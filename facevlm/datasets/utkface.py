@@ -40,8 +40,8 @@ class UTKFace(Reader):
         if not folder.is_dir():
             raise self.reject(folder)
         any_picture = False
-        for path in files.pictures(folder):
-            record = _record(path)
+        for path in files.pictures(folder, log):
+            record = _record(path, log)
             if record is None:
                 log.skip(MALFORMED, path)
                 continue
@@ -52,12 +52,14 @@ class UTKFace(Reader):
             raise self.reject(folder)
 
 
-def _record(path: str) -> Record | None:
+def _record(path: str, log: Log) -> Record | None:
     name = os.path.basename(path)
     parts = NAME.match(name)
     if parts is None:
         return None
-    age = float(parts["age"])
-    group = age_group(AGE_GROUPS, age)
-    labels = {"gender": GENDERS[int(parts["gender"])], "race": RACES[int(parts["race"])], "age_group": str(group)}
+    labels = {"gender": GENDERS[int(parts["gender"])], "race": RACES[int(parts["race"])]}
+    with log.skipping(path):
+        age = log.cell(lambda: files.age(parts["age"]))
+    group = None if age is None else age_group(AGE_GROUPS, age)
+    labels |= {"age_group": group} if group else {}
     return Record(path, labels, age, split="cropped" if name.endswith(".chip.jpg") else "wild")

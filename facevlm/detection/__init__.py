@@ -11,11 +11,13 @@ import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from PIL.Image import Image
 
-from facevlm import doors
+from facevlm import arguments, doors
+from facevlm.detection import weights
 from facevlm.doors import Addition
 from facevlm.errors import InputError, ModelError, UnknownName
 from facevlm.faces.images import BOX
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 POINT = tuple[float, float]
 AUTO = "auto"
+FAR = 1000.0
+"""Widths of a picture in which nothing is to be found any more."""
 FIELD = "faces"
 """Where faces go that are found."""
 DETECTORS = {
@@ -35,6 +39,8 @@ DETECTORS = {
     "paligemma": "facevlm.detection.grounding:open_paligemma",
     "florence-2": "facevlm.detection.grounding:open_florence2",
 }
+GROUNDED = ("paligemma", "florence-2")
+"""Those that are models which answer with places."""
 TILES = ("auto", "on", "off")
 
 
@@ -81,6 +87,7 @@ class Search:
     weights: str | None = None
 
     def __post_init__(self) -> None:
+        arguments.check_fields(self)
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise InputError(f"Got min_confidence={self.min_confidence}, expected a share between 0 and 1.")
         for name in ("min_face_px", "max_faces"):
@@ -138,10 +145,35 @@ class Explaining(Protocol):
 
 
 def look(detector: Detector, images: Sequence[Image]) -> list[Looked]:
-    """What came of every picture, whether or not the detector explains itself."""
+    """What came of every picture, whether or not the detector explains itself.
+
+    Detectors come from elsewhere, too: a picture with a face that is none, such as one at nan, has ``failed``.
+    """
     if isinstance(detector, Explaining):
-        return detector.look(images)
-    return [found(faces) for faces in (detector.detect(images) if images else [])]
+        return [_checked(looked) for looked in detector.look(images)]
+    return [_checked(found(faces)) for faces in (detector.detect(images) if images else [])]
+
+
+def _checked(looked: Looked) -> Looked:
+    odd = [face for face in looked.faces if not _is_face(face)]
+    if not odd:
+        return looked
+    got = f"{getattr(odd[0], 'box_xywh_rel', odd[0])!r:.80} with confidence {getattr(odd[0], 'confidence', None)!r:.20}"
+    return Looked((), "failed", f"the detector gave the box {got}, expected four finite numbers with an area")
+
+
+def _is_face(face: object) -> bool:
+    if not isinstance(face, FoundFace):
+        return False
+    box, marks = tuple(face.box_xywh_rel), [*(face.landmarks_xy_rel or ())]
+    points = [number for mark in marks for number in mark]
+    numbers = [*box, *points, *([] if face.confidence is None else [face.confidence])]
+    return len(box) == 4 and all(map(_is_number, numbers)) and box[2] > 0 and box[3] > 0
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is a number of a picture's order. Compared, not converted: it may be larger than any float."""
+    return isinstance(value, Real) and not isinstance(value, bool) and -FAR <= cast(float, value) <= FAR
 
 
 def found(faces: Sequence[FoundFace]) -> Looked:
@@ -184,6 +216,16 @@ def open_detector(name: str = AUTO, search: Search | None = None) -> Detector:
         if search.weights is not None:
             raise
         return _opened(DETECTORS["haar"], search, (f"This is the simple detector that comes with OpenCV. {error}",))
+
+
+def check(name: str, search: Search) -> None:
+    """Raise as :func:`open_detector` would, as far as that is known before anything is fetched or loaded."""
+    if name not in names():
+        raise UnknownName("detector", name, names())
+    if name == "yunet" or (name == AUTO and search.weights is not None):
+        weights.check_yunet(search.weights)
+    elif name in GROUNDED:
+        importlib.import_module("facevlm.detection.grounding").check(search.weights or name, search)
 
 
 def _opened(path: str, search: Search, notes: tuple[str, ...] = ()) -> Detector:

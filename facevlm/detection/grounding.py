@@ -138,10 +138,7 @@ class Grounder:
         backend: Speller | None = None,
     ) -> None:
         self._search, self._most = search or Search(), max_new_tokens
-        if self._search.tiles == "on":
-            raise InputError(f"Got tiles='on', expected 'auto' or 'off': '{model}' looks at a picture as a whole.")
-        if self._search.min_confidence is not None:
-            raise InputError(f"Got min_confidence={self._search.min_confidence}, but '{model}' gives no confidences.")
+        _check_search(model, self._search)
         card = find(model)
         self._backend = backend or _opened(card, options)
         self._dialect = _dialect(card)
@@ -195,6 +192,27 @@ def checked(phrase: str) -> str:
     return phrase.strip()
 
 
+def check(model: str, search: Search) -> None:
+    """Raise as :class:`Grounder` would, as far as that is known before anything is fetched or loaded."""
+    _check_search(model, search)
+    card = find(model)
+    card.check_here()
+    _check_dialect(card)
+
+
+def _check_search(model: str, search: Search) -> None:
+    if search.tiles == "on":
+        raise InputError(f"Got tiles='on', expected 'auto' or 'off': '{model}' looks at a picture as a whole.")
+    if search.min_confidence is not None:
+        raise InputError(f"Got min_confidence={search.min_confidence}, but '{model}' gives no confidences.")
+
+
+def _check_dialect(card: Card) -> None:
+    # Where its type is known only when it was fetched, it is looked at then.
+    if card.hosted or card.is_here() or card.model_type:
+        _dialect(card)
+
+
 def _dialect(card: Card) -> PlaceFormat:
     kind = card.model_type or model_type(card.checkpoints.get(ANY, ""))
     if card.hosted or ANY not in card.checkpoints or kind not in DIALECTS:
@@ -206,9 +224,7 @@ def _dialect(card: Card) -> PlaceFormat:
 
 
 def _opened(card: Card, options: Options | None) -> Speller:
-    # Before its weights are loaded, unless its type is known only then.
-    if card.hosted or card.is_here() or card.model_type:
-        _dialect(card)
+    _check_dialect(card)
     backend = open_backend(card.name, options)
     if not isinstance(backend, Speller):
         raise ModelError(f"Model '{card.name}' cannot tell the places in its answers. Choose paligemma or florence-2.")

@@ -6,7 +6,6 @@ import hashlib
 import http.client
 import logging
 import os
-import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -43,9 +42,17 @@ def yunet(path: str | None = None) -> tuple[Path, str]:
     return _checked(kept, source["sha256"], "Delete it, and it is fetched again.")
 
 
+def check_yunet(path: str | None = None) -> None:
+    """Raise as :func:`yunet` would, without fetching anything."""
+    source = yaml.safe_load(ASSET.read_text(encoding="utf-8"))["yunet"]
+    is_near = path or os.environ.get(YUNET) or (folders.cache() / source["file"]).is_file()
+    if is_near or os.environ.get(OFFLINE) == "1":
+        yunet(path)
+
+
 def _checked(path: Path, expected: str, remedy: str) -> tuple[Path, str]:
     try:
-        got = hashlib.sha256(path.read_bytes()).hexdigest()
+        got = hashlib.sha256(folders.read_bytes(path, MOST)).hexdigest()
     except OSError as error:
         raise ModelError(f"YuNet's weights '{path}' cannot be read: {error.strerror}. {remedy}") from error
     if got != expected:
@@ -64,16 +71,24 @@ def _fetch(urls: list[str], expected: str, kept: Path) -> None:
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
                 data = answer.read(MOST)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # A ValueError is about a proxy of the environment that is no address.
             tried.append(f"{url}: {getattr(error, 'reason', None) or error}")
             continue
         if (got := hashlib.sha256(data).hexdigest()) != expected:
             tried.append(f"{url}: SHA-256 {got[:12]}..., expected {expected[:12]}...")
             continue
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            written = Path(folder) / kept.name
-            written.write_bytes(data)
-            os.replace(written, kept)
+        _keep(kept, data)
         return
     raise ModelError(f"YuNet's weights could not be fetched ({'; '.join(tried)}). {how}")
+
+
+def _keep(kept: Path, data: bytes) -> None:
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        folders.write_whole(kept, data)
+    except OSError as error:
+        raise ModelError(
+            f"YuNet's weights cannot be kept as '{kept}': {error.strerror or error}. Name another folder by "
+            "FACEVLM_CACHE."
+        ) from error

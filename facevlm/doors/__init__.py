@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
+from facevlm.errors import visible
+
 T = TypeVar("T")
 OWN = "facevlm"
 """The origin of what is shipped here."""
@@ -92,7 +94,7 @@ def refuse(addition: Addition[Any], reason: str) -> None:
 @functools.cache
 def _warn(kind: str, name: str, origin: str, reason: str) -> None:
     text = f"'{name}' ({GROUPS[kind]}) of {origin} is left out: {reason.rstrip('.')}. Update or remove that package."
-    warnings.warn(text, PackageWarning, stacklevel=4)
+    warnings.warn(visible(text), PackageWarning, stacklevel=4)
 
 
 def _loaded(kind: str, entry: EntryPoint) -> Addition[object] | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from facevlm.backends import BackendInfo
-from facevlm.types import Question
+from facevlm.types import Question, digest
 
 SPENT = ("requests", "input_tokens", "output_tokens", "dollars")
 
@@ -23,6 +24,23 @@ def facts(info: BackendInfo, questions: Mapping[str, Question]) -> dict[str, Any
         "identity": identity,
         "backend": backend,
     }
+
+
+def machine() -> str:
+    """What tells this machine from others, and nothing else about it."""
+    return digest(platform.node())
+
+
+def ways(told: Mapping[str, Any], marks: Mapping[str, str]) -> dict[str, Any]:
+    """Of :func:`facts`, what is kept by each mark that answers carry, whatever runs come later under the prefix.
+
+    ``marks`` are those of attributes.
+    """
+    asked: dict[str, dict[str, Any]] = {mark: {} for mark in marks.values()}
+    for name, question in told["questions"].items():
+        asked[marks[name]][name] = question
+    common = {part: told[part] for part in ("time", "identity", "backend")}
+    return {mark: {"questions": questions, **common} for mark, questions in asked.items()}
 
 
 def spent(info: BackendInfo, before: Mapping[str, float]) -> dict[str, float]:

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from PIL.Image import Image, Resampling
 
-from facevlm.backends import BackendInfo
+from facevlm.backends import BackendInfo, cores
 from facevlm.errors import ImageError, SmallFaceError
 from facevlm.faces import crops, images
 from facevlm.faces.crops import Crop
 from facevlm.types import Face
 
+Item = TypeVar("Item")
 AHEAD = 3
 AT_ONCE = 64
 """Most faces that are cut out of one decoded picture before the next is begun: a crowd must not fill the memory."""
 Loaded = tuple[Face, "Image | ImageError"]
 
 
-def batches(items: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
+@dataclass(frozen=True)
+class Framing:
+    """How faces are read: cut out as ``crop`` says, those below ``min_face_px`` left out, by so many ``threads``."""
+
+    crop: Crop | None = None
+    min_face_px: int | None = None
+    threads: int | None = None
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
@@ -34,7 +44,7 @@ class Loader:
 
     def __init__(self, faces: Sequence[Face], cutter: Cutter, batch_size: int, threads: int | None = None) -> None:
         self._faces, self._ahead, self._cutter = faces, AHEAD * batch_size, cutter
-        self._pool = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1), thread_name_prefix="facevlm-load")
+        self._pool = ThreadPoolExecutor(cores.reading(threads), "facevlm-load", initializer=cores.step_back)
 
     def __enter__(self) -> Loader:
         return self
@@ -45,7 +55,7 @@ class Loader:
     def __iter__(self) -> Iterator[Loaded]:
         waiting: deque[tuple[int, Future[list[Loaded]]]] = deque()
         queued = 0
-        for together in _by_picture(self._faces):
+        for together in by_picture(self._faces):
             waiting.append((len(together), self._pool.submit(self._cutter, together)))
             queued += len(together)
             while queued >= self._ahead:
@@ -56,7 +66,7 @@ class Loader:
             yield from rest.result()
 
 
-def _by_picture(faces: Sequence[Face]) -> Iterator[list[Face]]:
+def by_picture(faces: Sequence[Face]) -> Iterator[list[Face]]:
     """Faces that stand together and are of one picture, ``AT_ONCE`` at most."""
     for _, group in itertools.groupby(faces, key=lambda face: (face.filepath, face.box_xywh_rel is None)):
         while together := list(itertools.islice(group, AT_ONCE)):

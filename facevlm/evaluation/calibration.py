@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from facevlm.evaluation.metrics import Codes, Floats, wilson
+from facevlm.evaluation.clusters import clustered, independent
+from facevlm.evaluation.groups import SMALL, Grouping
+from facevlm.evaluation.intervals import LEVEL, holm
+from facevlm.evaluation.metrics import Z95, Codes, Floats, score, wilson
+from facevlm.evaluation.sets import LabelSets, label_sets
+from facevlm.evaluation.thresholds import Promise, promises
 
 POINTS = 101
+DRAWS = 2000
+FINE = 500
+WIDE = 100.0
+"""Variance of the hits in a bin from which on they are drawn from a normal distribution."""
+TIES = 1e-9
+"""An error that differs from the one seen by rounding alone is as large."""
+FOLDS = 5
+MOST_FITTED = 10_000
+"""Faces that a temperature is fitted on; it is known to a hundredth then."""
+COLDEST, WARMEST = 0.05, 20.0
 FLOOR = -700.0
 """Stands for a probability of nothing: its exponential is 0 in all but name, and sums stay finite."""
 BINS = 15
@@ -34,21 +49,51 @@ class Bin:
     accuracy_high: float
 
 
-def reliability(confidence: Floats, right: Hits, bins: int = BINS, *, equal_mass: bool = False) -> tuple[Bin, ...]:
+def reliability(
+    confidence: Floats, right: Hits, bins: int = BINS, *, equal_mass: bool = False, clusters: Codes | None = None
+) -> tuple[Bin, ...]:
     """Confidence and accuracy in bins of equal width, or of as many faces each; empty bins are left out."""
     if not len(confidence):
         return ()
-    edges = np.quantile(confidence, np.linspace(0, 1, bins + 1)) if equal_mass else np.linspace(0, 1, bins + 1)
-    edges = np.unique(edges)
-    at = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, max(0, len(edges) - 2))
+    edges = _edges(confidence, bins, equal_mass)
+    at = _places(edges, confidence)
     found = []
     for k in np.unique(at):
         here = at == k
         n, hits = int(here.sum()), int(right[here].sum())
-        low, high = wilson(hits, n)
+        worth = worth_in(clusters, right, here)
+        low, high = wilson(hits, n) if worth is None else score(hits / n * worth, worth)
         span = (float(edges[k]), float(edges[min(k + 1, len(edges) - 1)]))
         found.append(Bin(*span, n, float(confidence[here].mean()), hits / n, low, high))
     return tuple(found)
+
+
+def worth_in(clusters: Codes | None, right: Hits, kept: Hits) -> float | None:
+    """As how many independent faces the share of these that is right is worth; None where all are independent."""
+    if clusters is None:
+        return None
+    return float(clustered(np.zeros(len(right), dtype=np.int64), clusters, right, kept).worth(1)[0])
+
+
+def effect_of(clusters: Codes, each: Floats, few: float) -> float:
+    """The design effect of the mean of values (faces,) in clusters; ``few`` is how many of them are rare."""
+    inverse = np.unique(clusters, return_inverse=True)[1]
+    sizes, n = np.bincount(inverse), len(each)
+    off = each - each.mean()
+    rest = np.maximum(1 - sizes / n, 1 / n)
+    variance = float(((np.bincount(inverse, off) / n / rest) ** 2).sum())
+    of = (n, float((sizes**2).sum()), few, float(off.var()), variance)
+    return n / float(independent(*(np.array([v], dtype=float) for v in of))[0])
+
+
+def _edges(confidence: Floats, bins: int, equal_mass: bool) -> Floats:
+    even = np.linspace(0, 1, bins + 1)
+    return np.unique(np.quantile(confidence, even) if equal_mass else even)
+
+
+def _places(edges: Floats, confidence: Floats) -> Codes:
+    """The bin of each confidence; an edge belongs to the bin below."""
+    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, max(0, len(edges) - 2))
 
 
 def ece(bins: tuple[Bin, ...]) -> float:
@@ -58,6 +103,11 @@ def ece(bins: tuple[Bin, ...]) -> float:
     """
     n = sum(b.n for b in bins)
     return sum(b.n * abs(b.confidence - b.accuracy) for b in bins) / n if n else math.nan
+
+
+def nll(log_probs: Floats, truth: Codes) -> float:
+    """Mean negative log-likelihood of the truth, in nats, from log-probabilities (n, n_labels); nan for no faces."""
+    return float(-log_probs[np.arange(len(truth)), truth].mean()) if len(truth) else math.nan
 
 
 def brier(log_probs: Floats, truth: Codes) -> float:
@@ -87,94 +137,302 @@ def scaled(log_probs: Floats, temperature: float) -> Floats:
 
 
 def fit_temperature(log_probs: Floats, truth: Codes) -> float:
-    """The temperature with the least negative log-likelihood of the truth, between 0.05 and 20; 1 for no faces.
+    """The temperature with the least negative log-likelihood of the truth, ``COLDEST`` to ``WARMEST``; 1 for no faces.
 
-    Fit it on one split and use it on another: on its own split it flatters. Guo et al. (2017).
+    Fit it on some faces and use it on others: on its own it flatters. Of more than ``MOST_FITTED`` faces, so many are
+    drawn. Guo et al. (2017).
     """
     if not len(truth):
         return 1.0
-    rows = np.arange(len(truth))
+    if len(truth) > MOST_FITTED:
+        chosen = np.random.default_rng(0).choice(len(truth), MOST_FITTED, replace=False)
+        log_probs, truth = log_probs[chosen], truth[chosen]
 
     def loss(log_temperature: float) -> float:
-        return float(-scaled(log_probs, math.exp(log_temperature))[rows, truth].mean())
+        return nll(scaled(log_probs, math.exp(log_temperature)), truth)
 
-    found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded")
-    return float(math.exp(found.x))
+    found = minimize_scalar(loss, bounds=(math.log(COLDEST), math.log(WARMEST)), method="bounded")
+    # The search never reaches its ends, and stops short of them where the loss is flat.
+    best = min((COLDEST, WARMEST), key=lambda end: loss(math.log(end)))
+    return best if loss(math.log(best)) <= found.fun + TIES else float(math.exp(found.x))
 
 
 @dataclass(frozen=True)
 class SelectivePoint:
-    """Keeping the answers with at least ``threshold`` confidence: which share of all faces, and how many are right."""
+    """Keeping the answers with at least ``threshold`` confidence: which share of all faces, and how many are right.
+
+    ``worth`` is as how many independent faces that share counts, None where all ``n`` are independent.
+    """
 
     threshold: float
     coverage: float
     accuracy: float
     n: int
+    worth: float | None = None
 
 
-def selective(confidence: Floats, right: Hits, total: int, most: int | None = None) -> tuple[SelectivePoint, ...]:
+def selective(
+    confidence: Floats, right: Hits, total: int, most: int | None = None, clusters: Codes | None = None
+) -> tuple[SelectivePoint, ...]:
     """Accuracy against coverage, from the surest answer to all; faces without an answer count in ``total`` alone.
 
-    One point for each distinct confidence, so that faces of equal confidence stay together; of more than ``most``
-    points, that many are kept, first and last among them.
+    One point for each distinct confidence, so that faces of equal confidence stay together, and its threshold is the
+    shortest number that keeps just these; of more than ``most`` points, that many are kept, first and last among them.
     """
     order = np.argsort(-confidence, kind="stable")
     sure, hits = confidence[order], np.cumsum(right[order])
     last = np.flatnonzero(np.append(sure[1:] != sure[:-1], True)) if len(sure) else np.array([], dtype=np.int64)
     if most is not None and len(last) > most:
         last = last[np.unique(np.linspace(0, len(last) - 1, most).round().astype(int))]
+    below, rank = np.append(sure[1:], -1.0), np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
     return tuple(
-        SelectivePoint(float(sure[k]), (k + 1) / total, float(hits[k] / (k + 1)), int(k + 1)) for k in last.tolist()
+        SelectivePoint(
+            short(float(sure[k]), float(below[k])),
+            (k + 1) / total,
+            float(hits[k] / (k + 1)),
+            int(k + 1),
+            worth_in(clusters, right, rank <= k),
+        )
+        for k in last.tolist()
     )
+
+
+def short(confidence: float, below: float) -> float:
+    """The number of fewest decimals, two or more, that keeps this confidence and not the next one ``below`` it.
+
+    Rounded to the nearest it would keep other faces than those of whom the figures are.
+    """
+    for digits in range(2, 15):
+        cut = float(round(math.floor(confidence * 10**digits) / 10**digits, digits))
+        if below < cut <= confidence:
+            return cut
+    return confidence
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The calibration error that these confidences show when each is exactly right, by chance alone.
+
+    ``mean`` over draws, the point ``high`` under which 95 % of them lie, and ``p_value``: how often the error is as
+    large as that seen.
+    """
+
+    mean: float
+    high: float
+    p_value: float
+
+
+def floor(confidence: Floats, seen: float, *, equal_mass: bool = False, seed: int = 0, effect: float = 1.0) -> Floor:
+    """What :func:`ece` is by chance in answers that are right exactly as often as their ``confidence`` says.
+
+    Drawn ``DRAWS`` times; where ``effect`` faces that go together are worth one, errors spread by its root.
+    Vaicenavicius et al. (2019), Evaluating model calibration in classification; Bröcker, J. and Smith, L. A. (2007),
+    Increasing the reliability of reliability diagrams.
+    """
+    if not len(confidence):
+        return Floor(math.nan, math.nan, math.nan)
+    bins = _places(_edges(confidence, BINS, equal_mass), confidence)
+    # Faces of nearly equal confidence are drawn together, so that many cost no more than a few.
+    fine = np.round(confidence * FINE).astype(np.int64) if len(confidence) > FINE else np.arange(len(confidence))
+    _, at, sizes = np.unique(bins * (len(confidence) + FINE) + fine, return_inverse=True, return_counts=True)
+    means = np.clip(np.bincount(at, confidence) / sizes, 0, 1)
+    of = np.zeros(len(sizes), dtype=np.int64)
+    of[at] = bins
+    spread = np.bincount(of, sizes * means * (1 - means))
+    rng, wide = np.random.default_rng(seed), spread >= WIDE
+    errors = np.abs(rng.standard_normal((DRAWS, int(wide.sum()))) * np.sqrt(spread[wide])).sum(1)
+    few = ~wide[of]
+    if few.any():
+        hits = rng.binomial(sizes[few], means[few], (DRAWS, int(few.sum())))
+        starts = np.flatnonzero(np.append(True, of[few][1:] != of[few][:-1]))
+        errors += np.abs(np.add.reduceat(hits - sizes[few] * means[few], starts, axis=1)).sum(1)
+    errors *= math.sqrt(effect) / len(confidence)
+    as_large = float((1 + (errors >= seen - TIES).sum()) / (1 + DRAWS))
+    return Floor(float(errors.mean()), float(np.quantile(errors, LEVEL)), as_large)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What one temperature for all answers would gain.
+
+    ``temperature`` is that with the least negative log-likelihood over all faces, ``at_limit`` where it is an end of
+    the search and so means nothing. ``nll`` and ``ece`` are cross-fitted: each of ``FOLDS`` parts of the faces is read
+    with the temperature of the others. ``gain`` is how much less the log-likelihood is than without, with its 95 %
+    interval ``low`` to ``high``.
+    """
+
+    temperature: float
+    at_limit: bool
+    nll: float
+    ece: float
+    gain: float
+    low: float
+    high: float
+
+
+def scale(
+    log_probs: Floats, truth: Codes, answer: Codes, seed: int = 0, clusters: Codes | None = None
+) -> Scaling | None:
+    """The temperature of scored and answered faces; None for fewer than ``SMALL``, which fit none."""
+    if len(truth) < SMALL:
+        return None
+    # Faces of one cluster know each other, so that they are in one part.
+    own = np.arange(len(truth)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    fold = (np.random.default_rng(seed).permutation(int(own.max()) + 1) % FOLDS)[own]
+    warm = np.empty_like(log_probs)
+    for k in range(FOLDS):
+        warm[fold == k] = scaled(log_probs[fold == k], fit_temperature(log_probs[fold != k], truth[fold != k]))
+    before, after = (-table[np.arange(len(truth)), truth] for table in (log_probs, warm))
+    gain, spread = float((before - after).mean()), Z95 * float((before - after).std(ddof=1)) / math.sqrt(len(truth))
+    if clusters is not None:
+        spread *= math.sqrt(effect_of(clusters, before - after, len(truth)))
+    fitted = fit_temperature(log_probs, truth)
+    return Scaling(
+        temperature=fitted,
+        at_limit=fitted in (COLDEST, WARMEST),
+        nll=float(after.mean()),
+        ece=ece(reliability(_sure(warm, answer), answer == truth)),
+        gain=gain,
+        low=gain - spread,
+        high=gain + spread,
+    )
+
+
+@dataclass(frozen=True)
+class GroupCalibration:
+    """Calibration of the scored faces of one group, of at least ``SMALL``.
+
+    ``p_value`` is that of :class:`Floor`, by Holm's method over the groups of the field.
+    """
+
+    by: str
+    value: str
+    n: int
+    confidence: float
+    accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    chance: float
+    chance_high: float
+    p_value: float
 
 
 @dataclass(frozen=True)
 class Confidence:
     """What the confidences of the scored faces are worth.
 
-    ``bins`` are of equal width, ``ece_mass`` is the error in bins of as many faces each. ``temperature`` is fitted on
-    a random half of the faces, and ``ece_after`` measured on the others, beside ``ece_before`` on the same.
-    ``selective`` is the curve of accuracy against coverage, thinned to at most ``POINTS``.
+    ``nll`` is the mean negative log-likelihood of the truth in nats. ``bins`` are of equal width, ``ece_mass`` is the
+    error in bins of as many faces each, and ``floor`` and ``floor_mass`` say what both are by chance. ``scaling`` is
+    None for fewer than ``SMALL`` faces. ``selective`` is the curve of accuracy against coverage, thinned to at most
+    ``POINTS``, and ``promises`` the thresholds that hold on new faces. ``groups`` have calibration of their own.
+    ``sets`` are the label sets that were asked for.
     """
 
     n: int
-    ece: float
-    ece_mass: float
+    nll: float
     brier: float
     top2: float
+    ece: float
+    floor: Floor
+    ece_mass: float
+    floor_mass: Floor
     bins: tuple[Bin, ...]
     selective: tuple[SelectivePoint, ...]
-    temperature: float
-    ece_before: float
-    ece_after: float
+    scaling: Scaling | None
+    promises: tuple[Promise, ...]
+    groups: tuple[GroupCalibration, ...] = ()
+    sets: LabelSets | None = None
 
 
-def assess(log_probs: Floats, truth: Codes, predicted: Codes) -> Confidence | None:
+def assess(
+    log_probs: Floats,
+    truth: Codes,
+    predicted: Codes,
+    groupings: Sequence[Grouping] = (),
+    clusters: Codes | None = None,
+    sets: float | None = None,
+) -> Confidence | None:
     """Calibration and selective accuracy of the faces that were answered with scores; None where there are none.
 
     ``log_probs`` (n, n_labels) are normalised, nan in faces without; ``truth`` and ``predicted`` are label indices, -1
-    for no answer.
+    for no answer. Of ``groupings`` of the same faces those by one field count. ``clusters`` (n,) say which faces go
+    together. ``sets`` is the share of faces whose set of labels is to hold the true one; None for no sets.
     """
     scored = ~np.isnan(log_probs).any(1) & (predicted >= 0) if len(log_probs) else np.zeros(0, dtype=bool)
     if not scored.any():
         return None
     table, true, answer = np.maximum(log_probs[scored], FLOOR), truth[scored], predicted[scored]
     confidence, right = _sure(table, answer), answer == true
-    bins = reliability(confidence, right)
-    fitting = np.random.default_rng(0).permutation(len(true)) < (len(true) + 1) // 2
-    fitted = fit_temperature(table[fitting], true[fitting])
-    rest, hits, answers = table[~fitting], right[~fitting], answer[~fitting]
+    own = None if clusters is None else clusters[scored]
+    bins = reliability(confidence, right, clusters=own)
+    mass = reliability(confidence, right, equal_mass=True)
+    effect = _effect(own, confidence, right)
     return Confidence(
         n=len(true),
-        ece=ece(bins),
-        ece_mass=ece(reliability(confidence, right, equal_mass=True)),
+        nll=nll(table, true),
         brier=brier(table, true),
         top2=top_k(table, true, 2),
+        ece=ece(bins),
+        floor=floor(confidence, ece(bins), effect=effect),
+        ece_mass=ece(mass),
+        floor_mass=floor(confidence, ece(mass), equal_mass=True, effect=effect),
         bins=bins,
-        selective=selective(confidence, right, len(truth), POINTS),
-        temperature=fitted,
-        ece_before=ece(reliability(_sure(rest, answers), hits)),
-        ece_after=ece(reliability(_sure(scaled(rest, fitted), answers), hits)) if len(rest) else math.nan,
+        selective=selective(confidence, right, len(truth), POINTS, own),
+        scaling=scale(table, true, answer, clusters=own),
+        promises=promises(confidence, right, len(truth), clusters=own),
+        groups=tuple(
+            row
+            for part in groupings
+            if len(part.by) == 1
+            for row in _by_group(part, part.codes[scored], table, true, answer, own)
+        ),
+        sets=None
+        if sets is None
+        else label_sets(table, true, answer, sets, [(part, part.codes[scored]) for part in groupings], clusters=own),
+    )
+
+
+def _effect(clusters: Codes | None, confidence: Floats, right: Hits) -> float:
+    """The design effect of how far confidences are off, 1 where faces are independent."""
+    few = min(int(right.sum()), int((~right).sum()))
+    return 1.0 if clusters is None else effect_of(clusters, right - confidence, few)
+
+
+def _by_group(
+    part: Grouping, codes: Codes, table: Floats, truth: Codes, answer: Codes, clusters: Codes | None = None
+) -> list[GroupCalibration]:
+    """Groups by one field; none where each holds one true label alone, of whose faces no confidence is a share."""
+    members = [(value, codes == k) for k, (value,) in enumerate(part.keys)]
+    members = [(value, here) for value, here in members if here.sum() >= SMALL]
+    if all(len(np.unique(truth[here])) == 1 for _, here in members):
+        return []
+    found = [
+        _group(part.by[0], value, table[here], truth[here], answer[here], None if clusters is None else clusters[here])
+        for value, here in members
+    ]
+    p_values = np.array([one.p_value for one in found])
+    # One of two groups may be off without the other: these are two tests.
+    return [replace(one, p_value=float(p)) for one, p in zip(found, holm(p_values), strict=True)]
+
+
+def _group(by: str, value: str, table: Floats, truth: Codes, answer: Codes, clusters: Codes | None) -> GroupCalibration:
+    confidence, right = _sure(table, answer), answer == truth
+    error = ece(reliability(confidence, right))
+    chance = floor(confidence, error, effect=_effect(clusters, confidence, right))
+    return GroupCalibration(
+        by=by,
+        value=value,
+        n=len(truth),
+        confidence=float(confidence.mean()),
+        accuracy=float(right.mean()),
+        nll=nll(table, truth),
+        brier=brier(table, truth),
+        ece=error,
+        chance=chance.mean,
+        chance_high=chance.high,
+        p_value=chance.p_value,
     )
 
 
@@ -224,9 +482,3 @@ def age_errors(years: Sequence[float], predicted: Codes, edges: Sequence[float])
 
 def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else math.nan
-
-
-def threshold_for(points: tuple[SelectivePoint, ...], accuracy: float) -> SelectivePoint | None:
-    """The point with the most faces among those that reach the wanted accuracy; None where none does."""
-    reached = [p for p in points if p.accuracy >= accuracy]
-    return max(reached, key=lambda p: p.n) if reached else None

@@ -11,11 +11,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import stats
 
+from facevlm.evaluation.calibration import effect_of
+from facevlm.evaluation.clusters import clustered, flipped
 from facevlm.evaluation.evaluate import to_plain
 from facevlm.evaluation.groups import SMALL, grouping
 from facevlm.evaluation.intervals import DRAWS, percentiles
-from facevlm.evaluation.metrics import Codes, Floats, wilson
+from facevlm.evaluation.metrics import Codes, Floats, score, wilson
 
+HALF = 0.5
+"""Flip rate of the face that is thought of where no face flips."""
 Flags: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 
 
@@ -75,7 +79,7 @@ class Comparison:
     """All pairs of runs of one attribute, and flips over all of them, overall and by each grouping field.
 
     ``ground_truth`` is the field that they were judged by, ``views`` are names of saved views, ``notes`` say what a
-    reader should know.
+    reader should know. ``cluster`` is the field by which faces go together, None where they are independent.
     """
 
     attribute: str
@@ -87,6 +91,7 @@ class Comparison:
     ground_truth: str | None = None
     views: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    cluster: str | None = None
 
     @property
     def judged(self) -> bool:
@@ -108,19 +113,26 @@ def compare(
     *,
     draws: int = DRAWS,
     seed: int = 0,
+    clusters: Codes | None = None,
 ) -> Comparison:
-    """Compare runs by label indices per face, -1 for no answer; all sequences are parallel."""
+    """Compare runs by label indices per face, -1 for no answer; all sequences are parallel.
+
+    ``clusters`` say which faces go together, such as those of one person.
+    """
     table = np.stack(list(runs.values()))
     flipped = (table != table[0]).any(0)
     pairs = [
-        compare_two(a, b, truth, runs[a], runs[b], len(labels), draws=draws, seed=seed)
+        compare_two(a, b, truth, runs[a], runs[b], len(labels), draws=draws, seed=seed, clusters=clusters)
         for a, b in itertools.combinations(runs, 2)
     ]
     by = {
-        name: tuple(_flips(group, flipped[inside]) for group, inside in members(name, values))
+        name: tuple(
+            _flips(group, flipped[inside], None if clusters is None else clusters[inside])
+            for group, inside in members(name, values)
+        )
         for name, values in groups.items()
     }
-    return Comparison(attribute, tuple(labels), tuple(runs), tuple(pairs), _flips("all", flipped), by)
+    return Comparison(attribute, tuple(labels), tuple(runs), tuple(pairs), _flips("all", flipped, clusters), by)
 
 
 def compare_two(
@@ -133,8 +145,13 @@ def compare_two(
     *,
     draws: int = DRAWS,
     seed: int = 0,
+    clusters: Codes | None = None,
 ) -> Pair:
-    """Compare two runs, named ``a`` and ``b``, of an attribute with so many ``labels``."""
+    """Compare two runs, named ``a`` and ``b``, of an attribute with so many ``labels``.
+
+    Of faces in ``clusters`` the interval is that of as many as they are worth, and the p-value that of turning whole
+    clusters from one run to the other.
+    """
     width = labels + 1
     counted = np.bincount((first % width) * width + second % width, minlength=width * width)
     return Pair(
@@ -143,11 +160,11 @@ def compare_two(
         n=len(first),
         agreement=float((first == second).mean()) if len(first) else math.nan,
         table=tuple(tuple(row) for row in counted.reshape(width, width).tolist()),
-        **(_judged(first == truth, second == truth, draws, seed) if truth is not None else {}),
+        **(_judged(first == truth, second == truth, draws, seed, clusters) if truth is not None else {}),
     )
 
 
-def _judged(right_a: Flags, right_b: Flags, draws: int, seed: int) -> dict[str, Any]:
+def _judged(right_a: Flags, right_b: Flags, draws: int, seed: int, clusters: Codes | None) -> dict[str, Any]:
     """The figures of a pair that need ground truth."""
     n, rng = len(right_a), np.random.default_rng(seed)
     cells = np.array(
@@ -155,15 +172,20 @@ def _judged(right_a: Flags, right_b: Flags, draws: int, seed: int) -> dict[str, 
     )
     both, only_a, only_b, neither = (int(v) for v in cells)
     low = high = math.nan
+    p_value = float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    worth, each = n, right_a.astype(float) - right_b
+    if clusters is not None and n:
+        worth = max(1, round(n / effect_of(clusters, each, only_a + only_b)))
+        p_value = flipped(np.bincount(np.unique(clusters, return_inverse=True)[1], each), seed)
     if n:
-        drawn = rng.multinomial(n, cells / n, size=draws)
-        low, high = (float(v[0]) for v in percentiles(((drawn[:, 1] - drawn[:, 2]) / n)[:, None]))
+        drawn = rng.multinomial(worth, cells / n, size=draws)
+        low, high = (float(v[0]) for v in percentiles(((drawn[:, 1] - drawn[:, 2]) / worth)[:, None]))
     return {
         "both_right": both,
         "only_a": only_a,
         "only_b": only_b,
         "neither": neither,
-        "p_value": float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0,
+        "p_value": p_value,
         "difference": (only_a - only_b) / n if n else math.nan,
         "low": low,
         "high": high,
@@ -186,15 +208,16 @@ def flip_rates(runs: Sequence[Codes], labels: int) -> Floats:
 def summarise(group: str, rates: Floats, *, draws: int = DRAWS, seed: int = 0) -> FlipRates:
     """Flips and mean flip rate of the faces that have one.
 
-    Resampling faces is drawing how many have each rate from a multinomial; with no flip at all among few faces, the
-    interval of the mean is empty, and that of the share of flipped faces says how little is known.
+    Resampling faces is drawing how many have each rate from a multinomial. One face more takes part in it, which flips
+    as those do that flip, or else in half of the wordings: few faces without any flip do not show that there is none.
     """
     known = rates[np.isfinite(rates)]
     flips = _flips(group, known > 0)
     mean = low = high = math.nan
     if len(known):
-        values, counts = np.unique(known, return_counts=True)
-        drawn = np.random.default_rng(seed).multinomial(len(known), counts / len(known), size=draws)
+        flipping = known[known > 0]
+        values, counts = np.unique(np.append(known, flipping.mean() if len(flipping) else HALF), return_counts=True)
+        drawn = np.random.default_rng(seed).multinomial(len(known), counts / counts.sum(), size=draws)
         mean = float(known.mean())
         low, high = (float(v[0]) for v in percentiles((drawn @ values / len(known))[:, None]))
     return FlipRates(group, flips.n, flips.rate, flips.low, flips.high, mean, low, high)
@@ -206,6 +229,9 @@ def members(name: str, values: Sequence[str | None]) -> list[tuple[str, Flags]]:
     return [(key[0], part.codes == k) for k, key in enumerate(part.keys)]
 
 
-def _flips(name: str, flipped: Flags) -> Flips:
+def _flips(name: str, flipped: Flags, clusters: Codes | None = None) -> Flips:
     n, hits = len(flipped), int(flipped.sum())
+    if clusters is not None and n:
+        worth = float(clustered(np.zeros(n, dtype=np.int64), clusters, flipped).worth(1)[0])
+        return Flips(name, n, hits / n, *score(hits / n * worth, worth))
     return Flips(name, n, hits / n if n else math.nan, *wilson(hits, n))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -19,21 +20,22 @@ import numpy as np
 from facevlm import doors
 from facevlm.errors import InputError, UnknownName
 from facevlm.evaluation import metrics
-from facevlm.evaluation.intervals import DRAWS, bootstrap
+from facevlm.evaluation.intervals import DRAWS, bootstrap, worthy
 from facevlm.evaluation.metrics import Counts, Floats, Values
 
 Number: TypeAlias = "float | None"
 Unit: TypeAlias = Literal["share", "number", "groups"]
 Interval: TypeAlias = Literal["", "wilson", "bootstrap"]
 Surface: TypeAlias = Literal[
-    "text", "text groups", "glance", "report", "report groups", "operator", "panel", "fiftyone", "paper"
+    "brief", "text", "text groups", "glance", "report", "report groups", "operator", "panel", "fiftyone", "paper"
 ]
 SURFACES: tuple[Surface, ...] = get_args(Surface)
-"""Where a figure can be shown. ``text`` is the summary in a terminal and ``text groups`` the tables by group below it;
-``glance`` is the table of all attributes that opens a report, ``report`` and ``report groups`` are those of one
-attribute; ``operator`` is what the App says after an evaluation, ``panel`` the panel of errors, ``fiftyone`` FiftyOne's
-own Model Evaluation panel, and ``paper`` the tables beside published ones. A figure for ordinal attributes alone
-stands in ``text`` and ``report`` below the others, in a line or a table of its own."""
+"""Where a figure can be shown. ``brief`` is what a terminal shows first, ``text`` the summary of all its tables and
+``text groups`` the tables by group below it; ``glance`` is the table of all attributes that opens a report, ``report``
+and ``report groups`` are those of one attribute; ``operator`` is what the App says after an evaluation, ``panel`` the
+panel of errors, ``fiftyone`` FiftyOne's own Model Evaluation panel, and ``paper`` the tables beside published ones. A
+figure for ordinal attributes alone stands in ``text`` and ``report`` below the others, in a line or a table of its
+own."""
 NARROW: tuple[Surface, ...] = ("text", "text groups", "operator", "paper")
 """Surfaces with room for short headings and for Wilson intervals alone."""
 INTERVALS: Mapping[Interval, str] = {"wilson": "95 % Wilson", "bootstrap": "95 % bootstrap"}
@@ -53,10 +55,13 @@ class Figure:
     returns a value for each matrix, of shape (...), nan where it is undefined. ``title`` heads its columns, ``short``
     those of narrow tables. A ``share`` is shown in per cent, a ``number`` and a distance in ``groups`` as they are.
     ``wilson`` intervals are for shares of all faces.
+    A ``bootstrap`` interval of a figure of ``several_labels`` is there where each label that occurs is true of
+    ``metrics.FEWEST`` faces or more.
 
     A figure that is ``ordinal`` exists for ordinal attributes alone, and one of ``several_labels`` says nothing about a
     group in which one label alone is true. ``answered`` figures are computed over the answered faces, too, and ``gaps``
-    are measured between groups by those that ask for it.
+    are measured between groups by those that ask for it. ``of_all`` says that it is a share of all faces, so many of so
+    many, of which exact tests can be made; a figure with a ``wilson`` interval is one.
     """
 
     name: str
@@ -71,7 +76,12 @@ class Figure:
     several_labels: bool = False
     answered: bool = False
     gaps: bool = False
+    of_all: bool = False
     lower_is_better: bool = False
+
+    @property
+    def is_share_of_all(self) -> bool:
+        return self.of_all or self.interval == "wilson"
 
     @property
     def ends(self) -> tuple[str, str]:
@@ -104,17 +114,30 @@ class Figure:
             )
         return values
 
-    def bounds(self, counts: Counts, draws: int = DRAWS, seed: int = 0) -> tuple[Floats, Floats]:
-        """Ends of its 95 % interval for matrices (n_groups, labels, labels + 1), each (n_groups,); nan without one."""
+    def bounds(
+        self, counts: Counts, draws: int = DRAWS, seed: int = 0, worth: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Ends of its 95 % interval for matrices (n_groups, labels, labels + 1), each (n_groups,); nan without one.
+
+        ``worth`` is as how many independent faces it counts in each (n_groups,); without, all faces are independent.
+        """
         values = self.of(counts)
         if self.interval == "bootstrap":
-            return bootstrap(counts, self.of, draws, seed)
+            return self._known(
+                counts, *bootstrap(counts if worth is None else worthy(counts, worth), self.of, draws, seed)
+            )
         if self.interval == "wilson":
-            sizes = zip(values.tolist(), counts.sum((-2, -1)).tolist(), strict=True)
-            ends = [metrics.wilson(round(v * n) if np.isfinite(v) else 0, n if np.isfinite(v) else 0) for v, n in sizes]
+            sizes = zip(values.tolist(), (counts.sum((-2, -1)) if worth is None else worth).tolist(), strict=True)
+            known = [(v, n) if np.isfinite(v) else (0.0, 0) for v, n in sizes]
+            ends = [metrics.wilson(round(v * n), n) if worth is None else metrics.score(v * n, n) for v, n in known]
             lows, highs = np.array(ends, dtype=float).reshape(-1, 2).T
             return lows, highs
         return np.full(values.shape, np.nan), np.full(values.shape, np.nan)
+
+    def _known(self, counts: Counts, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+        """Ends that were drawn, where all labels have faces enough."""
+        unsure = self.several_labels & metrics.has_few(counts)
+        return np.where(unsure, np.nan, low), np.where(unsure, np.nan, high)
 
     def value(self, held: Mapping[str, Any]) -> Number:
         """Its value in a cell's figures, fresh or stored; None in those of a version that did not know it."""
@@ -125,6 +148,27 @@ class Figure:
         """The ends of its interval in a cell's figures, fresh or stored; None where they are not there."""
         low, high = self.ends
         return held.get(low), held.get(high)
+
+
+def all_bounds(
+    chosen: Sequence[Figure],
+    counts: Counts,
+    draws: int = DRAWS,
+    seed: int = 0,
+    worth: Mapping[str, Floats] = MappingProxyType({}),
+) -> dict[str, tuple[Floats, Floats]]:
+    """:meth:`Figure.bounds` of several figures by name; those by bootstrap share its draws, which take most time.
+
+    One that has a ``worth`` of its own has draws of its own.
+    """
+    drawn = [figure for figure in chosen if figure.interval == "bootstrap" and figure.name not in worth]
+    found = {f.name: f.bounds(counts, draws, seed, worth.get(f.name)) for f in chosen if f not in drawn}
+    if not len(counts):
+        return found | {figure.name: (np.zeros(0), np.zeros(0)) for figure in drawn}
+    if drawn:
+        lows, highs = bootstrap(counts, lambda c: np.stack([f.of(c) for f in drawn], axis=-1), draws, seed)
+        found |= {f.name: f._known(counts, lows[..., k], highs[..., k]) for k, f in enumerate(drawn)}
+    return found
 
 
 class HoldsFigures:
@@ -152,6 +196,7 @@ SHIPPED = (
         "Share of faces with an answer.",
         shown_in=("text", "text groups", "glance", "operator", "panel", "paper"),
         gaps=True,
+        of_all=True,
     ),
     Figure(
         "accuracy",
@@ -159,7 +204,7 @@ SHIPPED = (
         metrics.accuracy,
         "Share right of all faces; one without an answer counts as wrong.",
         interval="wilson",
-        shown_in=("text", "text groups", "glance", "report", "report groups", "operator", "panel", "paper"),
+        shown_in=("brief", "text", "text groups", "glance", "report", "report groups", "operator", "panel", "paper"),
         answered=True,
         gaps=True,
     ),
@@ -175,7 +220,8 @@ SHIPPED = (
         "balanced accuracy",
         metrics.balanced_accuracy,
         "Mean recall over the labels that occur in the ground truth.",
-        shown_in=("text", "text groups", "report"),
+        interval="bootstrap",
+        shown_in=("brief", "text", "text groups", "glance", "report"),
         short="balanced",
         answered=True,
     ),
@@ -209,7 +255,6 @@ SHIPPED = (
         ),
         several_labels=True,
         answered=True,
-        gaps=True,
     ),
     Figure(
         "weighted_f1",
@@ -270,6 +315,16 @@ SHIPPED = (
     ),
 )
 """The figures that come with facevlm, in the order of their columns."""
+
+SHRUNK = Figure(
+    "shrunk",
+    "shrunk",
+    lambda counts: np.full(counts.shape[:-2], np.nan),
+    "Accuracy drawn towards that of all groups together, the more so the fewer faces a group has and the less groups "
+    "differ: a better guess at how the group would do on many faces.",
+    shown_in=("text groups", "report groups"),
+)
+"""A column of tables by group alone: it is made of all groups at once, by :func:`facevlm.evaluation.gaps.shrunken`."""
 
 _registered: dict[str, Figure] = {}
 

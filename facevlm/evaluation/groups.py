@@ -1,4 +1,4 @@
-"""Faces in groups: by one field or several together, by numbers in bins, and the gaps between groups."""
+"""Faces in groups: by one field or several together, by numbers in bins."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facevlm.errors import InputError
-from facevlm.evaluation import metrics
-from facevlm.evaluation.figures import Figure
-from facevlm.evaluation.intervals import DRAWS, against_the_rest, holm, percentiles, resample
-from facevlm.evaluation.metrics import Codes, Counts, Floats
+from facevlm.evaluation.metrics import Codes, Floats
 
 SMALL = 30
 """Groups of fewer faces are greyed and left out of gaps: their intervals are too wide to compare."""
@@ -100,7 +97,8 @@ def binned(name: str, values: Sequence[float | None], edges: Sequence[float] | N
 def _legible(edges: Floats) -> Floats:
     """Edges with three significant digits where that leaves them apart."""
     rounded = np.array([float(f"{edge:.3g}") for edge in edges])
-    return rounded if len(np.unique(rounded)) == len(edges) else edges
+    # The largest numbers there are would be rounded to infinity.
+    return rounded if len(np.unique(rounded)) == len(edges) and np.isfinite(rounded).all() else edges
 
 
 def bin_names(inner: Sequence[float]) -> list[str]:
@@ -113,93 +111,3 @@ def bin_names(inner: Sequence[float]) -> list[str]:
     ends = zip(["", *edges], [*edges, ""], strict=True)
     words = [" ".join(filter(None, (low and f"from {low}", high and f"below {high}"))) for low, high in ends]
     return [f"{k:0{width}d}: {text or 'all'}" for k, text in enumerate(words, 1)]
-
-
-@dataclass(frozen=True)
-class Gap:
-    """The distance between the best-served and the worst-served group of a grouping, by one figure.
-
-    Groups under ``SMALL`` faces, or without the figure, are not compared (``left_out``). ``low_value`` is that of the
-    worst group, which is the higher one where lower is better. Intervals are 95 % bootstrap intervals for these two
-    groups; that they were picked as the extremes of several is not in them, but it is in ``p_values``: Fisher's exact
-    test of each compared group's accuracy against all others, corrected by Holm's method, for accuracy alone. ``ratio``
-    is worst over best.
-    """
-
-    by: tuple[str, ...]
-    figure: str
-    worst: tuple[str, ...]
-    best: tuple[str, ...]
-    low_value: float
-    high_value: float
-    difference: float
-    difference_low: float
-    difference_high: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    compared: int
-    left_out: int
-    p_values: Mapping[str, float]
-
-
-def gap(part: Grouping, counts: Counts, figure: Figure, draws: int = DRAWS, seed: int = 0) -> Gap | None:
-    """The gap by a figure; None where fewer than two groups can be compared.
-
-    ``counts`` are the groups' matrices (n_groups, L, L + 1).
-    """
-    rng = np.random.default_rng(seed)
-    sign = -1 if figure.lower_is_better else 1
-    values = figure.of(counts)
-    sizes = counts.sum((-2, -1))
-    kept = np.flatnonzero((sizes >= SMALL) & np.isfinite(values))
-    if len(kept) < 2:
-        return None
-    order = np.argsort(sign * values[kept], kind="stable")
-    worst, best = kept[order[0]], kept[order[-1]]
-    low, high = figure.of(resample(counts[[worst, best]], draws, rng)).T
-    ratios = np.divide(low, high, out=np.full(len(low), math.nan), where=high > 0)
-    differences = sign * (high - low)
-    (difference_low, ratio_low), (difference_high, ratio_high) = percentiles(np.stack([differences, ratios], 1))
-    return Gap(
-        by=part.by,
-        figure=figure.name,
-        worst=part.keys[worst],
-        best=part.keys[best],
-        low_value=float(values[worst]),
-        high_value=float(values[best]),
-        difference=float(sign * (values[best] - values[worst])),
-        difference_low=float(difference_low),
-        difference_high=float(difference_high),
-        ratio=float(values[worst] / values[best]) if values[best] else math.nan,
-        ratio_low=float(ratio_low),
-        ratio_high=float(ratio_high),
-        compared=len(kept),
-        left_out=len(values) - len(kept),
-        p_values=_p_values(part, counts, kept) if figure.name == "accuracy" else {},
-    )
-
-
-def _p_values(part: Grouping, counts: Counts, kept: Codes) -> dict[str, float]:
-    hits = np.diagonal(counts, axis1=-2, axis2=-1).sum(-1)[kept]
-    corrected = holm(against_the_rest(hits, counts.sum((-2, -1))[kept]))
-    return {" / ".join(part.keys[k]): float(p) for k, p in zip(kept.tolist(), corrected.tolist(), strict=True)}
-
-
-def equalised_odds(counts: Counts, label: int) -> dict[str, float]:
-    """For one label of a binary attribute: largest differences between groups of at least ``SMALL`` faces.
-
-    ``selection`` is how often the label is said (demographic parity difference), ``tpr`` and ``fpr`` how often where it
-    is and is not true; ``equalised_odds`` is the larger of these two. nan for fewer than two groups.
-    Hardt, Price, Srebro (2016), Equality of opportunity in supervised learning.
-    """
-    large = counts[counts.sum((-2, -1)) >= SMALL]
-    spans = [_span(np.asarray(values, dtype=float)) for values in metrics.rates(large, label)]
-    selection, tpr, fpr = spans
-    both = max(tpr, fpr) if math.isfinite(tpr) and math.isfinite(fpr) else math.nan
-    return {"selection": selection, "tpr": tpr, "fpr": fpr, "equalised_odds": both}
-
-
-def _span(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.max() - known.min()) if len(known) > 1 else math.nan

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 Codes = NDArray[np.int64]
 Counts = NDArray[np.int64]
@@ -22,6 +23,10 @@ Values = Any
 """A float for one matrix, an array of floats for many."""
 
 Z95 = 1.959963984540054
+FEWEST = 5
+"""True faces of each label from which on macro figures have an interval."""
+RARE = 3
+"""So many successes or failures are rare: the interval of a share is made for them."""
 
 
 def confusion(truth: Codes, predicted: Codes, n_labels: int) -> Counts:
@@ -46,19 +51,38 @@ def answered(counts: Counts) -> Counts:
     return kept
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson score interval of a share, 95 % by default; (nan, nan) for n = 0.
+def score(successes: float, n: float) -> tuple[float, float]:
+    """Wilson score interval of a share at 95 %; (nan, nan) for n = 0.
 
-    Wilson, E. B. (1927), Probable inference, the law of succession, and statistical inference, JASA 22.
+    ``n`` need not be whole: a share that is worth ``n`` faces has ``share * n`` successes. Wilson, E. B. (1927),
+    Probable inference, the law of succession, and statistical inference, JASA 22.
     """
     if n == 0:
         return math.nan, math.nan
-    share, spread = successes / n, z * z / n
+    share, spread = successes / n, Z95 * Z95 / n
     centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    half = Z95 * math.sqrt(max(0.0, share * (1 - share)) / n + spread / (4 * n)) / (1 + spread)
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """:func:`score`, and wider for one to ``RARE`` successes or failures; (nan, nan) for n = 0.
+
+    For rare counts the score interval would hold shares near 0 or 1 in 86 of 100 samples only. There its end on their
+    side is the one of a Poisson count. Brown, L. D., Cai, T. T., DasGupta, A. (2001), Interval estimation for a
+    binomial proportion, Statistical Science 16.
+    """
+    low, high = score(successes, n)
+    if n == 0:
+        return low, high
+    return min(low, _rarest(successes) / n), max(high, 1 - _rarest(n - successes) / n)
+
+
+def _rarest(count: int) -> float:
+    """The lower 5 % limit of a Poisson mean of which so many were seen; no limit from ``RARE`` on."""
+    return float(special.gammaincinv(count, 0.05)) if 0 < count <= RARE else math.inf
 
 
 def accuracy(counts: Counts) -> Values:
@@ -88,6 +112,11 @@ def per_class(counts: Counts) -> tuple[Floats, Floats, Floats]:
 def occurring(counts: Counts) -> NDArray[np.bool_]:
     """Labels that occur in the ground truth or the predictions: what macro averages run over, as in scikit-learn."""
     return np.asarray((counts.sum(-1) + counts[..., :-1].sum(-2)) > 0)
+
+
+def has_few(counts: Counts) -> NDArray[np.bool_]:
+    """Whether a label occurs that is true of fewer than ``FEWEST`` faces: nobody can say how it fares on others."""
+    return np.asarray((occurring(counts) & (counts.sum(-1) < FEWEST)).any(-1))
 
 
 def macro(counts: Counts) -> tuple[Values, Values, Values]:

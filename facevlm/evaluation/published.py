@@ -20,12 +20,16 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class PublishedFigures:
-    """Published figures of one system as shares of 1; None where they are not given."""
+    """Published figures of one system as shares of 1; None where they are not given.
+
+    The accuracy is printed to ``rounding`` on either side: half a point for one in whole per cent.
+    """
 
     accuracy: float
     precision: float | None = None
     recall: float | None = None
     f1: float | None = None
+    rounding: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,10 +83,7 @@ def shipped() -> Paper:
 
 
 def _table(name: str, raw: Mapping[str, Any]) -> PublishedTable:
-    figures = {
-        system: PublishedFigures(*(None if v is None else v / 100 for v in row))  # type: ignore[arg-type]
-        for system, row in raw["figures"].items()
-    }
+    figures = {system: _figures(row) for system, row in raw["figures"].items()}
     classes = {
         system: {label: tuple(v / 100 for v in row) for label, row in rows.items()}
         for system, rows in raw.get("classes", {}).items()
@@ -91,9 +92,23 @@ def _table(name: str, raw: Mapping[str, Any]) -> PublishedTable:
     return PublishedTable(name=name, figures=figures, split=tuple(raw.get("split", ())), classes=classes, **rest)
 
 
+def _figures(printed: Sequence[float | None]) -> PublishedFigures:
+    """Accuracy, macro precision, recall and F1 in per cent, as they are printed."""
+    accuracy, precision, recall, f1 = (None if value is None else value / 100 for value in printed)
+    if printed[0] is None or accuracy is None:
+        raise ValueError(f"Got {printed}, expected an accuracy first.")
+    return PublishedFigures(accuracy, precision, recall, f1, _rounding(printed[0]))
+
+
+def _rounding(printed: float) -> float:
+    """Half of the last digit of a figure in per cent, as a share of 1."""
+    digits = len(repr(printed).partition(".")[2]) if isinstance(printed, float) else 0
+    return 0.5 * 10.0 ** -(digits + 2)
+
+
 @dataclass(frozen=True)
 class Difference:
-    """One's own accuracy against a published one. See :func:`compare`."""
+    """One's own accuracy against a published one, which is printed to ``rounding``. See :func:`compare`."""
 
     published: float
     published_low: float
@@ -101,40 +116,44 @@ class Difference:
     difference: float
     contains: bool
     p_value: float
+    rounding: float = 0.0
 
     @property
-    def within_noise(self) -> bool:
-        """Whether chance alone makes a difference of this size at least one time in twenty."""
-        return self.p_value >= ALPHA
+    def within_noise(self) -> bool | None:
+        """Whether chance alone makes a difference of this size at least one time in twenty; None without own faces."""
+        return None if math.isnan(self.p_value) else self.p_value >= ALPHA
 
 
-def compare(right: int, n: int, published: float, published_n: int) -> Difference:
+def compare(right: int, n: int, published: float, published_n: int, rounding: float = 0.0) -> Difference:
     """Own accuracy of ``right`` out of ``n`` faces against a published accuracy on ``published_n`` faces.
 
     Two answers, because both are asked for. ``contains`` is whether the 95 % Wilson interval of the own accuracy holds
-    the published figure: it takes that figure as exact. ``p_value`` is the two-sided test that both accuracies are
+    the published figure: it allows for no chance in that. ``p_value`` is the two-sided test that both accuracies are
     equal, with the pooled standard error of two independent proportions; it allows for chance in the published figure,
     too, so ``within_noise`` (p of 0.05 or more) follows it. ``published_low`` to ``published_high`` is the Wilson
     interval of the published figure.
 
     Where both are of the same pictures, as on FairFace's validation split, they are not independent: pictures that are
     hard for one are hard for the other. The paper gives no answers per picture, so McNemar's test is not possible, and
-    this test then finds fewer differences than there are. Published figures are rounded, some to whole per cent: the
-    test takes them as they are printed, so that half a point may be rounding.
+    this test then finds fewer differences than there are. Published figures are rounded, some to whole per cent: of
+    what may have been printed so, ``rounding`` to either side, both answers are about the value nearest to one's own.
 
     Two proportions: Fleiss, Levin, Paik (2003), Statistical Methods for Rates and Proportions, ch. 3, without
     continuity correction.
     """
     own = right / n if n else math.nan
     low, high = wilson(right, n)
-    pooled = (right + published * published_n) / (n + published_n)
+    # Python's min and max of nan depend on the order: without own faces the figure stays as it is printed.
+    nearest = min(max(own, published - rounding, 0.0), published + rounding, 1.0) if n else published
+    pooled = (right + nearest * published_n) / (n + published_n)
     error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / published_n)) if n else math.nan
-    z = (own - published) / error if error else 0.0
+    z = (own - nearest) / error if error else 0.0
     return Difference(
         published=published,
         published_low=wilson(round(published * published_n), published_n)[0],
         published_high=wilson(round(published * published_n), published_n)[1],
         difference=own - published,
-        contains=low <= published <= high,
+        contains=low <= published + rounding and published - rounding <= high,
         p_value=math.erfc(abs(z) / math.sqrt(2)),
+        rounding=rounding,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facevlm.attributes import YEARS, Alignment
+from facevlm.attributes import YEARS, Alignment, age_in_years
 from facevlm.errors import FieldError
 from facevlm.evaluation.evaluate import Records
 from facevlm.evaluation.metrics import Floats
@@ -34,7 +34,8 @@ class Reading:
     """One attribute's ground truth and predictions, row by row, on the common label set.
 
     ``log_probs`` are (rows, labels), nan in a row without scores, None where no row has any; ``confidence`` is that of
-    ``predicted``. ``extra`` predictions belong to no row.
+    ``predicted``. ``extra`` predictions belong to no row. ``run`` is the stamp of the answers that count, where the
+    field holds those of other runs, too.
     """
 
     field: str
@@ -45,6 +46,7 @@ class Reading:
     confidence: Sequence[float | None]
     log_probs: Floats | None
     extra: int = 0
+    run: str | None = None
 
     @property
     def judged(self) -> list[int]:
@@ -52,8 +54,15 @@ class Reading:
         pairs = enumerate(zip(self.labels, self.outcomes, strict=True))
         return [k for k, (label, outcome) in pairs if label is not None and outcome is not None]
 
-    def records(self, groups: Mapping[str, Sequence[str | None]], edges: Sequence[float] = ()) -> Records:
-        """The judged rows as they are evaluated; ``edges`` are those of age groups."""
+    def records(
+        self,
+        groups: Mapping[str, Sequence[str | None]],
+        edges: Sequence[float] = (),
+        adjust: Mapping[str, Sequence[str | None]] | None = None,
+        clusters: tuple[str, Sequence[object]] | None = None,
+    ) -> Records:
+        """The judged rows as they are evaluated; ``edges`` are those of age groups, ``adjust`` holds values of all
+        rows, ``clusters`` the field by which rows go together and its values."""
         kept = self.judged
         in_years = self.truth.alignment.truth_attribute == YEARS
         return Records(
@@ -67,11 +76,15 @@ class Reading:
             log_probs=None if self.log_probs is None else self.log_probs[kept],
             years=[_year(self.truth.values[k]) for k in kept] if in_years else None,
             edges=edges,
+            adjust={by: [values[k] for k in kept] for by, values in (adjust or {}).items()},
+            cluster=clusters[0] if clusters else "",
+            clusters=[clusters[1][k] for k in kept] if clusters else None,
         )
 
 
 def _year(value: object) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
+    age = age_in_years(value)
+    return math.nan if age is None else age
 
 
 def on_common_labels(field: str, predicted: Sequence[str | None], alignment: Alignment) -> list[str | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from facevlm import arguments
 from facevlm.errors import ImageError, InputError
 from facevlm.faces.images import BOX, MAX_PIXELS, side_px
 
@@ -31,8 +32,8 @@ class Crop:
     align: bool = False
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.margin, (int, float)) and not isinstance(self.margin, bool)
-        if not (is_number and 0 <= self.margin <= MOST):
+        arguments.check_fields(self)
+        if not 0 <= self.margin <= MOST:
             raise InputError(
                 f"Got margin={self.margin!r}, expected a share of the box from 0 to {MOST:g}, such as 0.25 or 1.25."
             )

@@ -1,19 +1,36 @@
-"""Pictures: opened, turned upright, made RGB, resized, marked. A picture is read rightly or not at all."""
+"""Pictures: opened, turned upright, made RGB, resized, marked. A picture is read rightly or not at all.
+
+What is seen is what the App shows, which is what Chromium does with the file:
+
+- It is turned by the EXIF of a JPEG, by that of a PNG that stands before its pixels, by what an AVIF says beside its
+  pixels, and by a TIFF's own tag. XMP turns nothing, nor does the EXIF of a WebP.
+- A file may lack its end as long as its pixels are there: a PNG without its last chunk, a GIF without its last byte, a
+  JPEG without the mark of its end, or without its last rows of pixels, at most :data:`~facevlm.faces.endings.LACKING`
+  of its height. A browser shows the rest of a JPEG, PNG or BMP that was cut in the middle beside nothing; here it is
+  refused, as a face that is half there would count as a whole one. A WebP, AVIF or TIFF that was cut is shown nowhere.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, UnidentifiedImageError
 
+from facevlm import folders
 from facevlm.errors import ImageError
+from facevlm.faces import endings
 
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded, in pixels: Pillow's own line for a decompression bomb."""
 
+TURNED_BY_EXIF = frozenset({"JPEG", "MPO", "PNG", "AVIF"})
+"""Formats, as Pillow names them, whose EXIF browsers obey. Pillow turns a TIFF itself, and gives the boxes ``irot`` and
+``imir`` of an AVIF as EXIF, in place of the file's own, which browsers do not look at."""
 BITS_PER_SAMPLE, PHOTOMETRIC, ZERO_IS_WHITE = 258, 262, 0
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -24,6 +41,16 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SUFFIXES = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "image/jpeg"),
+    **dict.fromkeys((".tif", ".tiff"), "image/tiff"),
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+}
+"""Endings, in small letters, of files that are taken for pictures where a folder is read, and what each stands for."""
 BACKGROUND = (255, 255, 255)
 BOX = tuple[float, float, float, float]
 MARK, MARK_TEXT = (255, 221, 0), (0, 0, 0)
@@ -46,27 +73,64 @@ def load(
     with the reason for a file that is missing, no picture, damaged, cut short, too large, or of a kind whose values
     have no defined brightness.
     """
-    try:
-        # A handle, not the path: Pillow maps files opened by path and then misreads turned TIFFs.
-        with open(filepath, "rb") as handle, Image.open(handle) as opened:
-            _check_size(opened, max_pixels)
-            opened.load()
-            picture = to_rgb(upright(opened))
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"file not found: {os.path.basename(filepath)}") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"not a picture, or of an unknown format: {os.path.basename(filepath)}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"too large: {error}") from None
-    except Exception as error:
-        raise ImageError(f"cannot read {os.path.basename(filepath)}: {str(error) or type(error).__name__}") from error
+    with _said(filepath):
+        # The bytes, not the path: Pillow maps files opened by path and then misreads turned TIFFs.
+        picture = _decoded(folders.read_bytes(filepath), max_pixels)
     if max_side is not None:
         picture = shrunk(picture, max_side)
     if size_wh is not None and picture.size != size_wh:
         picture = picture.resize(size_wh, resample)
     return picture
+
+
+def is_named_so(name: str) -> bool:
+    """Whether a file's name ends as those of pictures do."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def size(filepath: str) -> tuple[int, int]:
+    """Width and height in pixels as the file stores them, from its head, for tables that count pixels of it.
+
+    Raises :class:`~facevlm.errors.ImageError` as :func:`load` does.
+    """
+    with _said(filepath), folders.opened(filepath) as handle, Image.open(handle) as opened:
+        _check_size(opened, MAX_PIXELS)
+    width, height = opened.size
+    return width, height
+
+
+@contextlib.contextmanager
+def _said(filepath: str) -> Iterator[None]:
+    """Whatever goes wrong with a file as an :class:`~facevlm.errors.ImageError` that names it without its folder."""
+    name = os.path.basename(filepath)
+    try:
+        yield
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"file not found: {name}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"not a picture, or of an unknown format: {name}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"too large: {error}") from None
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"cannot read {name}: {reason}") from error
+
+
+def _decoded(data: bytes, max_pixels: int) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as opened:
+        _check_size(opened, max_pixels)
+        # Before the pixels are read: EXIF that stands behind them is not obeyed by browsers.
+        turn = _turn(opened)
+        # Pillow turns a TIFF without an orientation as its XMP says.
+        opened.info.pop("xmp", None)
+        try:
+            opened.load()
+            whole: Image.Image = opened
+        except OSError as error:
+            whole = endings.completed(opened, data, error)
+        return to_rgb(whole if turn is None else whole.transpose(turn))
 
 
 def shrunk(picture: Image.Image, max_side: int) -> Image.Image:
@@ -91,14 +155,18 @@ def _check_size(picture: Image.Image, max_pixels: int) -> None:
         raise ImageError("the picture has no pixels")
 
 
-def upright(picture: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says; damaged EXIF counts as none, as in browsers."""
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """How the picture has to be turned by its EXIF; damaged EXIF counts as none, as in browsers."""
+    if picture.format not in TURNED_BY_EXIF:
+        return None
+    # Not getexif(), which looks into XMP and into PNG's texts, too.
+    exif = Image.Exif()
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # noqa: BLE001  as above: damaged tags must not cost the picture
-        orientation = None
-    turn = TURNS.get(orientation) if isinstance(orientation, int) else None
-    return picture if turn is None else picture.transpose(turn)
+        exif.load(picture.info.get("exif") or b"")
+        orientation = exif.get(ExifTags.Base.Orientation)
+    except Exception:  # noqa: BLE001  damaged tags must not cost the picture
+        return None
+    return TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -50,11 +50,20 @@ def match_faces(ids: Sequence[str], true: Boxes, named: Sequence[str | None], pr
     if rows and free:
         mine, others = [true[r] for r in rows], [predicted[k] for k in free]
         overlap = iou(np.array(mine, dtype=float), np.array(others, dtype=float))
+        # What overlaps too little counts as nothing: else many small overlaps could outweigh a pair that meets.
+        overlap[overlap < MIN_IOU] = 0
         # The assignment has the least sum, here of negative overlaps.
         for r, k in zip(*linear_sum_assignment(-overlap), strict=True):
-            if overlap[r, k] >= MIN_IOU:
+            if overlap[r, k]:
                 at[rows[r]] = free[k]
     return at
+
+
+def is_about(box: Sequence[float] | None, asked: Sequence[float] | None) -> bool:
+    """Whether what was said of the box ``asked`` is about the face in a box; also where one of them is not known."""
+    if box is None or asked is None or list(box) == list(asked) or not len(box) == len(asked) == 4:
+        return True
+    return bool(iou(np.array([box], dtype=float), np.array([asked], dtype=float))[0, 0] >= MIN_IOU)
 
 
 def iou(a: Floats, b: Floats) -> Floats:

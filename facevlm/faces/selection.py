@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from facevlm import arguments
 from facevlm.errors import InputError
 from facevlm.types import Face
 
@@ -28,6 +29,7 @@ class Selection:
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):
             raise InputError(f"Got face_labels='{self.labels}', expected a list such as ['{self.labels}'].")
+        arguments.check_fields(self)
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise InputError(f"Got min_confidence={self.min_confidence}, expected a share between 0 and 1.")
 

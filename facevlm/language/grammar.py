@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from facevlm.attributes import canonical
-from facevlm.errors import InputError
+from facevlm.errors import InputError, is_blank
 from facevlm.language.phrases import Condition, Item, Place, Plan, Vocabulary, plain, words
 
 MAX_CHARS = 300
@@ -37,7 +37,7 @@ def read(request: str, vocabulary: Vocabulary) -> Plan:
 
     Raises :class:`~facevlm.errors.InputError` that says what was understood, what not, and what can be asked.
     """
-    if not isinstance(request, str) or not request.strip():
+    if not isinstance(request, str) or is_blank(request):
         raise InputError(f"Got {request!r}, expected a request in words. {_examples()}")
     if len(request) > MAX_CHARS:
         raise InputError(f"Got a request of {len(request):,} characters, expected at most {MAX_CHARS}. {_examples()}")

@@ -108,7 +108,7 @@ def _place(reply: Mapping[str, Any]) -> Place | None:
     name = reply.get("place")
     if name in (None, "", NOWHERE):
         return None
-    if name not in words()["places"]:
+    if not isinstance(name, str) or name not in words()["places"]:
         raise _wrong(f"the place '{name}'", ", ".join(words()["places"]))
     by, which = words()["places"][name]
     return Place(by, which)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import yaml
 
 from facevlm.backends.cards import Card, questions_for, template
-from facevlm.errors import InputError
+from facevlm.errors import InputError, is_blank
 from facevlm.folders import ASSETS
 from facevlm.types import Attribute
 
@@ -64,6 +64,10 @@ def wordings(
     chosen = (
         shipped().get(attribute.name) or shipped().get(attribute.family, ()) if paraphrases is None else paraphrases
     )
+    if any(map(is_blank, chosen)):
+        raise InputError(
+            f"Got paraphrases={{'{attribute.name}': {list(chosen)}}}, of which one asks nothing; expected questions."
+        )
     pattern = template(card, attribute)
     patterns = [pattern.replace("{question}", attribute.question)]
     patterns += [text if LABELS in text else pattern.replace("{question}", text) for text in chosen]

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from facevlm import attributes as registry
 from facevlm.evaluation import figures
 from facevlm.evaluation.groups import SMALL
-from facevlm.reports import attribute, pictures, worst
+from facevlm.evaluation.metrics import FEWEST
+from facevlm.reports import attribute, pictures, verdict, worst
 from facevlm.reports.attribute import unanswered
 from facevlm.reports.source import Mistake, Source
 from facevlm.reports.structure import (
@@ -24,6 +25,7 @@ from facevlm.reports.structure import (
     Report,
     Section,
     Table,
+    TableCell,
     TableRow,
     Text,
     count,
@@ -32,14 +34,20 @@ from facevlm.reports.structure import (
     figure_cells,
     group_name,
     headings,
+    of_clusters,
     percent,
     probability,
     share,
     share_bar,
+    without_interval,
     word,
 )
+from facevlm.types import GREEDY, PROBABLE
 
 LEVEL = 0.05
+DECIDED = {GREEDY: "the model's own greedy decoding", PROBABLE: "the most probable label"}
+CARD = {"data": "training data", "licence": "licence", "languages": "languages"}
+NOT_STATED = "not stated"
 FACES = (
     "This file holds pictures of people's faces: treat it as you treat the pictures themselves, and pass it on "
     "only where they may be passed on."
@@ -101,13 +109,21 @@ def _methods() -> tuple[str, ...]:
     return (
         "Figures are per cent unless a heading says otherwise; a dash stands where a figure is undefined.",
         "Accuracy over all faces counts refused, unparsed, missing and failed answers as wrong.",
-        "Intervals are 95 %: Wilson score intervals for shares (Wilson 1927), percentile bootstrap over faces for "
-        "macro F1, differences and ratios (Efron 1979).",
+        "Intervals are 95 %: Wilson score intervals for shares (Wilson 1927; of one to three errors or hits with the "
+        "end of a Poisson count, Brown, Cai and DasGupta 2001), for macro F1 bootstrap over faces with one face more "
+        f"per label, missed as often as all are (Efron 1979), where each label has {FEWEST} true faces, for gaps "
+        "Newcombe's method 10 (1998) with Tukey's critical value.",
         "Macro figures are means over the labels that occur; weighted F1 counts each label as often as it is true. "
         "Kappa: Cohen 1960. MCC: Gorodkin 2004.",
         *(f"{f.title}: {f.meaning}" for f in figures.table() if f not in figures.SHIPPED and f.meaning),
-        "p-values: Fisher's exact test, corrected by Holm's method (1979).",
-        "Calibration: expected calibration error in 15 bins, temperature as in Guo et al. 2017. Score: Brier 1950.",
+        "p-values of groups: Fisher's exact test, by Holm's method (1979) where there are three groups or more; of a "
+        "gap: tables with the same margins drawn by chance.",
+        "Where faces belong together (clusters): shares count as many faces as they are worth by leaving out one "
+        "cluster at a time (Rao and Scott 1992), with Student's t; p-values of gaps deal whole clusters out to the "
+        "groups, or faces within clusters that lie in several.",
+        "Calibration: negative log-likelihood; Brier 1950; expected calibration error in 15 bins and temperature as in "
+        "Guo et al. 2017, beside the error that confidences show by chance when each is exactly right.",
+        "Thresholds: fixed-sequence tests (Wiens 2003) with exact binomial bounds (Clopper and Pearson 1934).",
         "Equalised odds: Hardt, Price, Srebro 2016.",
         "The form of this report: Mitchell et al. 2018, Model cards for model reporting, arXiv 1810.03993.",
     )
@@ -123,9 +139,18 @@ def _glance(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
         bars.append(share_bar(name, cell))
         rows.append(TableRow((word(name), count(cell["n"], few=few), *figure_cells("glance", shown, cell)), few))
     header = ("attribute", "n", *headings("glance", shown))
+    truths = source.evaluation["ground_truth"]
+    yield Text(verdict.text(evaluations))
+    together = [f"{e['predicted_attribute']}: {of_clusters(e)}" for e in evaluations if e.get("clusters")]
+    if together:
+        yield Points(tuple(together))
+    for warning in source.evaluation.get("warnings") or ():
+        yield Text(str(warning), warning=True)
     yield Bars("Accuracy by attribute", tuple(bars))
-    yield Table("Attributes", header, tuple(rows))
-    yield worst.of_all(evaluations, source.evaluation["ground_truth"])
+    lacking = [f"{e['predicted_attribute']}, {why}" for e in evaluations if (why := without_interval(e))]
+    yield Table("Attributes", header, tuple(rows), " ".join(lacking))
+    yield worst.of_all(evaluations, truths)
+    yield from worst.of_few(evaluations, truths)
     found = tuple(_silent(evaluations))
     if found:
         yield Text("Some groups get no answer more often than others:", warning=True)
@@ -151,26 +176,34 @@ def _run(source: Source) -> Iterator[Block]:
     if not record:
         yield Text(f"No record of a run with the prefix '{source.prefix}' is kept in this dataset.", warning=True)
         return
+    yield from _record(record, "Run")
+    for other in source.others:
+        yield from _record(other, f"Run of {', '.join(other.get('questions') or ())}")
+
+
+def _record(record: Plain, title: str) -> Iterator[Block]:
     backend = record.get("backend") or {}
-    faces, seconds = record.get("asked") or 0, record.get("seconds") or 0
     checkpoints = [f"{i.get('checkpoint')} at {i.get('revision')}" for i in record.get("identity") or ()]
     versions = [f"{name} {version}" for name, version in (backend.get("versions") or {}).items()]
     pairs = [
         ("model", word(backend.get("model", DASH))),
         ("checkpoints", word("; ".join(checkpoints) or DASH)),
         ("way of answering", word(backend.get("decode", DASH))),
+        ("scores decided by", word(DECIDED.get(str(backend.get("decision")), DASH))),
+        ("answers that the other way decides differently", word(_differing(record))),
         ("device", word(backend.get("device", DASH))),
         ("dtype", word(backend.get("dtype", DASH))),
         ("versions", word(", ".join(versions) or DASH)),
         ("date", word(record.get("time", DASH))),
         ("status", word(record.get("status", DASH))),
-        ("faces of the target", count(record.get("faces") or 0)),
-        ("faces asked in the last call", count(faces)),
-        ("seconds of the last call", decimal(seconds)),
+        ("faces of the target", _counted(record.get("faces"))),
+        ("faces asked in the last call", _counted(record.get("asked"))),
+        ("seconds of the last call", decimal(record.get("seconds"))),
         ("seconds of it in the model", decimal(record.get("model_seconds"))),
-        ("view", word(stages(record.get("view")) or "whole dataset")),
+        ("view", word(stages(record.get("view")) or ("whole dataset" if "view" in record else DASH))),
     ]
-    yield facts("Run", pairs)
+    yield facts(title, pairs)
+    yield _card(record)
     for note in backend.get("notes") or ():
         yield Text(str(note), warning=True)
     outcomes: Mapping[str, Mapping[str, int]] = record.get("outcomes") or {}
@@ -194,6 +227,25 @@ def _run(source: Source) -> Iterator[Block]:
             "The last column is how much of the model's probability lay on the labels, on average over the last call."
         )
         yield Table("Outcomes of all faces asked", ("attribute", *kinds, "probability on labels"), body, note)
+
+
+def _card(record: Plain) -> Table:
+    """What the model's card said of every checkpoint when it was asked."""
+    said = {s.get("checkpoint"): s for s in (record.get("backend") or {}).get("stated") or ()}
+    names = dict.fromkeys([*(i.get("checkpoint") for i in record.get("identity") or ()), *said])
+    rows = tuple(
+        TableRow((word(name), *(word(said.get(name, {}).get(part) or NOT_STATED) for part in CARD))) for name in names
+    )
+    note = "In the words of the model's makers, as they stood when it was asked; nobody has checked them here."
+    return Table("The model's card", ("checkpoint", *CARD.values()), rows, note)
+
+
+def _differing(record: Plain) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in (record.get("differing") or {}).items()) or DASH
+
+
+def _counted(n: int | None) -> TableCell:
+    return word(DASH) if n is None else count(n)
 
 
 def stages(view: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from itertools import count
 
 from facevlm.reports import svg
@@ -18,6 +17,7 @@ from facevlm.reports.structure import (
     Section,
     Table,
     Text,
+    escape,
     numbers_alone,
 )
 
@@ -162,7 +162,7 @@ def _table(table: Table) -> str:
         lines.append(f"<tr{' class=muted' if row.muted else ''}>{first}{rest}</tr>\n")
     caption = f"<caption>{_breakable(table.title)}</caption>" if table.title else ""
     note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
-    label = escape(table.title or "table", quote=True)
+    label = escape(table.title or "table")
     kind = "scroll long" if len(table.rows) > LONG else "scroll"
     return (
         f'<div class="{kind}" tabindex="0" role="region" aria-label="{label}"><table>{caption}'
@@ -179,7 +179,7 @@ def _breakable(text: str) -> str:
 def _gallery(gallery: Gallery) -> str:
     items = []
     for picture in gallery.pictures:
-        caption = escape(picture.caption, quote=True)
-        image = f'<img src="{escape(picture.url, quote=True)}" alt="{caption}">' if picture.url else ""
+        caption = escape(picture.caption)
+        image = f'<img src="{escape(picture.url)}" alt="{caption}">' if picture.url else ""
         items.append(f"<li>{image}{caption}</li>")
     return f'<h4>{escape(gallery.title)}</h4><ul class="gallery">{"".join(items)}</ul>\n'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from facevlm.errors import visible
 from facevlm.reports.structure import Block, Points, Report, Section, Table, Text, numbers_alone
 
 SPECIAL = re.compile(r"([\\|*`\[\]])")
@@ -19,8 +20,8 @@ def render(report: Report) -> str:
 
 
 def plain(text: str) -> str:
-    """Text in which nothing is read as Markdown or HTML, on one line."""
-    line = " ".join(text.split())
+    """Text in which nothing is read as Markdown or HTML, on one line, with its control characters written out."""
+    line = " ".join(visible(text).split())
     return SPECIAL.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 

@@ -8,7 +8,7 @@ left to the page, so that figures can be read on light and on dark ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from facevlm.evaluation.groups import SMALL
@@ -16,11 +16,14 @@ from facevlm.evaluation.groups import SMALL
 NO_ANSWER = "no answer"
 ACCENT = "#ff6d04"
 SECOND = "#4c9be8"
+GREEN = "#3a9a5b"
 GREY = "rgba(140, 140, 140, 0.75)"
 WHISKER = "rgba(160, 160, 160, 0.95)"
 SHADES = [[0, "#303030"], [0.001, "#4a3a2e"], [1, "#d95b00"]]
 ON_SHADES = "#f5f5f5"
 """Cells are opaque, so that their numbers can be read whatever the page's background."""
+ON_BARS = "#111111"
+"""Read on all colours of bars, whatever the page's background shines through."""
 ROW = 30
 BAR = 24
 HEADROOM = 90
@@ -31,8 +34,11 @@ MOST_NAMED = 28
 Plot = dict[str, Any]
 
 
-def confusion(evaluation: Mapping[str, Any]) -> Plot:
-    """Rows truth, columns answer, the last column no answer; shaded by the share of the row."""
+def confusion(evaluation: Mapping[str, Any], outlined: tuple[str, str] | None = None) -> Plot:
+    """Rows truth, columns answer, the last column no answer; shaded by the share of the row.
+
+    ``outlined`` is the cell that is being looked at, by its truth and its answer.
+    """
     labels, counts = list(evaluation["labels"]), evaluation["confusion"]
     shares = [[n / sum(row) if sum(row) else 0.0 for n in row] for row in counts]
     trace = {
@@ -57,7 +63,16 @@ def confusion(evaluation: Mapping[str, Any]) -> Plot:
     layout["margin"]["b"] = 4
     layout["xaxis"] = {"type": "category", "side": "top", "showgrid": False, **_named("said", [*labels, NO_ANSWER])}
     layout["yaxis"] = {"type": "category", "autorange": "reversed", "showgrid": False, **_named("truth", labels)}
+    truth, said = outlined or (None, None)
+    if truth in labels and said in (columns := [*labels, NO_ANSWER]):
+        layout["shapes"] = [_box(columns.index(said), labels.index(truth))]
     return {"data": [trace], "layout": layout}
+
+
+def _box(column: int, row: int) -> Plot:
+    """Around a cell of a heatmap."""
+    ends = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    return {"type": "rect", **ends, "line": {"color": SECOND, "width": 3}}
 
 
 def groups(table: Mapping[str, Any]) -> Plot:
@@ -87,6 +102,63 @@ def groups(table: Mapping[str, Any]) -> Plot:
         "tickvals": names,
         "ticktext": [f"{_cut(name)}  (n = {cell['n']:,})" for name, cell in zip(names, cells, strict=True)],
     }
+    return {"data": [trace], "layout": layout}
+
+
+def sides(rows: Sequence[tuple[str, Mapping[str, Any]]], titles: Mapping[str, str]) -> Plot:
+    """Shares of faces by who of two runs is right, a bar a group; ``titles`` names the parts of a row's counts."""
+    names = [f"{name}  (n = {side['n']:,})" for name, side in rows]
+    colours = dict(zip(titles, (GREEN, ACCENT, SECOND, GREY), strict=True))
+    traces = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": title,
+            "x": [side[part] / side["n"] if side["n"] else 0.0 for _, side in rows],
+            "y": [name for name, _ in rows],
+            "customdata": [side[part] for _, side in rows],
+            "text": [f"{side[part]:,}" if side[part] else "" for _, side in rows],
+            "textposition": "inside",
+            "insidetextanchor": "middle",
+            "textangle": 0,
+            "insidetextfont": {"color": ON_BARS},
+            "hovertemplate": "%{y}<br>%{customdata:,} faces, %{x:.1%}",
+            "marker": {"color": colours[part]},
+        }
+        for part, title in titles.items()
+    ]
+    layout = _layout(HEADROOM + ROW * len(rows))
+    layout |= {"barmode": "stack", "showlegend": True}
+    layout["legend"] = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
+    layout["margin"]["t"] = 40
+    layout["xaxis"] = {"range": [0, 1.0], "tickformat": ".0%"}
+    layout["yaxis"] = {
+        "type": "category",
+        "autorange": "reversed",
+        "showgrid": False,
+        "tickvals": [name for name, _ in rows],
+        "ticktext": [_cut(name) for name in names],
+    }
+    return {"data": traces, "layout": layout}
+
+
+def counts(values: Mapping[str, int]) -> Plot:
+    """How many faces have each label, most first, where there is no ground truth to judge by."""
+    labels, total = sorted(values, key=lambda label: -values[label]), max(1, sum(values.values()))
+    trace = {
+        "type": "bar",
+        "orientation": "h",
+        "name": "labels",
+        "x": [values[label] for label in labels],
+        "y": labels,
+        "text": [f"{values[label]:,} ({values[label] / total:.1%})" for label in labels],
+        "textposition": "auto",
+        "hovertemplate": "%{y}: %{x:,} faces<extra></extra>",
+        "marker": {"color": ACCENT},
+    }
+    layout = _layout(HEADROOM // 2 + ROW * len(labels))
+    layout["xaxis"] = {"title": {"text": "faces"}}
+    layout["yaxis"] = {"type": "category", "autorange": "reversed", "showgrid": False, **_named("", labels)}
     return {"data": [trace], "layout": layout}
 
 
@@ -131,13 +203,13 @@ def selective(confidence: Mapping[str, Any], threshold: float = 0.0) -> Plot:
         "x": [p["coverage"] for p in points],
         "y": [p["accuracy"] for p in points],
         "customdata": [[p["threshold"], p["n"]] for p in points],
-        "hovertemplate": "keeping confidence from %{customdata[0]:.3f} on: %{customdata[1]:,} faces<br>"
+        "hovertemplate": "keeping confidence from %{customdata[0]} on: %{customdata[1]:,} faces<br>"
         "%{x:.1%} of all, right %{y:.1%}<extra></extra>",
         "line": {"color": SECOND, "width": 2},
     }
     layout = _layout(SQUARE)
     lowest = min((p["accuracy"] for p in points), default=0.0)
-    layout["xaxis"] = {"range": [0, 1.02], "tickformat": ".0%", "title": {"text": "coverage"}}
+    layout["xaxis"] = {"range": [0, 1.02], "tickformat": ".0%", "title": {"text": "share kept"}}
     layout["yaxis"] = {"range": [max(0.0, lowest - 0.05), 1.01], "tickformat": ".0%", "title": {"text": "accuracy"}}
     kept = [p for p in points if p["threshold"] >= threshold > 0]
     chosen = max(kept, key=lambda p: p["n"], default=None)
@@ -157,8 +229,11 @@ def _marker(x: float, y: float) -> dict[str, Any]:
     }
 
 
-def probabilities(labels: Sequence[str], shares: Sequence[float], chosen: str | None) -> Plot:
-    """The probability of every label for one face, the answer in colour."""
+def probabilities(
+    labels: Sequence[str], shares: Sequence[float], chosen: str | None, true: Collection[str] = ()
+) -> Plot:
+    """The probability of every label for one face, the answer in colour and the ground truth outlined and named."""
+    is_true = [label in true for label in labels]
     trace = {
         "type": "bar",
         "orientation": "h",
@@ -169,11 +244,16 @@ def probabilities(labels: Sequence[str], shares: Sequence[float], chosen: str | 
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{y}: %{x:.2%}<extra></extra>",
-        "marker": {"color": [ACCENT if label == chosen else GREY for label in labels]},
+        "marker": {
+            "color": [ACCENT if label == chosen else GREY for label in labels],
+            "line": {"color": SECOND, "width": [3 if truth else 0 for truth in is_true]},
+        },
     }
     layout = _layout(40 + BAR * len(labels))
     layout["xaxis"] = {"range": [0, 1.1], "tickformat": ".0%"}
     layout["yaxis"] = {"type": "category", "autorange": "reversed", "showgrid": False, **_named("", labels)}
+    named = zip(layout["yaxis"]["ticktext"], is_true, strict=True)
+    layout["yaxis"]["ticktext"] = [f"{name} (truth)" if truth else name for name, truth in named]
     return {"data": [trace], "layout": layout}
 
 

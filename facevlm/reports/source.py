@@ -21,6 +21,7 @@ class Mistake:
 class Source:
     """A stored evaluation as plain data. ``record`` is empty where no run of the prefix was recorded.
 
+    ``others`` are records of further runs, where attributes were answered by different ones.
     ``mistakes`` are there when pictures are asked for, by predicted attribute; ``evaluated`` is a date.
     """
 
@@ -31,3 +32,4 @@ class Source:
     view: str = ""
     evaluated: str = ""
     mistakes: Mapping[str, Sequence[Mistake]] | None = None
+    others: Sequence[Mapping[str, Any]] = ()

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
-from facevlm.evaluation import figures
+from facevlm.errors import visible
+from facevlm.evaluation import clusters, figures
 from facevlm.evaluation.figures import INTERVALS, Figure, Number, Surface
 from facevlm.evaluation.groups import SMALL
+from facevlm.evaluation.metrics import FEWEST, score, wilson
 
 Value: TypeAlias = "str | int | float | tuple[Number, Number] | None"
 Plain: TypeAlias = "Mapping[str, Any]"
 """A part of a stored evaluation."""
 DASH = "-"
+
+
+def escape(text: str) -> str:
+    """Text of anybody for HTML, attributes included: neither markup nor control characters are left in it."""
+    return html.escape(visible(text))
 
 
 @dataclass(frozen=True)
@@ -221,12 +229,16 @@ def chance(value: Number) -> TableCell:
 
 def interval(low: Number, high: Number) -> TableCell:
     """Two shares."""
-    return TableCell(f"{share(low)} - {share(high)}" if low is not None and high is not None else DASH, (low, high))
+    return TableCell(f"{share(low)} - {share(high)}" if _is_known(low, high) else DASH, (low, high))
 
 
 def ratio_interval(low: Number, high: Number) -> TableCell:
     """Two numbers."""
-    return TableCell(f"{number(low)} - {number(high)}" if low is not None and high is not None else DASH, (low, high))
+    return TableCell(f"{number(low)} - {number(high)}" if _is_known(low, high) else DASH, (low, high))
+
+
+def _is_known(low: Number, high: Number) -> bool:
+    return low is not None and high is not None and math.isfinite(low) and math.isfinite(high)
 
 
 def amount(figure: Figure, value: Number) -> TableCell:
@@ -277,3 +289,49 @@ def facts(title: str, pairs: Sequence[tuple[str, TableCell]], note: str = "") ->
 def group_name(values: Sequence[str]) -> str:
     """A group by several fields in one line."""
     return " / ".join(values)
+
+
+def explained(figure: Figure) -> str:
+    """What a figure means, after its name."""
+    return f"{figure.title.capitalize()}: {figure.meaning[:1].lower()}{figure.meaning[1:]}"
+
+
+def without_interval(evaluation: Plain) -> str:
+    """Why macro figures over several labels have no interval; empty where they have one."""
+    few = [
+        f"{row['n']:,} {'face is' if row['n'] == 1 else 'faces are'} truly '{row['label']}'"
+        for row in evaluation["classes"]
+        if row["n"] < FEWEST
+    ]
+    named = [f.title for f in figures.table() if f.interval == "bootstrap" and f.several_labels]
+    if not few or not named:
+        return ""
+    return f"{' and '.join(named)}: no interval, since {_and(few)}; it takes {FEWEST}."
+
+
+def _and(parts: Sequence[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+
+
+def of_clusters(evaluation: Plain) -> str:
+    """A sentence: so many faces of so many clusters, and how many are one each; empty where faces are independent."""
+    held = evaluation.get("clusters")
+    return clusters.of_clusters(evaluation["overall"]["n"], held["by"], held["n"], held["unknown"]) if held else ""
+
+
+def worth(cell: Plain, of: str, n: int) -> float:
+    """As how many independent faces a share of a stored cell counts, such as ``accuracy``; ``n`` without clusters."""
+    held = cell.get("clusters")
+    return float(held[of]) if held else n
+
+
+def share_ends(hits: float, n: int, independent: float) -> tuple[float, float]:
+    """Ends of the Wilson interval of so many of ``n``, of whom as many count as are ``independent``."""
+    return wilson(round(hits), n) if independent == n else score(hits / n * independent if n else 0, independent)
+
+
+def ungrouped(by: Sequence[str], judged: int, grouped: int) -> list[str]:
+    """A sentence about faces that are in the overall figures and in no group; none where there is no such face."""
+    if judged == grouped:
+        return []
+    return [f"{judged - grouped:,} of {judged:,} faces have no {' or no '.join(by)}: they are in no group."]

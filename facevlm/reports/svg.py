@@ -6,10 +6,9 @@ All are drawn about as wide as a phone, so that their text stays readable there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from facevlm.evaluation.figures import Number
-from facevlm.reports.structure import Bars, Curve, Heatmap, share
+from facevlm.reports.structure import Bars, Curve, Heatmap, escape, share
 
 WIDTH = 440
 LABEL, VALUE, ROW = 132, 52, 26

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import bson
 import fiftyone as fo
 import fiftyone.core.sample as fos
 import numpy as np
@@ -20,7 +21,8 @@ from bson import ObjectId
 
 from facevlm.evaluation.metrics import Floats
 from facevlm.store.schema import LABEL
-from facevlm.store.targets import Collection
+from facevlm.store.targets import Collection, with_ids
+from facevlm.store.updates import require_dataset
 
 CHUNK = 5000
 MAGIC = 10
@@ -33,12 +35,37 @@ def read(target: Collection, paths: Sequence[str]) -> dict[str, list[Any]]:
     Values are as the database holds them, ids as strings; None where there is none.
     """
     names = [re.sub(r"(^|\.)id$", r"\1_id", path) for path in paths]
-    stages = [*target.view()._pipeline(), {"$project": {"_id": False, "row": [f"${name}" for name in names]}}]
-    rows = [sample["row"] for sample in target._dataset._sample_collection.aggregate(stages, allowDiskUse=True)]
+    # Ids as texts from the database: an ObjectId is made in Python, and made a text there again.
+    row = [{"$toString": f"${name}"} if name.rpartition(".")[2] == "_id" else f"${name}" for name in names]
+    stages = [*target.view()._pipeline(), {"$project": {"_id": False, "row": row}}]
+    rows = [sample["row"] for sample in _found(target, stages)]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in paths]
     pairs = zip(names, columns, strict=True)
     texts = ([v if v is None else str(v) for v in c] if name.endswith("_id") else c for name, c in pairs)
     return dict(zip(paths, texts, strict=True))
+
+
+def _found(target: Collection, stages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Documents of an aggregation, decoded a batch at a time: PyMongo hands single ones on slowly."""
+    collection = target._dataset._sample_collection
+    for batch in collection.aggregate_raw_batches(list(stages), allowDiskUse=True):
+        yield from bson.decode_all(batch, collection.codec_options)
+
+
+def of_faces(target: Collection, root: str, part: str) -> list[list[Any]]:
+    """A part of every document in the lists at a path, a list per sample; None in a document that lacks it."""
+    each = {"$map": {"input": {"$ifNull": [f"${root}", []]}, "in": {"$ifNull": [f"$$this.{part}", None]}}}
+    stages = [*target.view()._pipeline(), {"$project": {"_id": False, "row": each}}]
+    return [sample["row"] for sample in _found(target, stages)]
+
+
+def known(target: Collection, paths: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Values of the target's pictures as the dataset knows them, a row per picture in the target's order, also where
+    the target shows only some labels: what a view leaves out is not asked, and paid, again."""
+    ids = read(target, ["id"])["id"]
+    pictures = target if target is target._dataset else with_ids(target._dataset, ids)
+    stored = {row[0]: row[1:] for row in zip(*read(pictures, ["id", *paths]).values(), strict=True)}
+    return [stored[sample_id] for sample_id in ids]
 
 
 def vectors(stored: Sequence[bytes | list[float] | None], width: int) -> Floats:
@@ -72,29 +99,38 @@ def write(dataset: fo.Dataset, ids: Sequence[str], columns: Mapping[str, Sequenc
     A process that is killed leaves either no sample changed or the merge half done, to be written again; the samples'
     other fields are never touched.
     """
+    require_dataset(dataset)
     database = dataset._sample_collection.database
     # Beside the samples and not in a temporary collection of the server: a merge reads and writes one database.
     spare = database[f"facevlm.{uuid.uuid4().hex}"]
+    # Whole values take the place of those that are there; to merge by a pipeline of our own takes half as long again.
+    into = {"into": dataset._sample_collection_name, "on": "_id", "whenMatched": "merge", "whenNotMatched": "discard"}
     try:
         for rows in _chunks(ids, columns):
             spare.insert_many(rows, ordered=False)
-        sets = {name: f"$$new.{name}" for name in columns} | {"last_modified_at": "$$NOW"}
-        spare.aggregate(
-            [
-                {
-                    "$merge": {
-                        "into": dataset._sample_collection_name,
-                        "on": "_id",
-                        "whenMatched": [{"$set": sets}],
-                        "whenNotMatched": "discard",
-                    }
-                }
-            ]
-        )
+        spare.aggregate([{"$set": {"last_modified_at": "$$NOW"}}, {"$merge": into}])
     finally:
         spare.drop()
     # Samples in memory do not notice what is written past FiftyOne.
     fos.Sample._reload_docs(dataset._sample_collection_name, sample_ids=list(ids))
+
+
+def copy(dataset: fo.Dataset, origin: str, name: str) -> None:
+    """Set a top-level field that is not declared yet to what another one holds, in every sample."""
+    dataset._sample_collection.update_many({}, [{"$set": {name: f"${origin}", "last_modified_at": "$$NOW"}}])
+
+
+def clear_others(dataset: fo.Dataset, ids: Sequence[str], names: Sequence[str]) -> None:
+    """Take the values of top-level fields away from all samples but those with the ids."""
+    filled = {"$or": [{name: {"$ne": None}} for name in names]}
+    kept = set(ids)
+    found = [doc["_id"] for doc in dataset._sample_collection.find(filled, {"_id": True})]
+    others = [i for i in found if str(i) not in kept]
+    for start in range(0, len(others), CHUNK):
+        stages = [{"$set": dict.fromkeys(names) | {"last_modified_at": "$$NOW"}}]
+        dataset._sample_collection.update_many({"_id": {"$in": others[start : start + CHUNK]}}, stages)
+    if others:
+        fos.Sample._reload_docs(dataset._sample_collection_name, sample_ids=[str(i) for i in others])
 
 
 def _chunks(ids: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -112,3 +148,12 @@ def classification(label: str | None, **more: Any) -> dict[str, Any] | None:
     if label is None:
         return None
     return {"_id": ObjectId(), "_cls": "Classification", "tags": [], LABEL: label, **more}
+
+
+def told(truth: str | None, said: str | None, sure: float | None, outcome: str | None) -> str | None:
+    """Truth and answer in one, as a tile has room for: ``Male -> Female 93 %``, and ``Female 93 %`` for a right one."""
+    answer = said if said is not None else (outcome or "not asked").replace("_", " ")
+    if said is not None and sure is not None:
+        # Only what is certain is 100 %.
+        answer = f"{said} {100 if sure >= 1 else min(99, round(100 * sure))} %"
+    return answer if truth in (said, None) else f"{truth} -> {answer}"

@@ -6,13 +6,15 @@ was said in words. There the Detections as a whole carry the outcome of the pict
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import fiftyone as fo
 
 from facevlm.errors import FieldError, InputError
 from facevlm.faces.people import PEOPLE, Described, PeoplePicture, from_left
-from facevlm.store import documents, predictions
+from facevlm.store import columns, documents, predictions
+from facevlm.store.database import patiently
 from facevlm.store.rows import detections_fields
 from facevlm.store.schema import (
     BOUNDING_BOX,
@@ -26,7 +28,8 @@ from facevlm.store.schema import (
     RUN,
     Parts,
 )
-from facevlm.store.targets import Collection, check
+from facevlm.store.targets import Collection, check, size, with_ids
+from facevlm.store.updates import Updates
 from facevlm.types import Face
 
 OWN = {PEOPLE, "box", "number"}
@@ -34,11 +37,10 @@ OWN = {PEOPLE, "box", "number"}
 
 
 def read(target: Collection, faces: str | None) -> list[PeoplePicture]:
-    """The pictures of a dataset or view, with the faces of a field of Detections from left to right.
+    """The pictures of a checked target, with the faces of a field of Detections from left to right.
 
     Raises :class:`~facevlm.errors.FieldError` where there is no such field.
     """
-    check(target)
     ids, paths = target.values(["id", "filepath"])
     if faces is None:
         return [PeoplePicture(*pair) for pair in zip(ids, paths, strict=True)]
@@ -53,16 +55,17 @@ def counts(target: Collection, faces: str | None) -> list[int]:
 
     Raises :class:`~facevlm.errors.FieldError` where there is no such field.
     """
-    check(target)
+    target = check(target)
     if faces is None:
-        return [0] * len(target)
+        return [0] * size(target)
     _require(target, faces)
     return [n for n in target.values(fo.ViewField(f"{faces}.{DETECTIONS}").length()) if n]
 
 
 def _require(target: Collection, faces: str) -> None:
     if faces not in (known := detections_fields(target)):
-        raise FieldError(f"Got faces='{faces}', expected a field of Detections: {', '.join(known) or 'none is there'}.")
+        there = f"expected a field of Detections: {', '.join(known) or 'none is there'}."
+        raise FieldError(f"Got faces='{faces}', {there}", app=f"'{faces}' holds no faces, {there} Choose another.")
 
 
 def _faces(sample_id: str, path: str, boxes: Sequence[Sequence[float]], ids: Sequence[str]) -> tuple[Face, ...]:
@@ -108,12 +111,13 @@ def pending(target: Collection, pictures: Sequence[PeoplePicture], field: str, s
     """The pictures that have no ``ok`` answer of this run."""
     if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return list(pictures)
-    states = zip(pictures, *target.values([f"{field}.{OUTCOME}", f"{field}.{RUN}"]), strict=True)
-    return [picture for picture, outcome, run in states if outcome != "ok" or run != stamp]
+    states = zip(pictures, columns.known(target, [f"{field}.{OUTCOME}", f"{field}.{RUN}"]), strict=True)
+    return [picture for picture, (outcome, run) in states if outcome != "ok" or run != stamp]
 
 
 class DescriptionWriter:
-    """Declares the fields, and writes chunks of described pictures to them by id."""
+    """Declares the fields, and writes chunks of described pictures to them by id; ``gone`` are those that were
+    deleted."""
 
     def __init__(
         self,
@@ -131,23 +135,36 @@ class DescriptionWriter:
             | predictions.wanted({PEOPLE: people}, stamps, fo.Detections, in_words)
             | predictions.parts_of(people, DESCRIBED_PICTURE),
         )
+        self._updates = Updates(dataset, [*fields.values(), people])
+        self.gone = self._updates.gone
 
     def __call__(self, described: Sequence[Described]) -> None:
-        ids = [d.picture.sample_id for d in described]
-        for number, (name, field) in enumerate(self._fields.items()):
-            made = [
-                fo.Detections(
-                    detections=[predictions.to_detection(f.predictions[number], self._stamps[name]) for f in d.people]
-                )
-                for d in described
-            ]
-            self._set(field, ids, made)
-        # Last: the state of a picture, by which a run goes on, never stands before its answers.
-        self._set(self._people, ids, [self._picture(d) for d in described])
+        made = {d.picture.sample_id: self._answers(d) | {self._people: self._picture(d)} for d in described}
+        for sample_id, drawn in self._drawn(list(made)).items():
+            for field, boxes in drawn.items():
+                made[sample_id][field].detections += boxes
+        # In one update: the state of a picture, by which a run goes on, never stands before its answers.
+        self._updates.set(made)
 
-    def _set(self, field: str, ids: Sequence[str], made: Sequence[fo.Detections]) -> None:
-        values = dict(zip(ids, made, strict=True))
-        self._dataset.set_values(field, values, key_field="id", validate=False, progress=False)
+    def _drawn(self, ids: Sequence[str]) -> dict[str, dict[str, list[fo.Detection]]]:
+        """Boxes that somebody drew among the answers: they are of no run, and stay."""
+        fields = [*self._fields.values(), self._people]
+        paths = ["id", *(f"{field}.{DETECTIONS}" for field in fields)]
+        stored = patiently(functools.partial(columns.read, with_ids(self._dataset, ids), paths), seconds=None)
+        return {
+            sample_id: {
+                field: [fo.Detection.from_dict(box) for box in held or () if box.get(RUN) is None]
+                for field, held in zip(fields, row, strict=True)
+            }
+            for sample_id, *row in zip(*stored.values(), strict=True)
+        }
+
+    def _answers(self, described: Described) -> dict[str, fo.Detections]:
+        answers = {}
+        for number, (name, field) in enumerate(self._fields.items()):
+            made = [predictions.to_detection(f.predictions[number], self._stamps[name]) for f in described.people]
+            answers[field] = fo.Detections(detections=made)
+        return answers
 
     def _picture(self, described: Described) -> fo.Detections:
         stamp = self._stamps[PEOPLE]

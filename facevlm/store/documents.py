@@ -34,6 +34,8 @@ from facevlm.types import Face, Prediction
 
 Document: TypeAlias = dict[str, Any]
 PERSON_LABEL, FACE_LABEL = "person", "face"
+UNKNOWN = "?"
+"""Shown in the place of an answer that is not ``ok``; the outcome says why."""
 NO_BOX = (math.nan,) * 4
 """In place of a box that is none: the face fails with that as the reason, and is not taken for the whole picture."""
 
@@ -64,7 +66,7 @@ def face_answer(prediction: Prediction, stamp: str | None) -> Document:
 def person(described: DescribedPerson, stamp: str) -> Document:
     """A person of a description with the answers in words."""
     return {
-        LABEL: PERSON_LABEL,
+        LABEL: ", ".join(p.label or UNKNOWN for p in described.predictions) or PERSON_LABEL,
         BOUNDING_BOX: _box(described.face),
         FACE: described.face.label_id,
         OUTCOME: described.outcome,
@@ -91,7 +93,8 @@ def found_faces(searched: Searched) -> list[Document]:
 
 
 def _found_face(face: FoundFace, numbers: Mapping[str, float | None]) -> Document:
-    points = None if face.landmarks_xy_rel is None else [list(point) for point in face.landmarks_xy_rel]
+    # One after the other: FiftyOne's schema knows lists of numbers, and takes lists in a list for them.
+    points = None if face.landmarks_xy_rel is None else [v for point in face.landmarks_xy_rel for v in point]
     return {
         LABEL: FACE_LABEL,
         BOUNDING_BOX: list(face.box_xywh_rel),
@@ -106,9 +109,12 @@ def face(
     filepath: str,
     label_id: str,
     box: Sequence[float] | None,
-    landmarks: Sequence[Sequence[float]] | None = None,
+    landmarks: Sequence[float] | Sequence[Sequence[float]] | None = None,
 ) -> Face:
-    """The face of a stored Detection; one whose box is none gets ``NO_BOX``, and eyes that are none are left out."""
+    """The face of a stored Detection; one whose box is none gets ``NO_BOX``, and eyes that are none are left out.
+
+    ``landmarks`` are x and y in turn, or points as they were stored once.
+    """
     return Face(sample_id, filepath, _four(box) or NO_BOX, label_id, _eyes(landmarks))
 
 
@@ -119,11 +125,18 @@ def _four(stored: Sequence[float] | None) -> BOX | None:
     return x, y, w, h
 
 
-def _eyes(points: Sequence[Sequence[float]] | None) -> tuple[POINT, POINT] | None:
-    if not points or len(points) < 2 or any(len(point) != 2 for point in points[:2]):
-        return None
-    (a, b), (c, d) = points[:2]
-    return (float(a), float(b)), (float(c), float(d))
+def _eyes(stored: Any) -> tuple[POINT, POINT] | None:
+    found = points(stored)
+    return None if len(found) < 2 else (found[0], found[1])
+
+
+def points(stored: Any) -> list[POINT]:
+    """Points of a stored list of x and y in turn, or of points as they were stored once; none where it is neither."""
+    try:
+        table = np.array(stored or [], dtype=float).reshape(-1, 2)
+    except (ValueError, TypeError):
+        return []
+    return [(x, y) for x, y in table.tolist()]
 
 
 def _box(face: Face) -> list[float]:

@@ -8,7 +8,6 @@ A check of the same samples takes its own tags and entries away again first; oth
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,10 +16,11 @@ import fiftyone as fo
 from fiftyone import ViewField as F
 
 from facevlm.checks.faults import DUPLICATE, KINDS, LABEL_CONFLICT, MEANING, NEAR_DUPLICATE, SPLIT_LEAK
-from facevlm.errors import FieldError
-from facevlm.store import evaluations, predictions, results
+from facevlm.errors import FieldError, meant
+from facevlm.store import evaluations, predictions, results, views
 from facevlm.store.rows import PictureRows
-from facevlm.store.targets import Collection, field_names, holds
+from facevlm.store.targets import Collection, all_pictures, field_names, holds
+from facevlm.store.updates import Updates, require_writable
 
 FIELD = RUN = "facevlm_check"
 METHOD = "facevlm-check"
@@ -76,8 +76,10 @@ def choose_fields(
 ) -> CheckedFields:
     """The named fields, or those that are there: label fields of ground truth, an age in years, Detections, split tags.
 
-    Raises :class:`~facevlm.errors.FieldError` for a name that is not there or of the wrong kind.
+    Raises :class:`~facevlm.errors.FieldError` for a name that is not there or of the wrong kind, and where the tags or
+    the field of findings may not be written.
     """
+    require_writable(target._dataset, [FIELD, "tags"])
     truth, numbers = evaluations.truth_fields(PictureRows(target)), field_names(target, evaluations.NUMBERS)
     detections = [n for n, f in target.get_field_schema().items() if holds(f, fo.Detections)]
     tags = set(target.distinct("tags"))
@@ -97,7 +99,8 @@ def choose_fields(
 def _require(names: Sequence[str], known: Sequence[str], what: str, need: str) -> None:
     for name in names:
         if name not in known:
-            raise FieldError(f"{what} '{name}' is not there or no such; need {need}: {', '.join(known) or 'none'}.")
+            listed = f"{', '.join(known) or 'none'}.{meant(name, known)}"
+            raise FieldError(f"{what} '{name}' is not there or no such; need {need}: {listed}")
 
 
 def read(target: Collection, fields: CheckedFields) -> Material:
@@ -118,17 +121,20 @@ def write(target: Collection, entries: Mapping[str, Entry]) -> dict[str, str]:
     """Replace the findings of the target's samples by these, by sample id; returns saved views by kind of finding."""
     dataset = target._dataset
     _declare(dataset)
-    _clear(target)
+    updates = Updates(dataset, [FIELD])
+    _clear(target, updates)
     had = dict(zip(*target.values(["id", "tags"]), strict=True))
     for chunk in _chunks(list(entries.items())):
-        documents = {one: _document(entry, had[one] or ()) for one, entry in chunk}
-        dataset.set_values(FIELD, documents, key_field="id", validate=False, progress=False)
-        by_tag: dict[str, list[str]] = defaultdict(list)
-        for one, document in documents.items():
-            for tag in document.tagged:
-                by_tag[tag].append(one)
-        for tag, ids in by_tag.items():
-            dataset.select(ids).tag_samples(tag)
+        # Samples may have been deleted since they were read.
+        documents = {one: _document(entry, had[one] or ()) for one, entry in chunk if one in had}
+        updates.set({one: {FIELD: document} for one, document in documents.items()})
+        updates.change(
+            {
+                one: {"$addToSet": {"tags": {"$each": list(document.tagged)}}}
+                for one, document in documents.items()
+                if document.tagged
+            }
+        )
     return _save_views(dataset)
 
 
@@ -153,16 +159,12 @@ def _declare(dataset: fo.Dataset) -> None:
     )
 
 
-def _clear(target: Collection) -> None:
+def _clear(target: Collection, updates: Updates) -> None:
     """Take away what an earlier check left on these samples: its tags first, then its entries."""
     ids, tagged = target.match(F(FIELD) != None).values(["id", f"{FIELD}.tagged"])  # noqa: E711
-    dataset = target._dataset
-    for chunk in _chunks(list(zip(ids, tagged, strict=True))):
-        for kind in KINDS:
-            ours = [one for one, kinds in chunk if kind in (kinds or ())]
-            if ours:
-                dataset.select(ours).untag_samples(kind)
-        dataset.set_values(FIELD, {one: None for one, _ in chunk}, key_field="id", validate=False, progress=False)
+    for one_after_other in _chunks(list(zip(ids, tagged, strict=True))):
+        updates.change({one: {"$pullAll": {"tags": list(kinds)}} for one, kinds in one_after_other if kinds})
+        updates.set({one: {FIELD: None} for one, _ in one_after_other})
 
 
 def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
@@ -178,22 +180,24 @@ def view_name(kind: str) -> str:
 
 def _save_views(dataset: fo.Dataset) -> dict[str, str]:
     """A view for every kind that the dataset holds, groups side by side; views of kinds that are gone are removed."""
-    held = set(dataset.distinct(f"{FIELD}.findings"))
+    every = all_pictures(dataset)
+    held = set(every.distinct(f"{FIELD}.findings"))
+    saved = {}
     for kind in KINDS:
-        name = view_name(kind)
+        name, meaning = view_name(kind), MEANING[kind].capitalize()
         if kind in held:
-            dataset.save_view(name, _view(dataset, kind), description=MEANING[kind].capitalize(), overwrite=True)
-        elif dataset.has_saved_view(name):
-            dataset.delete_saved_view(name)
-    return {kind: view_name(kind) for kind in KINDS if kind in held}
+            saved[kind] = views.keep(dataset, name, _view(every, kind), meaning)
+        else:
+            views.drop(dataset, name, meaning)
+    return saved
 
 
-def _view(dataset: fo.Dataset, kind: str) -> fo.DatasetView:
+def _view(every: Collection, kind: str) -> Collection:
     if kind not in GROUPED:
-        return dataset.match(F(f"{FIELD}.findings").contains(kind)).sort_by("filepath")
+        return every.match(F(f"{FIELD}.findings").contains(kind)).sort_by("filepath")
     # The first of identical pictures is at no fault, but has to stand beside its copies.
     chosen = F(f"{FIELD}.copy_of") != None if kind == DUPLICATE else F(f"{FIELD}.findings").contains(kind)  # noqa: E711
-    return dataset.match(chosen).sort_by([(f"{FIELD}.group", 1), (f"{FIELD}.copy_of", 1), ("filepath", 1)])
+    return every.match(chosen).sort_by([(f"{FIELD}.group", 1), (f"{FIELD}.copy_of", 1), ("filepath", 1)])
 
 
 def record(dataset: fo.Dataset, result: Mapping[str, Any]) -> None:

@@ -10,9 +10,13 @@ from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
 from facevlm.evaluation.metrics import Floats
+from facevlm.store import views
 from facevlm.store.evaluations import MAPPED
 from facevlm.store.predictions import field_name
+from facevlm.store.provenance import take_over
 from facevlm.store.targets import Collection
+from facevlm.store.updates import Updates, require_writable
+from facevlm.types import digest
 
 ENDING = "flip_rate"
 
@@ -30,13 +34,16 @@ def check(target: Collection, field: str) -> None:
             f"Field '{field}' is already there and was not written by facevlm. Choose another prefix; your field is "
             "left as it is."
         )
+    require_writable(target._dataset, [field])
 
 
-def save(target: Collection, field: str, rates: Floats, prefixes: Sequence[str]) -> str:
+def save(
+    target: Collection, field: str, rates: Floats, prefixes: Sequence[str], stamps: Sequence[str | None] = ()
+) -> str:
     """Store the rate of every sample of the target, nan as none, and a saved view of those above 0, highest first.
 
-    Rates of other samples are kept. ``prefixes`` are those of the answers that the rates were found from. Returns the
-    name of the view.
+    ``prefixes`` are those of the answers that the rates were found from, ``stamps`` those of their runs. Rates of other
+    samples are kept where they are of the same runs. Returns the name of the view.
     """
     check(target, field)
     dataset = target._dataset
@@ -44,10 +51,9 @@ def save(target: Collection, field: str, rates: Floats, prefixes: Sequence[str])
         what = "Share of wordings whose answer is not the most frequent one"
         dataset.add_sample_field(field, fo.FloatField, description=what, info={MAPPED: ", ".join(prefixes)})
     values = [None if math.isnan(rate) else rate for rate in rates.tolist()]
-    dataset.set_values(
-        field, dict(zip(target.values("id"), values, strict=True)), key_field="id", validate=False, progress=False
-    )
+    ids = target.values("id")
+    take_over(dataset, field, ids, digest(list(stamps)))
+    Updates(dataset, [field]).set({i: {field: v} for i, v in zip(ids, values, strict=True)})
     name = f"{field.removesuffix(ENDING)}most_sensitive"
     view = target.match(F(field) > 0).sort_by(field, reverse=True)
-    dataset.save_view(name, view, description="Answers that depend on the wording, the most first", overwrite=True)
-    return name
+    return views.keep(dataset, name, view, "Answers that depend on the wording, the most first")

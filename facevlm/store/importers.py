@@ -17,6 +17,7 @@ import fiftyone.utils.data as foud
 from facevlm.datasets import catalog
 from facevlm.datasets.records import Log, Record
 from facevlm.datasets.tally import LoadTally, info_of
+from facevlm.store.database import know_pictures
 from facevlm.store.importing import INFO, to_sample
 
 
@@ -50,6 +51,7 @@ class FaceImporter(foud.GenericSampleDatasetImporter):  # type: ignore[misc]
         return False
 
     def setup(self) -> None:
+        know_pictures()
         records = self.reader.read(Path(self.dataset_dir or "."), self.log, self.split)
         self._records = self.tally.count(self._preprocess_list(records))
 

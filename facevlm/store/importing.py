@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 import fiftyone as fo
@@ -11,9 +13,10 @@ import fiftyone as fo
 from facevlm import attributes
 from facevlm.datasets.records import FaceBox, Record
 from facevlm.errors import FieldError, TargetError, TaxonomyError
-from facevlm.store.database import connect
-from facevlm.store.targets import Collection, view_name
+from facevlm.store.database import briefly, check_new, connect
+from facevlm.store.targets import Collection, size, view_name
 
+log = logging.getLogger("facevlm")
 INFO = "facevlm"
 FACES, POINTS = "faces", "landmarks"
 UNFINISHED = "-being-loaded"
@@ -43,39 +46,67 @@ def _detection(face: FaceBox) -> fo.Detection:
 
 
 def check_name(name: str, *, overwrite: bool) -> None:
-    """Raise :class:`~facevlm.errors.TargetError` where a dataset of this name is there and must not be replaced."""
+    """Raise :class:`~facevlm.errors.TargetError` where a dataset of this name is there and must not be replaced, and
+    :class:`~facevlm.errors.InputError` where none can have it."""
     connect()
-    if not overwrite and fo.dataset_exists(name):
+    if not fo.dataset_exists(name):
+        check_new(name)
+    elif not overwrite:
         raise TargetError(f"Dataset '{name}' is already there; expected a new name, or to be told to overwrite it.")
 
 
-def build(name: str, records: Iterable[Record]) -> fo.Dataset:
-    """A persistent dataset of the records, in place of one of the same name once all are read; nothing is left where
-    reading fails."""
+def build(name: str, records: Iterable[Record], *, overwrite: bool) -> fo.Dataset:
+    """A persistent dataset of the records; nothing is left where reading fails.
+
+    With ``overwrite`` it takes the place of one of the same name once all are read. Raises
+    :class:`~facevlm.errors.TargetError` where there is one that must not be replaced, also one that somebody made
+    while the records were read.
+    """
+    collections.deque(building(name, records, overwrite=overwrite), maxlen=0)
+    return fo.load_dataset(name)
+
+
+def building(name: str, records: Iterable[Record], *, overwrite: bool) -> Generator[int, None, None]:
+    """As :func:`build`; yields after every chunk how many samples are written. Closed before its end, it leaves
+    nothing."""
     connect()
-    dataset, complete = fo.Dataset(f"{name}{UNFINISHED}", persistent=True, overwrite=True), False
+    dataset, complete = _unfinished(name), False
     try:
-        _add(dataset, iter(records))
+        yield from _add(dataset, iter(records))
         if dataset.has_field(FACES):
             dataset.add_dynamic_sample_fields(FACES)
+        check_name(name, overwrite=overwrite)
         if fo.dataset_exists(name):
+            _say_replaced(fo.load_dataset(name))
             fo.delete_dataset(name)
         dataset.name = name
         complete = True
     finally:
         if not complete:
-            dataset.delete()
-    return dataset
+            briefly(dataset.delete)
 
 
-def _add(dataset: fo.Dataset, records: Iterator[Record]) -> None:
-    """Add samples chunk by chunk; a chunk is compared with the dataset's fields only where it has one more."""
+def _unfinished(name: str) -> fo.Dataset:
+    # So that the longest name that FiftyOne takes, of 1,551 letters, has room for what stands behind it.
+    return fo.Dataset(f"{name[:1451]}{UNFINISHED}", persistent=True, overwrite=True)
+
+
+def _say_replaced(dataset: fo.Dataset) -> None:
+    tagged = len(dataset.match(fo.ViewField("tags").length() > 0))
+    log.warning("Dataset '%s' is replaced: %d pictures, %d with tags.", dataset.name, size(dataset), tagged)
+
+
+def _add(dataset: fo.Dataset, records: Iterator[Record]) -> Generator[int, None, None]:
+    """Add samples chunk by chunk, counting them; one is compared with the dataset's fields only where it has more."""
     known: set[str] = set()
+    done = 0
     while chunk := list(itertools.islice(records, CHUNK)):
         fields = set().union(*map(_fields, chunk))
         samples = [to_sample(record) for record in chunk]
         dataset.add_samples(samples, expand_schema=not fields <= known, validate=False, progress=False)
         known |= fields
+        done += len(samples)
+        yield done
 
 
 def _fields(record: Record) -> set[str]:

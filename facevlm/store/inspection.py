@@ -6,6 +6,7 @@ A view starts from the faces that were evaluated and is sorted by the confidence
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,9 +19,10 @@ from fiftyone import ViewField as F
 from facevlm.errors import FieldError
 from facevlm.evaluation.groups import bin_names, binned
 from facevlm.evaluation.metrics import Floats
-from facevlm.store import columns, evaluations, runs
+from facevlm.evaluation.thresholds import Promise, Threshold, best_f1, promises
+from facevlm.store import columns, evaluations, provenance, runs, views
 from facevlm.store import results as results_of
-from facevlm.store.model_evaluation import JudgedFields, judged_faces
+from facevlm.store.model_evaluation import JudgedFields, judged_faces, of_the_run
 from facevlm.store.predictions import require
 from facevlm.store.rows import FaceRows, PictureRows, flat
 from facevlm.store.schema import COVERAGE, DETECTIONS, FACE, LABEL, LOGITS, OUTCOME
@@ -60,10 +62,37 @@ class Inspected:
 
     @property
     def outdated(self) -> bool:
-        """Whether a model was applied under the prefix after this evaluation."""
-        applied = runs.read(self.dataset, runs.run_key(self.prefix)).get("time")
+        """Whether a model was asked about this attribute under the prefix after this evaluation."""
+        record = runs.read(self.dataset, runs.run_key(self.prefix))
+        mark = (record.get("fingerprints") or {}).get(self.attribute)
+        way = (record.get("answered_by") or {}).get(mark)
+        # A record that was written before ways were kept tells of its last run alone.
+        applied = (way or record).get("time")
         evaluated = results_of.evaluated_at(self.dataset, self.eval_key)
-        return isinstance(applied, str) and datetime.fromisoformat(applied) > evaluated
+        newer = isinstance(applied, str) and datetime.fromisoformat(applied) > evaluated
+        return newer and (way is None or self._is_answered_anew())
+
+    def _is_answered_anew(self) -> bool:
+        """Whether answers to this attribute changed: a run about several asks of each only what lacks an answer."""
+        name, judged = f"{self.prefix}_{self.attribute}", self.results["answered_by"].get(self.attribute) or {}
+        now = {answered.run: answered.n for answered in provenance.runs_in(self.view, name)}
+        if not judged or now.get(judged["run"]) != judged["n"]:
+            return True
+        # As many answers of the same run: they were given again, or none was asked for.
+        return self.fields.predicted == name and _counted(self.faces, self.fields) != _confused(self.figures)
+
+
+def _counted(faces: Collection, fields: JudgedFields) -> Counter[tuple[str, str | None]]:
+    return Counter(zip(*faces.values([fields.truth, fields.said]), strict=True))
+
+
+def _confused(figures: Mapping[str, Any]) -> Counter[tuple[str, str | None]]:
+    """The counts of a confusion matrix by truth and answer."""
+    labels, table = figures["labels"], figures["confusion"]
+    cells = (
+        (t, said, n) for t, row in zip(labels, table, strict=True) for said, n in zip([*labels, None], row, strict=True)
+    )
+    return Counter({(t, said): n for t, said, n in cells if n})
 
 
 def figures_of(results: Mapping[str, Any], attribute: str) -> Mapping[str, Any]:
@@ -85,9 +114,10 @@ def inspect(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> 
     Raises :class:`~facevlm.errors.FieldError` where the evaluation or one of its fields is not there any more.
     """
     figures, key = figures_of(results, attribute), f"{results['eval_key']}_{attribute}"
-    if not dataset.has_evaluation(key):
-        raise FieldError(f"The faces of the evaluation '{key}' are not known any more: it was deleted. Evaluate again.")
     fields = JudgedFields(**results["fields"][attribute])
+    # Of faces, FiftyOne deletes an evaluation before it makes it anew; what is shown here does not hang on it.
+    if fields.faces is None and not dataset.has_evaluation(key):
+        raise FieldError(f"The faces of the evaluation '{key}' are not known any more: it was deleted. Evaluate again.")
     for path in (fields.truth, fields.said, fields.predicted):
         name = path.partition(".")[0]
         if dataset.get_field(name) is None:
@@ -101,9 +131,17 @@ def inspect(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> 
         truth=results["ground_truth"][attribute],
         fields=fields,
         view=evaluated,
-        target=evaluated if fields.faces is None else evaluated.to_patches(fields.faces),
+        target=of_the_run(evaluated, fields) if fields.faces is None else evaluated.to_patches(fields.faces),
         faces=judged_faces(evaluated, fields),
     )
+
+
+def label_fields(inspected: Inspected) -> list[str]:
+    """The fields in which truth and prediction of the attribute are seen, the truth first."""
+    fields = inspected.fields
+    paths = (fields.faces, fields.predicted, f"{inspected.prefix}_{inspected.attribute}") if fields.faces else ()
+    names = [path.partition(".")[0] for path in paths or (fields.truth, fields.said)]
+    return [name for name in dict.fromkeys(names) if inspected.dataset.get_field(name) is not None]
 
 
 def _sorted(inspected: Inspected, view: Collection) -> Collection:
@@ -132,18 +170,19 @@ def group(inspected: Inspected, by: Sequence[str], values: Sequence[str]) -> Col
 def _faces_of_group(inspected: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
     """By reading the groups of all faces: a patch of a picture knows only its own field."""
     rows = FaceRows(inspected.view, inspected.results["faces"])
-    names = [_named(inspected, rows, field) for field in by]
+    names = [named(inspected, rows, field) for field in by]
     held = zip(rows.face_ids, zip(*names, strict=True), strict=True)
     chosen = [face for face, group in held if group == tuple(values)]
     return inspected.faces.match(F(f"{inspected.fields.faces}.{FACE}").is_in(chosen))
 
 
-def _named(inspected: Inspected, rows: FaceRows, field: str) -> list[str | None]:
+def named(inspected: Inspected, rows: FaceRows, field: str) -> list[str | None]:
     """The group of every face by one field, as the evaluation named it."""
     for attribute, truth in inspected.results["ground_truth"].items():
         if truth == field:
-            copy = f"{inspected.results['fields'][attribute]['faces']}.detections"
-            known = dict(zip(*(flat(v) for v in rows.target.values([f"{copy}.{FACE}", f"{copy}.label"])), strict=True))
+            held = inspected.results["fields"][attribute]
+            paths = [f"{held['faces']}.{DETECTIONS}.{part}" for part in (FACE, held["truth"].rpartition(".")[2])]
+            known = dict(zip(*map(flat, rows.target.values(paths)), strict=True))
             return [known.get(i) for i in rows.face_ids]
     return evaluations.group_values(rows, field, inspected.results["bins"].get(field))
 
@@ -216,6 +255,18 @@ def kept(inspected: Inspected, threshold: float) -> tuple[int, int]:
     return len(view), len(view.match(F(inspected.fields.said) == F(inspected.fields.truth)))
 
 
+def thresholds(inspected: Inspected) -> tuple[tuple[Promise, ...], Threshold | None]:
+    """What can be promised of new faces, and the threshold of the best macro F1 on these, by reading all of them."""
+    fields, labels = inspected.fields, list(inspected.figures["labels"])
+    sure, *columns = inspected.faces.values([fields.sure, fields.truth, fields.said])
+    index = {label: k for k, label in enumerate(labels)}
+    truth, said = (np.array([index.get(v, -1) for v in column], dtype=np.int64) for column in columns)
+    confidence = np.array([-1.0 if value is None else value for value in sure], dtype=float)
+    given = (confidence >= 0) & (said >= 0)
+    found = promises(confidence[given], (truth == said)[given], len(truth))
+    return found, best_f1(confidence, truth, np.where(given, said, -1), len(labels))
+
+
 def less_sure_than(inspected: Inspected, threshold: float) -> Collection:
     """Answered faces that a threshold on the confidence would leave to be looked at by eye, the least sure first."""
     fields = inspected.fields
@@ -264,6 +315,7 @@ def disagreements(inspected: Inspected, rival: str) -> Collection:
     """Faces that both runs were asked about and answered otherwise; no answer is an answer of its own."""
     own, other = f"{inspected.prefix}_{inspected.attribute}", f"{rival}_{inspected.attribute}"
     require(inspected.dataset, other)
+    provenance.require_one_run(inspected.view, other)
     if inspected.fields.faces is not None:
         return _sorted(inspected, _faces_of(inspected, _disputed_faces(inspected, own, other)))
     mine, its = F(f"{own}.label"), F(f"{other}.label")
@@ -315,5 +367,4 @@ def label_errors(inspected: Inspected, most: int = MOST_LABEL_ERRORS) -> tuple[s
     view = inspected.target.select([ids[k] for k in chosen.tolist()], ordered=True)
     name = f"{inspected.eval_key}_{inspected.attribute}_label_errors"
     what = f"Likely errors of {inspected.truth}: {inspected.prefix} is confidently of another opinion"
-    inspected.dataset.save_view(name, view, description=what, overwrite=True)
-    return name, view
+    return views.keep(inspected.dataset, name, view, what), view

@@ -10,7 +10,7 @@ from fiftyone import ViewField as F
 from facevlm.store import predictions
 from facevlm.store.rows import flat
 from facevlm.store.schema import DETECTIONS, FACE, LABEL, OUTCOME
-from facevlm.store.targets import Collection, holds, patches_field
+from facevlm.store.targets import Collection, all_pictures, holds, patches_field, with_ids
 from facevlm.types import Face
 
 Known = Mapping[str, tuple[str, str | None]]
@@ -34,7 +34,7 @@ def known(target: Collection, field: str, faces: Sequence[Face]) -> Known:
     if not _on_faces(dataset, field):
         return {}
     parts = [f"{field}.{DETECTIONS}.{part}" for part in (FACE, OUTCOME, LABEL)]
-    columns = dataset.select(list({face.sample_id for face in faces})).values(parts)
+    columns = with_ids(dataset, {face.sample_id for face in faces}).values(parts)
     wanted = {face.label_id for face in faces}
     return {i: (o, label) for i, o, label in zip(*map(flat, columns), strict=True) if i in wanted and o is not None}
 
@@ -46,10 +46,9 @@ def narrowed(target: Collection, field: str, ids: Sequence[str]) -> Collection:
     return target.select_labels(ids=ids, fields=field)
 
 
-def pictures(target: Collection, field: str, ids: Sequence[str]) -> fo.DatasetView:
+def pictures(target: Collection, field: str, ids: Sequence[str]) -> Collection:
     """Whole pictures with only these faces, also where the target shows patches."""
-    dataset: fo.Dataset = target._root_dataset
-    return dataset.select_labels(ids=ids, fields=field)
+    return all_pictures(target._root_dataset).select_labels(ids=ids, fields=field)
 
 
 def shown(target: Collection, field: str, ids: Sequence[str], answers: Iterable[str]) -> Collection:

@@ -7,15 +7,17 @@ probabilities over the labels in their order), and the parts that :data:`facevlm
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
 import fiftyone as fo
 
 from facevlm.errors import FieldError
 from facevlm.store import documents
-from facevlm.store.schema import ANSWER, DETECTIONS, OUTCOME, RUN, Parts, Vector
+from facevlm.store.schema import ANSWER, ANSWERS, BOXES, DETECTIONS, OUTCOME, RUN, WRITTEN, Parts, Vector
 from facevlm.store.targets import Collection, holds, require_classification
+from facevlm.store.updates import Updates, require_writable
 from facevlm.types import Prediction
 
 FIELDS: Mapping[type[Any], type[fo.Field]] = {
@@ -24,10 +26,18 @@ FIELDS: Mapping[type[Any], type[fo.Field]] = {
     int: fo.IntField,
     bool: fo.BooleanField,
     list: fo.ListField,
+    datetime: fo.DateTimeField,
     Vector: fo.VectorField,
 }
 """Type of a part's values -> the field that holds them."""
-Write = Callable[[Sequence[Prediction]], None]
+
+
+class Write(Protocol):
+    """Writes a chunk of predictions; ``gone`` are the ids of pictures that were deleted meanwhile."""
+
+    gone: set[str]
+
+    def __call__(self, predictions: Sequence[Prediction], /) -> None: ...
 
 
 def field_name(prefix: str, attribute: str) -> str:
@@ -35,12 +45,32 @@ def field_name(prefix: str, attribute: str) -> str:
 
     Raises :class:`~facevlm.errors.FieldError` for a prefix that makes no field name.
     """
-    if not prefix.isidentifier() or prefix.startswith("_"):
-        raise FieldError(
-            f"Got the field prefix '{prefix}', expected letters, digits and underscores, not starting with a digit "
-            "or underscore, such as 'demo'."
-        )
+    check_name("the field prefix ", prefix, "demo")
     return f"{prefix}_{attribute}"
+
+
+def check_prefix(dataset: fo.Dataset, prefix: str, fields: Mapping[str, str]) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` for a prefix that is a field itself, such as that of ground truth, or
+    an attribute that is asked about: what is predicted could not be told from what is known.
+
+    ``fields`` are those of predictions by attribute; where they are there already it has been so before, and stays.
+    """
+    schema = dataset.get_field_schema()
+    if (prefix in schema or prefix in fields) and not any(name in schema for name in fields.values()):
+        what = "is a field of the dataset" if prefix in schema else "is the name of an attribute"
+        raise FieldError(
+            f"Got the field prefix '{prefix}', which {what}, expected a name of its own for the model's answers, "
+            "such as 'demo'."
+        )
+
+
+def check_name(what: str, name: str, example: str) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` for what cannot be the beginning of a field's name."""
+    if not name.isidentifier() or name.startswith("_"):
+        raise FieldError(
+            f"Got {what}'{name}', expected letters, digits and underscores, not starting with a digit or underscore, "
+            f"such as '{example}'."
+        )
 
 
 def check_fields(target: Collection, fields: Sequence[str], kind: type[fo.Label] = fo.Classification) -> None:
@@ -48,21 +78,41 @@ def check_fields(target: Collection, fields: Sequence[str], kind: type[fo.Label]
     schema = target._dataset.get_field_schema()
     for name in fields:
         if name in schema and not _is_ours(target, name, kind):
-            other = next((title for k, title in ABOUT.items() if k is not kind and _is_ours(target, name, k)), None)
-            got = f"holds predictions about {other}" if other else "was not written by facevlm"
             raise FieldError(
-                f"Field '{name}' is already there and {got}. Choose another field prefix; your field is left as it is."
+                f"Field '{name}' is already there and {_got(target, name, kind)}. Choose another field prefix; your "
+                "field is left as it is."
             )
+    require_writable(target._dataset, fields)
+
+
+def _got(target: Collection, name: str, kind: type[fo.Label]) -> str:
+    """What a field is that is not ours of this kind."""
+    if (target._dataset.get_field(name).info or {}).get(WRITTEN) == BOXES:
+        return "holds the faces that a detector found"
+    other = next((title for k, title in ABOUT.items() if k is not kind and _is_ours(target, name, k)), None)
+    return f"holds predictions about {other}" if other else "was not written by facevlm"
 
 
 ABOUT = {fo.Classification: "whole pictures", fo.Detections: "faces"}
 
 
 def _is_ours(target: Collection, name: str, kind: type[fo.Label]) -> bool:
-    root = root_of(name, kind)
-    return holds(target._dataset.get_field(name), kind) and all(
-        target._dataset.get_field(f"{root}.{part}") is not None for part in (OUTCOME, RUN)
-    )
+    field = target._dataset.get_field(name)
+    parts = [f"{root_of(name, kind)}.{part}" for part in (OUTCOME, RUN)]
+    return holds(field, kind) and is_written_here(target._dataset, field, parts, ANSWERS)
+
+
+def is_written_here(dataset: fo.Dataset, field: fo.Field, parts: Sequence[str], what: str) -> bool:
+    """Whether facevlm declared a field for ``what``: it says so itself, or all of these parts are there, as in earlier
+    ones, and it says nothing else.
+
+    FiftyOne saves a field and what is in it one after the other. A process that is killed between the two leaves a
+    field without its parts, which the next run adds.
+    """
+    said = (field.info or {}).get(WRITTEN)
+    if said in (ANSWERS, BOXES):
+        return bool(said == what)
+    return said is not None or all(dataset.get_field(part) is not None for part in parts)
 
 
 def root_of(name: str, kind: type[fo.Label]) -> str:
@@ -103,15 +153,16 @@ def wanted(
     added: dict[str, fo.Field] = {}
     for attribute, name in fields.items():
         what = f"Perceived {attribute}, predicted by a model; run {stamps[attribute]}"
-        added |= {name: document(kind, what)} | parts_of(root_of(name, kind), parts)
+        added |= {name: document(kind, what, {WRITTEN: ANSWERS})} | parts_of(root_of(name, kind), parts)
     return added
 
 
 def document(
     kind: type[fo.DynamicEmbeddedDocument], description: str, info: Mapping[str, Any] | None = None
 ) -> fo.Field:
-    """A field of labels or other documents, to be added by :func:`add`."""
-    return fo.EmbeddedDocumentField(kind, description=description, info=info, null=True)
+    """A field of labels or other documents, to be added by :func:`add`; it says by itself that it is ours."""
+    said = {WRITTEN: description, **(info or {})}
+    return fo.EmbeddedDocumentField(kind, description=description, info=said, null=True)
 
 
 def parts_of(root: str, parts: Parts) -> dict[str, fo.Field]:
@@ -155,15 +206,16 @@ def to_detection(prediction: Prediction, stamp: str | None = None) -> fo.Detecti
 
 
 class PredictionWriter:
-    """Writes chunks of predictions about whole pictures to the fields of a dataset."""
+    """Writes chunks of predictions about whole pictures to the fields of a dataset; ``gone`` are those deleted."""
 
     def __init__(self, dataset: fo.Dataset, fields: Mapping[str, str], stamps: Mapping[str, str]) -> None:
-        self._dataset, self._fields, self._stamps = dataset, fields, stamps
+        self._fields, self._stamps = fields, stamps
+        self._updates = Updates(dataset, list(fields.values()))
+        self.gone = self._updates.gone
 
     def __call__(self, predictions: Sequence[Prediction]) -> None:
-        by_field: dict[str, dict[str, fo.Classification]] = defaultdict(dict)
+        labels: dict[str, dict[str, fo.Classification]] = defaultdict(dict)
         for prediction in predictions:
             label = to_label(prediction, self._stamps[prediction.attribute])
-            by_field[self._fields[prediction.attribute]][prediction.face.sample_id] = label
-        for name, labels in by_field.items():
-            self._dataset.set_values(name, labels, key_field="id", validate=False, progress=False)
+            labels[prediction.face.sample_id][self._fields[prediction.attribute]] = label
+        self._updates.set(labels)

@@ -8,7 +8,7 @@ from typing import Any
 from fiftyone import ViewField as F
 
 from facevlm.reports.source import Mistake, Source
-from facevlm.store import results, runs
+from facevlm.store import provenance, results
 from facevlm.store.targets import Collection
 
 MOST = 12
@@ -24,11 +24,13 @@ def read(target: Collection, prefix: str = "demo", eval_key: str | None = None, 
     key = eval_key or f"{prefix}_eval"
     evaluation = results.load(dataset, key)
     names = [e["predicted_attribute"] for e in evaluation["evaluations"]]
+    record, *others = provenance.records(dataset, evaluation["prefix"], evaluation["answered_by"])
     return Source(
         dataset=dataset.name,
         prefix=evaluation["prefix"],
         evaluation=evaluation,
-        record=runs.read(dataset, runs.run_key(evaluation["prefix"])),
+        record=record,
+        others=others,
         view=results.stage_names(evaluation),
         evaluated=results.evaluated_at(dataset, key).replace(tzinfo=None).isoformat(timespec="seconds"),
         mistakes={name: _mistakes(target, evaluation, name) for name in names} if pictures else None,

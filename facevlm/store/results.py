@@ -13,6 +13,7 @@ import fiftyone.core.runs as fors
 
 from facevlm.errors import FieldError
 from facevlm.evaluation.evaluate import AttributeEvaluation, Cell
+from facevlm.store import runs
 
 RESULTS = "facevlm-evaluation"
 KEPT = "facevlm_"
@@ -23,19 +24,22 @@ PARTS = (
     *("prefix", "draws", "groups", "bins", "stages", "faces", "fields", "becomes"),
 )
 """What is kept, as ``EvaluationResult.to_dict`` gives it."""
+NEWER: Mapping[str, Any] = {"answered_by": {}, "warnings": [], "adjust": [], "cluster": None}
+"""Parts that earlier evaluations do not hold, with what stands for them."""
+
+
+OPTIONAL = {"clusters"}
+"""What figures have that earlier evaluations do not hold and nothing needs."""
 
 
 def save(dataset: fo.Dataset, results: Mapping[str, Any]) -> None:
-    """Keep the results, all of ``PARTS``, under their key."""
+    """Keep the results, all of ``PARTS`` and of ``NEWER``, under their key."""
     keep(dataset, f"{KEPT}{results['eval_key']}", RESULTS, results)
 
 
 def keep(dataset: fo.Dataset, key: str, method: str, results: Mapping[str, Any]) -> None:
-    """Keep results with a dataset as the custom run ``key``, in place of earlier ones."""
-    if dataset.has_run(key):
-        dataset.delete_run(key)
-    dataset.register_run(key, fors.RunConfig(method=method))
-    dataset.save_run_results(key, dataset.init_run_results(key, **results), cache=False)
+    """Keep results with a dataset as the custom run ``key``, in place of earlier ones, which stay until then."""
+    runs.replace(dataset, fors.Run, key, fors.RunResults(dataset, fors.RunConfig(method=method), key, **results))
 
 
 def eval_keys(dataset: fo.Dataset) -> list[str]:
@@ -78,13 +82,14 @@ def load(dataset: fo.Dataset, eval_key: str) -> dict[str, Any]:
             f"Evaluation '{eval_key}' of dataset '{dataset.name}' was stored by another version of facevlm: it lacks "
             f"{', '.join(missing)}. Evaluate again."
         )
-    return {part: getattr(kept, part) for part in PARTS}
+    return {part: getattr(kept, part) for part in PARTS} | {p: getattr(kept, p, usual) for p, usual in NEWER.items()}
 
 
 def _lacking(figures: Mapping[str, Any]) -> set[str]:
     """What an evaluation of an attribute cannot be without: all but single figures."""
     wanted, cell = ({f.name for f in fields(kind)} for kind in (AttributeEvaluation, Cell))
-    return (wanted - set(figures)) | (cell - {"figures"} - set(figures.get("overall") or ()))
+    lacking = (wanted - set(figures)) | (cell - {"figures"} - set(figures.get("overall") or ()))
+    return lacking - OPTIONAL
 
 
 def stage_names(results: Mapping[str, Any]) -> str:

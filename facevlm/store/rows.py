@@ -18,7 +18,7 @@ from facevlm.evaluation.metrics import Codes, Floats
 from facevlm.faces.matching import match_pictures
 from facevlm.store import columns
 from facevlm.store.schema import BOUNDING_BOX, DETECTIONS, FACE, ID, LABEL, LOGITS, NATIVE, OUTCOME
-from facevlm.store.targets import Collection, document_of, holds
+from facevlm.store.targets import Collection, document_of, holds, holds_answers
 
 SKIPPED = {"id", "filepath", "media_type", "sample_id"}
 IN_FACES = f".{DETECTIONS}."
@@ -33,6 +33,7 @@ class PictureRows:
     def __init__(self, target: Collection) -> None:
         self.target = target
         self._columns: dict[str, list[Any]] = {}
+        self._distinct: dict[str, list[Any]] = {}
 
     def load(self, paths: Iterable[str]) -> None:
         """Read what will be asked for, all in one pass; what was not is read when it is."""
@@ -50,6 +51,12 @@ class PictureRows:
             return [faces[0] if faces and len(faces) == 1 else None for faces in self.target.values(path)]
         self.load([path])
         return self._columns[path]
+
+    def distinct(self, path: str) -> list[Any]:
+        """The different values of a path, counted by the database once."""
+        if path not in self._distinct:
+            self._distinct[path] = list(self.target.distinct(path))
+        return self._distinct[path]
 
     def tags(self) -> list[list[str]]:
         return self.values("tags")
@@ -200,7 +207,10 @@ def rows_of(target: Collection, predicted: Sequence[str], faces: str | None = No
         return PictureRows(target)
     if len(on_faces) < len(names):
         rest = ", ".join(name for name in names if name not in on_faces)
-        raise FieldError(f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.")
+        raise FieldError(
+            f"The predictions {rest} are on whole pictures, expected Detections as faces='{faces}' needs.",
+            app=f"The predictions {rest} are on whole pictures, the others on faces. Choose another field prefix.",
+        )
     return FaceRows(target, choose_faces(target, faces))
 
 
@@ -213,11 +223,15 @@ def choose_faces(target: Collection, faces: str | None = None) -> str:
     chosen = faces or (known[0] if len(known) == 1 else None)
     if chosen is None or chosen not in known:
         got = f"'{faces}', which is no field of Detections with ground truth" if faces else "no field of faces"
-        raise FieldError(f"Got {got}, expected faces= one of: {', '.join(known) or 'none is there'}.")
+        there = ", ".join(known) or "none is there"
+        raise FieldError(
+            f"Got {got}, expected faces= one of: {there}.",
+            app=f"Got {got}, expected one of: {there}. Choose the field whose faces have ground truth.",
+        )
     return chosen
 
 
 def detections_fields(target: Collection) -> list[str]:
     """Fields of Detections that facevlm did not write."""
     fields = [name for name, field in target.get_field_schema().items() if holds(field, fo.Detections)]
-    return [name for name in fields if target.get_field(f"{name}{IN_FACES}{OUTCOME}") is None]
+    return [name for name in fields if not holds_answers(target, name, f"{DETECTIONS}.{OUTCOME}")]

@@ -13,10 +13,9 @@ from typing import Any
 import fiftyone as fo
 
 from facevlm.store import predictions, schema
+from facevlm.store.documents import UNKNOWN
 from facevlm.store.schema import BOUNDING_BOX, CONFIDENCE, DETECTIONS, FACE, LABEL, OUTCOME, RUN, confidence_of
 
-UNKNOWN = "?"
-"""Shown in the place of an answer that is not ``ok``; the outcome says why."""
 Expression = Any
 """An aggregation expression of MongoDB."""
 
@@ -29,7 +28,7 @@ class Summary:
     """
 
     def __init__(self, name: str, faces: str, fields: Mapping[str, str]) -> None:
-        self.name, self._faces, self._fields = name, faces, fields
+        self.name, self.faces, self._fields = name, faces, fields
 
     def declare(self, dataset: fo.Dataset) -> None:
         """Add the field and its attributes, so that the App's sidebar offers them."""
@@ -38,7 +37,7 @@ class Summary:
 
     def stages(self) -> list[Mapping[str, Any]]:
         """Stages of an update that make the field of what the others hold by then."""
-        faces = {"$ifNull": [f"${self._faces}.{DETECTIONS}", []]}
+        faces = {"$ifNull": [f"${self.faces}.{DETECTIONS}", []]}
         every = {"$map": {"input": faces, "as": "f", "in": self._face()}}
         kept = {"$filter": {"input": every, "cond": {"$ne": [f"$$this.{OUTCOME}", None]}}}
         return [{"$set": {self.name: {"_cls": "Detections", DETECTIONS: kept}}}]
@@ -55,7 +54,7 @@ class Summary:
             "_id": "$$f._id",
             "_cls": "Detection",
             "attributes": {},
-            "tags": [],
+            "tags": {"$ifNull": ["$$summary.tags", []]},
             LABEL: _text(list(answers)),
             BOUNDING_BOX: f"$$f.{BOUNDING_BOX}",
             FACE: {"$toString": "$$f._id"},
@@ -63,7 +62,10 @@ class Summary:
             RUN: {"$first": _present([f"$${name}.{RUN}" for name in answers])},
             **parts,
         }
-        return {"$let": {"vars": answers, "in": detection}}
+        # Tags that somebody gave to the face as a whole stay on it.
+        same = {"$eq": ["$$this._id", "$$f._id"]}
+        earlier = {"$first": {"$filter": {"input": {"$ifNull": [f"${self.name}.{DETECTIONS}", []]}, "cond": same}}}
+        return {"$let": {"vars": {**answers, "summary": earlier}, "in": detection}}
 
 
 def _answer(field: str) -> Expression:

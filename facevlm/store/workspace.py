@@ -20,9 +20,10 @@ def errors_space() -> fo.Space:
 
 
 def save(dataset: fo.Dataset) -> str:
-    """Keep the workspace with a dataset; returns its name."""
-    what = "The faces behind the figures of an evaluation, beside the grid"
-    dataset.save_workspace(NAME, errors_space(), description=what, overwrite=True)
+    """Keep the workspace with a dataset; returns its name. One that is there stays: it may have been arranged anew."""
+    if not dataset.has_workspace(NAME):
+        what = "The faces behind the figures of an evaluation, beside the grid"
+        dataset.save_workspace(NAME, errors_space(), description=what)
     return NAME
 
 

@@ -97,7 +97,8 @@ def load(
     """
     refuse_unknown("load_zoo_model", options, ModelOptions.__annotations__)
     chosen = merged(options)
-    questions = questions_for(find(name), list(attributes), prompts, joint=joint and chosen.decode == "score")
+    card, shares = find(name, chosen.adapter), joint and chosen.decode == "score"
+    questions = questions_for(card, list(attributes), prompts, joint=shares)
     backend = open_backend(name, chosen, [a.name for a in attributes])
     return FaceAttributeModel(FaceAttributeModelConfig(backend, tuple(questions)))
 

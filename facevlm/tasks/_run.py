@@ -7,6 +7,7 @@ its result is read. Stopped anywhere, it keeps what was done; the same call goes
 from __future__ import annotations
 
 import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -14,10 +15,12 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
-from facevlm.backends import Backend, Briefing, Hosted
+from facevlm.backends import Backend, Briefing
 from facevlm.engines import facts
+from facevlm.engines.devices import let_go
 from facevlm.engines.tally import Progress, Tally
-from facevlm.store import runs, targets
+from facevlm.errors import DatabaseError, FacevlmError, FacevlmWarning, visible
+from facevlm.store import database, provenance, runs, targets, updates
 from facevlm.types import Question
 
 log = logging.getLogger("facevlm")
@@ -35,6 +38,10 @@ class Run(ABC, Generic[Result]):
     prefix: str
     total: int
     briefing: Briefing | None = None
+    is_resumed: bool = True
+    """Whether what a run did stays when it is stopped, and the same call goes on from there; else it begins anew."""
+    error: str | None = None
+    """Why the run broke off, which its record keeps."""
 
     @property
     def is_needed(self) -> bool:
@@ -55,16 +62,34 @@ class Run(ABC, Generic[Result]):
 
     def steps(self) -> Generator[Progress, None, None]:
         """Do the work; yields after every batch. Closing it keeps what was done."""
-        status = "stopped"
+        status, note = "stopped", self._record_patiently
         try:
             if self.is_needed:
-                self.record("running")
-                yield from self.work()
+                self._record_patiently("running")
+                with database.translated():
+                    yield from self.work()
                 status = self.finished()
+        except DatabaseError:
+            note = self._record_briefly
+            raise
+        except FacevlmError as error:
+            self.error = str(error)
+            raise
         finally:
-            self.close()
-            if self.is_needed:
-                self.record(status)
+            try:
+                self.close()
+            finally:
+                if self.is_needed:
+                    note(status)
+                elif self.is_record_due():
+                    note("done")
+
+    def _record_patiently(self, status: str) -> None:
+        database.patiently(lambda: self.record(status), seconds=None)
+
+    def _record_briefly(self, status: str) -> None:
+        """As far as a database lets us that gave an error before, and in short: it was waited for already."""
+        database.briefly(lambda: self.record(status))
 
     @abstractmethod
     def work(self) -> Generator[Progress, None, None]:
@@ -80,6 +105,10 @@ class Run(ABC, Generic[Result]):
 
     def record(self, status: str) -> None:
         """Note in the dataset how far the run is; nothing for one that leaves no trace there."""
+
+    def is_record_due(self) -> bool:
+        """Whether the record must be written though there is nothing to do: it is not there, or not closed."""
+        return False
 
     def close(self) -> None:
         """Let go of what the run opened."""
@@ -97,49 +126,76 @@ class ModelRun(Run[Result]):
     run_key: str
     marks: Mapping[str, str]
     stamps: Mapping[str, str]
+    gone: set[str]
+    others: provenance.Others
+    """Answers of other runs in the fields, none where these are to be overwritten."""
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The fields that hold answers, by what ``marks`` are by."""
+        return self.fields
 
     def identify(self, marks: Mapping[str, str], *, overwrite: bool) -> None:
-        """Take on the ``marks`` of what decides each attribute's answers, and what the record holds of earlier runs.
-
-        Raises :class:`~facevlm.errors.FieldError` where the fields hold answers to another question or model.
-        """
+        """Take on the ``marks`` of what decides each attribute's answers, and what is there of earlier runs."""
         self.run_key, self.marks = runs.run_key(self.prefix), marks
-        if not overwrite:
-            runs.check_unchanged(self.dataset, self.run_key, marks, self.prefix)
         self.stamps = {name: runs.stamp(self.run_key, mark) for name, mark in marks.items()}
-        self.tally = Tally()
-        self._spent_before = {} if overwrite else runs.read(self.dataset, self.run_key).get("spent") or {}
+        self.tally, self.gone = Tally(), set[str]()
+        self.others = {}
+        self._spent_before: dict[str, float] = {}
+        if not overwrite:
+            record = runs.read(self.dataset, self.run_key)
+            claimed: provenance.Others = {
+                name: [runs.stamp(self.run_key, mark)] for name, mark in runs.claimed(record, marks).items()
+            }
+            self.others = {**claimed, **provenance.others(self.dataset, self.places, self.stamps)}
+            self._spent_before = record.get("spent") or {}
+
+    def check_own(self) -> None:
+        """Raise :class:`~facevlm.errors.FieldError` where answers to another question or model would be lost, or mixed
+        with those of this run."""
+        if self.others and self.is_needed:
+            raise provenance.not_ours(self.dataset, self.prefix, self.others)
 
     def finished(self) -> str:
         return "done" if self.tally.faces >= self.total else "stopped"
 
     def record(self, status: str) -> None:
+        updates.require_dataset(self.dataset)
+        told = facts.facts(self.backend.info, self.questions)
         common = {
             "status": status,
+            "error": self.error,
             "prefix": self.prefix,
             "fingerprints": dict(self.marks),
+            "answered_by": facts.ways(told, self.marks),
             "coverage": self.tally.coverage(),
+            "differing": {name: self.tally.differing[name] for name in self.tally.outcomes},
             "asked": self.tally.faces,
             "seconds": round(self.tally.seconds, 3),
+            "machine": facts.machine(),
             "view": targets.describe(self.target),
             "spent": facts.spent(self.backend.info, self._spent_before),
-            **facts.facts(self.backend.info, self.questions),
+            **told,
         }
         runs.write(self.dataset, self.run_key, common | self.facts())
+
+    def is_record_due(self) -> bool:
+        return runs.is_due(runs.read(self.dataset, self.run_key), self.marks.values())
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What the record holds beside what all runs of a model have: ``outcomes``, ``faces`` and more."""
 
     def close(self) -> None:
-        if self.owns_backend and isinstance(self.backend, Hosted):
-            self.backend.close()
+        if self.owns_backend:
+            let_go(self.backend)
 
 
 def carry_out(run: Run[Result], confirm: Confirm | None = None, *, progress: bool = True, unit: str = "face") -> Result:
     """Do the work of a run to its end, with a progress bar if wanted.
 
-    ``confirm`` is told where pictures go, if they go anywhere, and may say no; by default the log says it.
+    ``confirm`` is told where pictures go, if they go anywhere, and may say no; by default the log says it. What the
+    result warns of is a :class:`~facevlm.errors.FacevlmWarning`, too.
     """
     if run.begin(confirm or announce):
         with (
@@ -148,10 +204,13 @@ def carry_out(run: Run[Result], confirm: Confirm | None = None, *, progress: boo
         ):
             for step in steps:
                 bar.update(step.done - bar.n)
-    return run.result()
+    result = run.result()
+    for said in getattr(result, "warnings", ()):
+        warnings.warn(visible(said), FacevlmWarning, stacklevel=4)
+    return result
 
 
 def announce(briefing: Briefing) -> bool:
     """Tell the log where pictures go: a warning where that is not this machine or its network. Always agrees."""
-    log.log(logging.INFO if briefing.is_local else logging.WARNING, briefing.text)
+    log.log(logging.INFO if briefing.is_local else logging.WARNING, visible(briefing.text))
     return True

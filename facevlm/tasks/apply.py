@@ -9,19 +9,22 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from facevlm.backends import Backend, Briefing, Checker, Hosted
+from facevlm.arguments import checked
+from facevlm.backends import Backend, Briefing, Checker, Hosted, cores
 from facevlm.backends.briefings import fresh
 from facevlm.backends.cards import Card, questions_for
-from facevlm.backends.choice import backend_of, card_of, default_prefix, fingerprint, resolve_attributes
+from facevlm.backends.choice import card_of, fingerprint, prefix_of, resolve_attributes
+from facevlm.engines.devices import opened
 from facevlm.engines.local import run
 from facevlm.engines.tally import Progress, Tally
 from facevlm.errors import InputError, check_sizes
 from facevlm.faces.crops import Crop
 from facevlm.faces.selection import Selection
-from facevlm.store import predictions, targets
+from facevlm.store import predictions, targets, updates
 from facevlm.store.asking import subjects
 from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
 from facevlm.tasks._run import ModelRun, carry_out
+from facevlm.tasks._verb import verb
 from facevlm.types import Attribute
 
 BATCH_SIZE = 32
@@ -33,7 +36,7 @@ class ApplyResult:
 
     ``usage`` is what a model behind an API took: requests, tokens, US dollars. ``left`` faces were not asked, because
     the budget was used up or the run was not agreed to; the next run asks them. ``pictures_without`` have no face in
-    the field of faces that was chosen.
+    the field of faces that was chosen; ``gone`` ones were deleted from the dataset while they were asked about.
     """
 
     run_key: str
@@ -46,6 +49,7 @@ class ApplyResult:
     usage: Mapping[str, Any] = field(default_factory=dict)
     left: int = 0
     pictures_without: int = 0
+    gone: int = 0
 
     @property
     def outcomes(self) -> dict[str, dict[str, int]]:
@@ -54,8 +58,9 @@ class ApplyResult:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should read: how the model answers other than asked, and attributes with low coverage."""
-        return [*self.notes, *self.tally.warnings()]
+        """What a user should read: how the model answers other than asked, attributes with low coverage, and pictures
+        that were deleted meanwhile."""
+        return [*self.notes, *self.tally.warnings(), *updates.told(self.gone)]
 
 
 class ApplyRun(ModelRun[ApplyResult]):
@@ -65,6 +70,7 @@ class ApplyRun(ModelRun[ApplyResult]):
     open already. Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
     """
 
+    @checked
     def __init__(
         self,
         target: targets.Collection,
@@ -83,20 +89,22 @@ class ApplyRun(ModelRun[ApplyResult]):
         told = settings or Settings()
         options = fresh(told.options) if overwrite else told.options
         check_sizes(min_face_px=min_face_px)
-        self.target, self.subjects = target, subjects(target, faces)
-        self.dataset = self.subjects.dataset
-        card = card_of(model)
+        self.subjects = subjects(target, faces)
+        self.target, self.dataset = self.subjects.target, self.subjects.dataset
+        card = card_of(model, options)
         self.crop, self.min_face_px = crop or card.crop(), min_face_px
         chosen = resolve_attributes(attributes, card, told.registry)
+        self.owns_backend = backend is None and isinstance(model, str)
         if backend is None and not card.is_here():
             # Fetched first: how the questions are worded depends on the family that its config names.
-            backend_of(model, options, chosen, told.secrets)
+            backend = opened(model, options, chosen, told.secrets)
+            card = card_of(model, options)
         self.questions = {q.attribute.name: q for q in questions_for(card, chosen, prompts, joint=told.shares_prompts)}
-        self.prefix = prefix if prefix is not None else default_prefix(card.name)
+        self.prefix = prefix if prefix is not None else prefix_of(card)
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
+        predictions.check_prefix(self.dataset, self.prefix, self.fields)
         self.subjects.check_fields(self.dataset, self.prefix, list(self.fields.values()))
-        self.backend = backend or backend_of(model, options, chosen, told.secrets)
-        self.owns_backend = backend is None and isinstance(model, str)
+        self.backend = backend or opened(model, options, chosen, told.secrets)
         with ExitStack() as on_error:
             on_error.callback(self.close)
             self._prepare(card, told, overwrite)
@@ -119,6 +127,7 @@ class ApplyRun(ModelRun[ApplyResult]):
             else self.subjects.pending(self.fields, self.stamps)
         )
         self.total = sum(len(faces) for faces in self.pending.values())
+        self.check_own()
         if isinstance(self.backend, Hosted):
             self.briefing = self.backend.briefing(self.total, list(self.questions.values()))
 
@@ -143,6 +152,7 @@ class ApplyRun(ModelRun[ApplyResult]):
 
     def work(self) -> Generator[Progress, None, None]:
         writer = self.subjects.writer(self.prefix, self.fields, self.stamps)
+        self.gone = writer.gone
         done = 0
         for names, faces in self.pending.items():
             loop = run(
@@ -174,6 +184,7 @@ class ApplyRun(ModelRun[ApplyResult]):
             usage=info.usage,
             left=self.total - asked,
             pictures_without=len(self.subjects.without),
+            gone=len(self.gone),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -187,10 +198,12 @@ class ApplyRun(ModelRun[ApplyResult]):
             "batch_size": self.batch_size,
             "chunk_size": self.chunk_size,
             "threads": self.threads,
+            "cores": cores.taken(self.backend.info.threads, self.threads),
             **self.subjects.facts(),
         }
 
 
+@verb
 @takes_options(RunOptions)
 def apply(
     target: targets.Collection,

@@ -11,23 +11,25 @@ from typing import Any
 
 from typing_extensions import Unpack
 
+from facevlm.arguments import checked
 from facevlm.backends import Backend, Briefing, Hosted, Options, Remote, open_backend
 from facevlm.backends import briefings as briefings_module
 from facevlm.backends.cards import find
-from facevlm.backends.choice import card_of, default_prefix, resolve_attributes
+from facevlm.backends.choice import card_of, prefix_of, resolve_attributes
 from facevlm.backends.options import SCENE
 from facevlm.detection import FIELD
 from facevlm.detection.grounding import Grounder
-from facevlm.errors import InputError
+from facevlm.errors import InputError, is_blank, visible
 from facevlm.faces.selection import Selection
 from facevlm.language import grammar
 from facevlm.language import planner as planner_module
 from facevlm.language.phrases import Condition, Plan, Vocabulary
 from facevlm.language.places import face_at
-from facevlm.store import descriptions, picked, predictions, targets
+from facevlm.store import descriptions, picked, predictions, provenance, targets
 from facevlm.store.asking import subjects
 from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
 from facevlm.tasks._run import Run, carry_out
+from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyResult, ApplyRun
 from facevlm.tasks.look import ByNumber, ByPlace, Grounding, brief
 from facevlm.types import Face
@@ -73,7 +75,7 @@ class AskResult:
 
     ``undecided`` counts faces that were left out because nothing says whether they fit, by reason. ``applied`` is what
     was asked about the picked faces; None where the request names no attribute, nobody was picked, or it was not
-    agreed to, which ``agreed`` tells.
+    agreed to, which ``agreed`` tells. ``considered`` are all faces among which they were picked.
     """
 
     plan: Plan
@@ -83,6 +85,7 @@ class AskResult:
     applied: ApplyResult | None = None
     undecided: Mapping[str, int] = field(default_factory=dict)
     agreed: bool = True
+    considered: int = 0
 
     @property
     def summary(self) -> str:
@@ -97,6 +100,7 @@ class AskRun:
     Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
     """
 
+    @checked
     def __init__(
         self,
         target: targets.Collection,
@@ -109,16 +113,17 @@ class AskRun:
         planner: str | None = None,
         settings: Settings | None = None,
     ) -> None:
-        self._target, self._model, self._faces_field = target, model, faces
-        self._card = card_of(model)
+        self._target = targets.check(target, patches=True)
+        self._model, self._faces_field = model, faces
         self._settings = settings or Settings()
+        self._card = card_of(model, self._settings.options)
         self._registry, self._options = self._settings.registry, self._settings.options
-        self.prefix = prefix if prefix is not None else default_prefix(self._card.name)
+        self.prefix = prefix if prefix is not None else prefix_of(self._card)
         predictions.field_name(self.prefix, "x")
         self._offered = list(self._card.questions) or list(self._registry.attributes)
-        stored = picked.predicted(target, self.prefix, self._registry.attributes) if _is_view(target) else []
+        stored = picked.predicted(self._target, self.prefix, self._registry.attributes)
         self.plan = self._read(request, Vocabulary(self._registry, self._offered, stored), planner)
-        self._faces = subjects(target, Selection(faces)).faces
+        self._faces = subjects(self._target, Selection(faces)).faces
         self._grounding = self._looker(grounding)
         self.undecided: dict[str, str] = {}
         self.picked: list[str] = []
@@ -134,7 +139,7 @@ class AskRun:
         except grammar.IdentityRefused:
             raise
         except InputError as error:
-            if not isinstance(request, str) or not request.strip():
+            if is_blank(request):
                 raise
             if name is None:
                 raise NotRead(str(error)) from None
@@ -168,7 +173,7 @@ class AskRun:
         sentences = self.plan.sentences(self._registry)
         sentences.append(f"Among {len(self._faces):,} faces in {pictures:,} pictures (field '{self._faces_field}').")
         for condition in self.plan.conditions:
-            sentences.append(self._state(condition.attribute))
+            sentences.append(self._state(condition.attribute) + self._answerers(condition.attribute))
         if self.plan.who is not None:
             how = "numbers drawn on the faces" if self._by_number() else "boxes met with the faces by overlap"
             sentences.append(f"Whom the words fit, {self._looker_name()} decides, by {how}.")
@@ -184,6 +189,12 @@ class AskRun:
         if attribute not in self._offered:
             return f"{attribute} is not known of {missing:,} of them ('{name}'), and the model cannot tell."
         return f"{attribute} is asked first, of {missing:,} faces that have no answer yet ('{name}')."
+
+    def _answerers(self, attribute: str) -> str:
+        """Who answered, where that was not one run alone; begins with a blank."""
+        name = predictions.field_name(self.prefix, attribute)
+        found = provenance.runs_in(self._target, name) if self._target.get_field(name) is not None else []
+        return f" It was answered by {len(found)} runs: {'; '.join(map(str, found))}." if len(found) > 1 else ""
 
     def _looker_name(self) -> str:
         return self._grounding if isinstance(self._grounding, str) else type(self._grounding).__name__
@@ -333,6 +344,7 @@ class AskRun:
             self._last.result() if self._last else None,
             dict(Counter(self.undecided.values())),
             agreed,
+            len(self._faces),
         )
 
 
@@ -346,16 +358,12 @@ def _no_planner(name: str) -> InputError:
     return InputError(f"Got planner='{name}', expected a model behind an API such as gpt-4o or openai:MODEL.")
 
 
-def _is_view(target: object) -> bool:
-    """Whether it is a dataset or a view; what else it is, the check of the target says."""
-    return isinstance(target, targets.Collection)
-
-
 def _closely(remote: Remote) -> Remote:
     """The same server and limits, with whole pictures looked at as :func:`facevlm.describe` does."""
     return replace(remote, max_side=remote.max_side or SCENE.max_side, detail=SCENE.detail)
 
 
+@verb
 @takes_options(RunOptions)
 def plan(
     target: targets.Collection,
@@ -376,6 +384,7 @@ def plan(
     return asked.proposal
 
 
+@verb
 @takes_options(RunOptions)
 def ask(
     target: targets.Collection,
@@ -431,5 +440,5 @@ def ask(
 
 def announce(proposal: Proposal) -> bool:
     """Tell the log what will be done. Always agrees."""
-    log.info(proposal.text)
+    log.info(visible(proposal.text))
     return True

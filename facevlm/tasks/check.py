@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,10 +15,14 @@ from facevlm import attributes as registry_module
 from facevlm.attributes import Registry, align, canonical
 from facevlm.checks import faults, fingerprints
 from facevlm.checks.faults import KINDS, Finding
+from facevlm.engines.tally import Progress, Tally
 from facevlm.errors import InputError, check_sizes
 from facevlm.evaluation.evaluate import to_plain
 from facevlm.store import faults as store
 from facevlm.store import targets
+from facevlm.tasks._options import takes_names
+from facevlm.tasks._run import Run, carry_out
+from facevlm.tasks._verb import verb
 from facevlm.types import Attribute
 
 MOST_BITS = 64
@@ -65,6 +69,8 @@ class CheckResult:
         return plain
 
 
+@verb
+@takes_names
 def check(
     target: targets.Collection,
     *,
@@ -95,30 +101,82 @@ def check(
     Raises:
         FacevlmError: before any picture is read, saying what was got, what was expected, and what to do.
     """
-    began = time.perf_counter()
-    targets.check(target)
-    check_sizes(threads=threads)
-    if near is not None and (type(near) is not int or not 0 <= near <= MOST_BITS):
-        raise InputError(f"Got near={near!r}, expected bits from 0 to {MOST_BITS}, or None to look for no near copies.")
-    chosen = store.choose_fields(target, fields, age, boxes, splits)
-    material = store.read(target, chosen)
-    prints = fingerprints.gather(material.paths, threads=threads, progress=progress)
-    look = _Likeness(prints, near, threads)
-    known = registry or registry_module.shipped()
-    findings = [*_found(material, prints, look, oldest), *_contradictions(material, known)]
-    views = store.write(target, _entries(material, look, findings))
-    result = CheckResult(
-        dataset=target._dataset.name,
-        pictures=len(prints),
-        readable=int(prints.readable.sum()),
-        seconds=round(time.perf_counter() - began, 3),
-        settings={**asdict(chosen), "near": near, "oldest": oldest, "view": targets.describe(target)},
-        cases=tuple(_cases(material.ids, findings)),
-        views=views,
-        filepaths={material.ids[at]: material.paths[at] for f in findings for at in f.members},
+    run = CheckRun(
+        target,
+        fields=fields,
+        age=age,
+        boxes=boxes,
+        splits=splits,
+        near=near,
+        oldest=oldest,
+        threads=threads,
+        registry=registry,
     )
-    store.record(target._dataset, result.to_dict())
-    return result
+    return carry_out(run, progress=progress, unit=" picture")
+
+
+class CheckRun(Run[CheckResult]):
+    """A check that has not begun; stopped, it leaves everything as it was. See :func:`check` for the arguments.
+
+    Raises :class:`~facevlm.errors.FacevlmError` while nothing is read yet. ``looked`` are the fields and tags that are
+    looked at.
+    """
+
+    prefix = "check"
+    is_resumed = False
+
+    def __init__(
+        self,
+        target: targets.Collection,
+        *,
+        fields: Sequence[str] | None = None,
+        age: str | None = None,
+        boxes: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        near: int | None = fingerprints.NEAR,
+        oldest: float = faults.OLDEST,
+        threads: int | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self._target = targets.check(target)
+        check_sizes(threads=threads)
+        if near is not None and (type(near) is not int or not 0 <= near <= MOST_BITS):
+            raise InputError(
+                f"Got near={near!r}, expected bits from 0 to {MOST_BITS}, or None to look for no near copies."
+            )
+        self.looked = store.choose_fields(self._target, fields, age, boxes, splits)
+        self._near, self._oldest, self._threads = near, oldest, threads
+        self._registry = registry or registry_module.shipped()
+        self.total = targets.size(self._target)
+        self._result: CheckResult | None = None
+
+    def work(self) -> Generator[Progress, None, None]:
+        began = time.perf_counter()
+        material = store.read(self._target, self.looked)
+        prints = fingerprints.empty(len(material.paths))
+        for done in fingerprints.fill(prints, material.paths, threads=self._threads):
+            yield Progress(done, self.total, Tally())
+        look = _Likeness(prints, self._near, self._threads)
+        findings = [*_found(material, prints, look, self._oldest), *_contradictions(material, self._registry)]
+        views = store.write(self._target, _entries(material, look, findings))
+        seen = {"near": self._near, "oldest": self._oldest, "view": targets.describe(self._target)}
+        self._result = CheckResult(
+            dataset=self._target._dataset.name,
+            pictures=len(prints),
+            readable=int(prints.readable.sum()),
+            seconds=round(time.perf_counter() - began, 3),
+            settings={**asdict(self.looked), **seen},
+            cases=tuple(_cases(material.ids, findings)),
+            views=views,
+            filepaths={material.ids[at]: material.paths[at] for f in findings for at in f.members},
+        )
+        store.record(self._target._dataset, self._result.to_dict())
+
+    def result(self) -> CheckResult:
+        """What was found, of a check that came to its end."""
+        if self._result is None:
+            raise InputError("The check did not come to its end, and has found nothing yet. Run it again.")
+        return self._result
 
 
 class _Likeness:

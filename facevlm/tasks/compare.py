@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 
@@ -12,17 +13,51 @@ from facevlm import attributes as registry_module
 from facevlm.attributes import Alignment, Registry, align
 from facevlm.backends.choice import resolve_attributes
 from facevlm.errors import FieldError, InputError, TaxonomyError
+from facevlm.evaluation.clusters import clusters_of, of_clusters
 from facevlm.evaluation.comparison import Comparison, Flags
 from facevlm.evaluation.comparison import compare as compare_codes
 from facevlm.evaluation.intervals import DRAWS
 from facevlm.evaluation.metrics import Codes
 from facevlm.evaluation.readings import Truth
+from facevlm.reports import notebook
 from facevlm.store import evaluations, predictions, targets, views
 from facevlm.store.rows import PictureRows, rows_of
+from facevlm.tasks._options import takes_names
+from facevlm.tasks._verb import verb
 from facevlm.tasks.evaluate import predicted_attributes
 from facevlm.types import Attribute
 
 
+class Comparisons(list[Comparison]):
+    """The comparisons of several attributes, in order; one is found by its attribute, too: ``results["gender"]``."""
+
+    @overload
+    def __getitem__(self, key: SupportsIndex | str) -> Comparison: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[Comparison]: ...
+    def __getitem__(self, key: SupportsIndex | slice | str) -> Comparison | list[Comparison]:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for comparison in self:
+            if comparison.attribute == key:
+                return comparison
+        raise KeyError(f"{key} was not compared, only {', '.join(c.attribute for c in self)}")
+
+    def __contains__(self, key: object) -> bool:
+        return key in [c.attribute for c in self] if isinstance(key, str) else super().__contains__(key)
+
+    def _repr_html_(self) -> str:
+        return notebook.comparison_html(self)
+
+    def to_dataframe(self) -> Any:
+        """A pandas data frame with a row for each attribute and pair of runs, shares as parts of 1."""
+        import pandas
+
+        return pandas.DataFrame(notebook.comparison_rows(self))
+
+
+@verb
+@takes_names
 def compare(
     target: targets.Collection,
     prefixes: Sequence[str],
@@ -34,7 +69,8 @@ def compare(
     save_views: bool = False,
     draws: int = DRAWS,
     registry: Registry | None = None,
-) -> list[Comparison]:
+    cluster: str | None = None,
+) -> Comparisons:
     """Compare the predictions of two or more prefixes, one result per attribute that all of them have.
 
     Faces count that every run was asked about and that have ground truth. Where there is none for an attribute, all
@@ -54,12 +90,14 @@ def compare(
             Of faces, they are views of patches.
         draws: bootstrap draws behind the interval of the difference.
         registry: attributes of your own.
+        cluster: a field that says which faces belong together, such as ``'subject'`` where several pictures show one
+            person; one without a value is a cluster of its own.
 
     Raises:
         FacevlmError: for missing predictions or a ground-truth field that does not fit, saying what to do.
     """
     known = registry or registry_module.shipped()
-    targets.check(target)
+    target = targets.check(target)
     names = list(dict.fromkeys(prefixes))
     if len(names) < 2:
         raise InputError(f"Got the prefixes {list(prefixes)}, expected at least two different ones.")
@@ -72,10 +110,13 @@ def compare(
     fields = [predictions.field_name(prefix, a.name) for prefix in names for a in chosen]
     rows = rows_of(target, fields, faces)
     by = {name: evaluations.group_values(rows, name) for name in groups}
-    results = []
+    clusters = evaluations.cluster_values(rows, cluster, list((ground_truth or {}).values())) if cluster else None
+    results = Comparisons()
     for attribute in chosen:
         answers = read(rows, names, attribute, (ground_truth or {}).get(attribute.name), known)
-        result, judged = _one(answers, by, draws)
+        if cluster and answers.field == cluster:
+            evaluations.cluster_values(rows, cluster, [cluster])
+        result, judged = _one(answers, by, draws, (cluster, clusters) if cluster and clusters else None)
         saved = _save_views(rows, answers, attribute.name, judged) if save_views else ()
         results.append(replace(result, views=saved))
     return results
@@ -170,6 +211,7 @@ def _one(
     answers: Answers,
     groups: Mapping[str, Sequence[str | None]],
     draws: int,
+    clusters: tuple[str, Sequence[object]] | None,
 ) -> tuple[Comparison, Flags]:
     """The comparison, and which faces are in it."""
     judged = answers.asked if answers.truth is None else answers.asked & (answers.truth >= 0)
@@ -177,8 +219,11 @@ def _one(
     chosen = {name: [values[k] for k in kept.tolist()] for name, values in groups.items()}
     runs = {prefix: codes[kept] for prefix, codes in answers.runs.items()}
     truth = None if answers.truth is None else answers.truth[kept]
-    result = compare_codes(answers.attribute.name, answers.attribute.labels, truth, runs, chosen, draws=draws)
-    return replace(result, ground_truth=answers.field, notes=answers.notes), judged
+    held = clusters_of(clusters[0], [clusters[1][k] for k in kept.tolist()]) if clusters else None
+    codes, labels = held.codes if held else None, answers.attribute.labels
+    result = compare_codes(answers.attribute.name, labels, truth, runs, chosen, draws=draws, clusters=codes)
+    notes = (*answers.notes, *([of_clusters(len(kept), held.by, held.n, held.unknown)] if held else []))
+    return replace(result, ground_truth=answers.field, notes=notes, cluster=held.by if held else None), judged
 
 
 def _save_views(rows: PictureRows, answers: Answers, name: str, judged: Flags) -> tuple[str, ...]:

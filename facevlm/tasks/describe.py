@@ -13,6 +13,7 @@ from typing import Any, Literal
 from PIL.Image import Image
 from typing_extensions import Unpack
 
+from facevlm.arguments import checked
 from facevlm.attributes import Registry
 from facevlm.backends import Backend, Briefing, Describing, Hosted, Options, Remote, Shot, open_backend
 from facevlm.backends.briefings import fresh
@@ -24,7 +25,7 @@ from facevlm.backends.remote.describe import DescribingBackend
 from facevlm.backends.remote.words import Words
 from facevlm.engines.tally import Progress
 from facevlm.engines.writing import ChunkWriter
-from facevlm.errors import InputError
+from facevlm.errors import InputError, is_blank
 from facevlm.faces import crops, images
 from facevlm.faces.assign import assign, nobody
 from facevlm.faces.crops import Crop
@@ -32,6 +33,7 @@ from facevlm.faces.people import PEOPLE, Described, PeoplePicture
 from facevlm.store import descriptions, predictions, targets
 from facevlm.tasks._options import Settings, TaskOptions, settings, takes_options
 from facevlm.tasks._run import ModelRun, carry_out
+from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyResult
 from facevlm.types import Attribute, Inquiry, digest
 
@@ -58,6 +60,7 @@ class DescribeRun(ModelRun[DescribeResult]):
     Raises :class:`~facevlm.errors.FacevlmError` while nothing is written yet.
     """
 
+    @checked
     def __init__(
         self,
         target: targets.Collection,
@@ -73,17 +76,19 @@ class DescribeRun(ModelRun[DescribeResult]):
         settings: Settings | None = None,
     ) -> None:
         told = settings or Settings(options=Options(remote=SCENE))
-        card = card_of(model)
+        card = card_of(model, told.options)
         if isinstance(model, str) and not card.hosted:
             raise unable(model)
         self._words = model.words if isinstance(model, DescribingBackend) else words.load(told.options.remote.template)
         self._inquiry = inquiry_of(card, attributes, worded(free, self._words), who, faces, mark, told.registry)
         self.questions = {q.attribute.name: q for q in self._inquiry.questions}
         self.prefix = prefix if prefix is not None else default_prefix(card.name)
+        target = targets.check(target)
         self._pictures = descriptions.read(target, faces)
         self.target, self.dataset, self._faces = target, target._dataset, faces
         self.fields = {name: predictions.field_name(self.prefix, name) for name in self.questions}
         self.people_field = predictions.field_name(self.prefix, PEOPLE)
+        predictions.check_prefix(self.dataset, self.prefix, self.fields)
         descriptions.check_fields(target, [*self.fields.values(), self.people_field])
         chosen = [q.attribute for q in self._inquiry.questions]
         options = fresh(told.options) if overwrite else told.options
@@ -105,6 +110,7 @@ class DescribeRun(ModelRun[DescribeResult]):
         self._pending = [p for p in pending if p.faces != ()]
         self._empty = [p for p in pending if p.faces == ()]
         self.total = len(self._pending)
+        self.check_own()
         self._outcomes: Counter[str] = Counter()
         self._people = self._wrong_counts = 0
         counts = [len(p.faces or ()) for p in self._pending]
@@ -117,6 +123,10 @@ class DescribeRun(ModelRun[DescribeResult]):
         return digest([info.identity, asked, dict(i.free), i.who, i.shown, self._faces, self._words.version])
 
     @property
+    def places(self) -> Mapping[str, str]:
+        return {**self.fields, PEOPLE: self.people_field}
+
+    @property
     def is_needed(self) -> bool:
         return bool(self._pending or self._empty)
 
@@ -124,6 +134,7 @@ class DescribeRun(ModelRun[DescribeResult]):
         write = descriptions.DescriptionWriter(
             self.dataset, self.fields, self.people_field, self.stamps, list(self._inquiry.free)
         )
+        self.gone = write.gone
         with ChunkWriter(write, CHUNK) as writer:
             writer.add([nobody(picture) for picture in self._empty])
             yield from self._answers(writer)
@@ -167,6 +178,7 @@ class DescribeRun(ModelRun[DescribeResult]):
             notes=info.notes,
             usage=info.usage,
             left=self.total - asked,
+            gone=len(self.gone),
             people_field=self.people_field,
             people=self._people,
             pictures=dict(self._outcomes),
@@ -208,6 +220,7 @@ def inquiry_of(
     return Inquiry(questions, free, checked_who(who), _shown(mark, faces))
 
 
+@verb
 def brief(
     target: targets.Collection,
     model: str,
@@ -268,9 +281,9 @@ def checked_who(who: str | None) -> str | None:
 
     Raises :class:`~facevlm.errors.InputError` for one without words, which would fit everybody or nobody.
     """
-    if who is not None and not who.strip():
+    if who is not None and is_blank(who):
         raise InputError(
-            "Got who='', expected a phrase such as 'the person wearing a head scarf', or None for everybody."
+            f"Got who={who!r}, expected a phrase such as 'the person wearing a head scarf', or None for everybody."
         )
     return None if who is None else " ".join(who.split())
 
@@ -295,6 +308,7 @@ def shown(picture: PeoplePicture, how: str, max_side: int | None) -> list[Image]
     return [images.numbered(whole, boxes) if how == "numbers" else whole]
 
 
+@verb
 @takes_options(TaskOptions)
 def describe(
     target: targets.Collection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,10 +12,12 @@ from facevlm.datasets import catalog, diversefaces
 from facevlm.datasets.records import Log, Reader, Record
 from facevlm.datasets.tally import LoadTally, info_of
 from facevlm.errors import InputError, LayoutError
-from facevlm.store import database, importing
+from facevlm.store import database, importing, targets
 from facevlm.store.targets import Collection, Dataset
+from facevlm.tasks._verb import verb
 
 
+@verb
 def load(
     name: str,
     folder: str | Path,
@@ -50,21 +52,61 @@ def load(
         TargetError: a dataset of this name is there.
         InputError: an unknown data set, split or option.
     """
-    reader, root, log = catalog.reader(name, options), Path(folder).expanduser().resolve(), Log()
-    if limit is not None and limit < 1:
-        raise InputError(f"Got limit={limit}, expected a number of pictures from 1 on.")
-    target = dataset_name or (f"{name}-{split}" if split else name)
-    importing.check_name(target, overwrite=overwrite)
-    records = _started(reader, root, log, split)
-    fields, tally = reader.fields(root), LoadTally()
+    run = LoadRun(
+        name, folder, split=split, dataset_name=dataset_name, limit=limit, overwrite=overwrite, options=options
+    )
     shown = database.shows_progress() if progress is None else progress
-    bar = tqdm(itertools.islice(records, limit), desc=name, unit=" pictures", disable=None if shown else True)
-    dataset = importing.build(target, tally.count(bar))
-    dataset.info[importing.INFO] = info_of(reader.card, fields, split, tally, log)
-    source = f"{reader.card.title}. Licence: {reader.card.licence}."
-    dataset.description = f"{source} Labels are perceived or apparent, not facts about persons."
-    dataset.save()
-    return dataset
+    with tqdm(desc=name, unit=" pictures", disable=None if shown else True) as bar:
+        for done in run.steps():
+            bar.update(done - bar.n)
+    return run.result()
+
+
+class LoadRun:
+    """A load that has not begun; see :func:`load` for the arguments. ``dataset_name`` is that of what is to be made.
+
+    The first record is read: whatever is wrong with the folder is said while nothing is made. Stopped, it leaves
+    nothing, and a dataset that it was to replace as it was.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: str | Path,
+        *,
+        split: str | None = None,
+        dataset_name: str | None = None,
+        limit: int | None = None,
+        overwrite: bool = False,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
+        reader, root, self._log = catalog.reader(name, options), Path(folder).expanduser().resolve(), Log()
+        if limit is not None and limit < 1:
+            raise InputError(f"Got limit={limit}, expected a number of pictures from 1 on.")
+        self._overwrite = overwrite
+        self.dataset_name = dataset_name or usual_name(name, split)
+        importing.check_name(self.dataset_name, overwrite=overwrite)
+        self._records = itertools.islice(_started(reader, root, self._log, split), limit)
+        self.card, self.fields, self._split = reader.card, reader.fields(root), split
+
+    def steps(self) -> Generator[int, None, None]:
+        """Make the dataset; yields after every chunk how many pictures are in it."""
+        tally = LoadTally()
+        yield from importing.building(self.dataset_name, tally.count(self._records), overwrite=self._overwrite)
+        dataset = self.result()
+        dataset.info[importing.INFO] = info_of(self.card, self.fields, self._split, tally, self._log)
+        source = f"{self.card.title}. Licence: {self.card.licence}."
+        dataset.description = f"{source} Labels are perceived or apparent, not facts about persons."
+        dataset.save()
+
+    def result(self) -> Dataset:
+        """The dataset, once it is made."""
+        return database.load_target(self.dataset_name)
+
+
+def usual_name(name: str, split: str | None) -> str:
+    """What a dataset is called that nobody named."""
+    return f"{name}-{split}" if split else name
 
 
 def _started(reader: Reader, folder: Path, log: Log, split: str | None) -> Iterator[Record]:
@@ -86,6 +128,7 @@ def _readable(records: Iterator[Record], folder: Path) -> Iterator[Record]:
         raise LayoutError(f"Cannot read '{folder}': {error}") from error
 
 
+@verb
 def build_diversefaces(
     dataset: Collection,
     folder: str | Path,
@@ -115,7 +158,7 @@ def build_diversefaces(
     """
     importing.check_name(dataset_name, overwrite=overwrite)
     remove = diversefaces.remover(remove_background or "") if not callable(remove_background) else remove_background
-    people, fields = importing.people(dataset)
+    people, fields = importing.people(targets.check(dataset))
     root, log = Path(folder).expanduser().resolve(), Log()
     diversefaces.build(
         people,

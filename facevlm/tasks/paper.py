@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from facevlm.attributes import Registry, label_map
 from facevlm.backends import Backend
 from facevlm.backends.cards import Card, shipped
-from facevlm.backends.choice import card_of, default_prefix
+from facevlm.backends.choice import card_of, prefix_of
 from facevlm.errors import FacevlmError, InputError, lookup
 from facevlm.evaluation import published
 from facevlm.evaluation.evaluate import AttributeEvaluation, ClassRow, to_plain
@@ -25,6 +25,7 @@ from facevlm.store import database, rows, targets
 from facevlm.store.targets import Collection
 from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
 from facevlm.tasks._run import Confirm, carry_out
+from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyRun, selected
 from facevlm.tasks.evaluate import evaluate
 
@@ -87,6 +88,7 @@ class Reproduction:
     paper: Paper = field(default_factory=published.shipped)
 
 
+@verb
 @takes_options(RunOptions)
 def reproduce(
     datasets: Mapping[str, str | Collection],
@@ -139,7 +141,7 @@ def reproduce(
         confirm=confirm,
     )
     for model in plan.models:
-        card_of(model)
+        card_of(model, plan.settings.options)
     rows: dict[str, Result] = {table.name: _unrun(plan, table) for table in chosen}
     for results in _parts(plan, chosen):
         rows.update((result.table.name, result) for result in results)
@@ -153,8 +155,8 @@ def here(paper: Paper) -> list[str]:
 
 def _target(given: str | Collection, view: str | None) -> Collection:
     if isinstance(given, str):
-        return database.load_target(given, view)
-    return given if view is None else database.load_target(given._dataset.name, view)
+        return targets.with_all_fields(database.load_target(given, view))
+    return targets.with_all_fields(given if view is None else database.load_target(given._dataset.name, view))
 
 
 def _unrun(plan: Reproduction, table: PublishedTable) -> Result:
@@ -201,11 +203,11 @@ def _one_model(
     plan: Reproduction, model: str | Backend, shown: Collection, tables: Sequence[PublishedTable], boxes: str | None
 ) -> Iterator[tuple[PublishedTable, PaperRow | str]]:
     """A row for each table, or the reason why there is none; ``boxes`` is the field of faces, if they are counted."""
-    card = card_of(model)
+    card = card_of(model, plan.settings.options)
     asked = {table.name: _asked(card, table.attribute, plan.settings.registry) for table in tables}
     names = list(dict.fromkeys(name for name in asked.values() if name is not None))
     why = _trained(plan, card, tables[0].dataset)
-    prefix = plan.prefix + default_prefix(card.name)
+    prefix = plan.prefix + prefix_of(card)
     warnings: tuple[str, ...] = ()
     if names and not why:
         try:
@@ -278,5 +280,5 @@ def _row(
         eval_key=key,
         classes=evaluation.classes,
         system=system if told else None,
-        difference=published.compare(right, cell.n, told.accuracy, table.n) if told else None,
+        difference=published.compare(right, cell.n, told.accuracy, table.n, told.rounding) if told else None,
     )

@@ -17,23 +17,25 @@ from typing import Any
 from typing_extensions import Unpack
 
 from facevlm.attributes import fold
-from facevlm.backends import Backend, BackendInfo, Hosted, Speaker
+from facevlm.backends import Backend, Hosted, Speaker
 from facevlm.backends.cards import questions_for
 from facevlm.backends.choice import backend_of, card_of, resolve_attributes
 from facevlm.engines.local import run
-from facevlm.errors import check_sizes
+from facevlm.errors import InputError, check_sizes
+from facevlm.faces.crops import Crop
 from facevlm.store import targets
 from facevlm.store.asking import PictureSubjects
 from facevlm.tasks._options import TaskOptions, settings, takes_options
 from facevlm.tasks._run import Confirm, announce
+from facevlm.tasks._verb import verb
 from facevlm.types import Attribute, Prediction, Question
 
 
-class _Spoken:
-    """A speaker's free answers as a backend's."""
+class Spoken:
+    """The free answers of a backend that speaks, as if it gave no others."""
 
-    def __init__(self, info: BackendInfo, speaker: Speaker) -> None:
-        self.info, self.answer = info, speaker.say
+    def __init__(self, backend: Any) -> None:
+        self.info, self.answer = backend.info, backend.say
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class AttributeProbe:
         }
 
 
+@verb
 @takes_options(TaskOptions)
 def probe(
     target: targets.Collection,
@@ -119,10 +122,13 @@ def probe(
     """
     told = settings(options)
     check_sizes(faces=faces, batch_size=batch_size)
-    targets.check(target)
-    card = card_of(model)
+    target = targets.check(target)
+    card = card_of(model, told.options)
+    if card.network:
+        raise InputError(f"'{card.name}' is a plain network, which says nothing in words; expected a model that does.")
     chosen = resolve_attributes(attributes, card, told.registry)
     backend = backend_of(model, told.options, chosen)
+    card = card_of(model, told.options)
     questions = questions_for(card, chosen, prompts, joint=False)
     every = PictureSubjects(target).faces
     drawn = random.Random(seed).sample(every, min(faces, len(every)))
@@ -131,24 +137,25 @@ def probe(
             after.callback(backend.close)
         if isinstance(backend, Hosted) and not (confirm or announce)(backend.briefing(len(drawn), questions)):
             return []
-        scored = _ask(drawn, backend, questions, batch_size)
+        scored = ask_all(drawn, backend, questions, batch_size)
         # One that cannot answer freely is not asked, and paid, twice for the same.
         spoken = scored
         if isinstance(backend, Speaker):
-            spoken = _ask(drawn, _Spoken(backend.info, backend), questions, batch_size)
+            spoken = ask_all(drawn, Spoken(backend), questions, batch_size)
     return [_result(q, spoken[q.attribute.name], scored[q.attribute.name]) for q in questions]
 
 
-def _ask(
-    faces: Sequence[Any], backend: Any, questions: Sequence[Question], batch_size: int
+def ask_all(
+    faces: Sequence[Any], backend: Any, questions: Sequence[Question], batch_size: int, crop: Crop | None = None
 ) -> dict[str, list[Prediction]]:
+    """What comes of every face, by attribute; nothing is stored."""
     rows: dict[str, list[Prediction]] = {q.attribute.name: [] for q in questions}
 
     def keep(predictions: Sequence[Prediction]) -> None:
         for prediction in predictions:
             rows[prediction.attribute].append(prediction)
 
-    with closing(run(faces, backend, questions, keep, batch_size=batch_size)) as steps:
+    with closing(run(faces, backend, questions, keep, batch_size=batch_size, crop=crop)) as steps:
         for _ in steps:
             pass
     return rows

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from facevlm import reports
+from facevlm.folders import file_name
 from facevlm.store import reporting, targets
+from facevlm.tasks._verb import verb
 
 
+@verb
 def report(
     target: targets.Collection,
     folder: str | Path | None = None,
@@ -20,7 +23,8 @@ def report(
 
     Args:
         target: the FiftyOne dataset that was evaluated, or a view of it.
-        folder: where to write, by default ``<dataset>-report`` here; a report that is in it is overwritten.
+        folder: where to write, by default ``<dataset>-report`` here; an earlier report in it is overwritten,
+            other files of these names are not.
         prefix: the field prefix of the predictions.
         eval_key: which evaluation, by default ``<prefix>_eval``.
         pictures: embed small pictures of the most confident errors: report.html then holds faces of people.
@@ -31,7 +35,8 @@ def report(
     Raises:
         FacevlmError: before anything is written, where no evaluation is stored or the folder cannot be written to.
     """
-    out = Path(folder) if folder is not None else Path(f"{target._dataset.name}-report")
+    targets.require(target)
+    out = Path(folder) if folder is not None else Path(f"{file_name(target._dataset.name)}-report")
     reports.check_folder(out)
     source = reporting.read(target, prefix, eval_key, pictures=pictures)
     return reports.write(reports.build(source), out)

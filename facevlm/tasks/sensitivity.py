@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ import numpy as np
 from typing_extensions import Unpack
 
 from facevlm.attributes import Registry, align
-from facevlm.backends import Backend, Hosted
+from facevlm.backends import Backend, Briefing, Hosted
 from facevlm.backends.briefings import together
-from facevlm.backends.choice import backend_of, card_of, default_prefix, resolve_attributes
+from facevlm.backends.cards import Card
+from facevlm.backends.choice import card_of, prefix_of, resolve_attributes
+from facevlm.engines.devices import let_go, opened
 from facevlm.errors import InputError, check_sizes
 from facevlm.evaluation.comparison import Flags, FlipRates, Pair, compare_two, flip_rates, members, summarise
 from facevlm.evaluation.evaluate import to_plain
@@ -25,10 +27,11 @@ from facevlm.evaluation.metrics import Codes, wilson
 from facevlm.evaluation.readings import Truth
 from facevlm.language import wordings
 from facevlm.language.wordings import Wording
-from facevlm.store import evaluations, flips, targets
+from facevlm.store import evaluations, flips, predictions, provenance, targets
 from facevlm.store.rows import PictureRows
-from facevlm.tasks._options import RunOptions, settings, takes_options
+from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
 from facevlm.tasks._run import Confirm, announce, carry_out
+from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.compare import find_truth, label_codes, read_runs
 from facevlm.types import Attribute
@@ -96,6 +99,7 @@ class Sensitivity:
         return plain
 
 
+@verb
 @takes_options(RunOptions)
 def sensitivity(
     target: targets.Collection,
@@ -140,43 +144,135 @@ def sensitivity(
         FacevlmError: before anything is asked, saying what was got, what was expected, and what to do.
     """
     told = settings(options)
-    known = told.registry
-    targets.check(target)
-    check_sizes(orders=orders, draws=draws)
-    card = card_of(model)
-    chosen = resolve_attributes(attributes, card, known)
-    for what, given in (("paraphrases", paraphrases or {}), ("ground truth", ground_truth or {})):
-        _check_names(what, given, chosen)
-    start = prefix if prefix is not None else f"{default_prefix(card.name)}_words"
-    rows = PictureRows(target)
-    by = {name: evaluations.group_values(rows, name) for name in groups}
-    for attribute in chosen:
-        flips.check(target, flips.field_of(start, attribute.name))
-        if (ground_truth or {}).get(attribute.name):
-            find_truth(rows, attribute, (ground_truth or {})[attribute.name], known)
-    if not card.is_here():
-        # Fetched first: how the questions are worded depends on the family that its config names.
-        backend_of(model, told.options, chosen)
-    asked = {
-        a.name: wordings.wordings(
-            card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=told.shares_prompts
-        )
-        for a in chosen
-    }
-    # One for all runs: of a model with several checkpoints, others are asked in some than in others.
-    backend = backend_of(model, told.options, chosen)
-    planned = _planned(chosen, asked, start)
-    make = functools.partial(ApplyRun, model=model, overwrite=overwrite, settings=told, backend=backend)
-    with ExitStack() as after:
-        if isinstance(model, str) and isinstance(backend, Hosted):
-            after.callback(backend.close)
-        if not _ask(target, planned, make, confirm or announce, told.progress):
-            return []
-    return [_result(rows, a, asked[a.name], start, (ground_truth or {}).get(a.name), by, draws, known) for a in chosen]
+    run = SensitivityRun(
+        target,
+        model,
+        attributes,
+        prefix=prefix,
+        paraphrases=paraphrases,
+        orders=orders,
+        seed=seed,
+        groups=groups,
+        ground_truth=ground_truth,
+        overwrite=overwrite,
+        draws=draws,
+        settings=told,
+    )
+    with closing(run.works(confirm or announce)) as works:
+        for work in works:
+            carry_out(work, lambda _: True, progress=told.progress)
+    return run.result() if run.is_agreed else []
+
+
+class SensitivityRun:
+    """Wordings that are checked, of a run each; take :meth:`works` one by one, then read :meth:`result`.
+
+    See :func:`sensitivity` for the arguments. Raises :class:`~facevlm.errors.FacevlmError` while nothing is asked yet.
+    """
+
+    is_agreed = True
+
+    def __init__(
+        self,
+        target: targets.Collection,
+        model: str | Backend = "demo",
+        attributes: Sequence[str | Attribute] = (),
+        *,
+        prefix: str | None = None,
+        paraphrases: Mapping[str, Sequence[str]] | None = None,
+        orders: int = ORDERS,
+        seed: int = 0,
+        groups: Sequence[str] = (),
+        ground_truth: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+        draws: int = DRAWS,
+        settings: Settings | None = None,
+    ) -> None:
+        told = settings or Settings()
+        self._known, self._draws = told.registry, draws
+        self._target = targets.check(target)
+        check_sizes(orders=orders, draws=draws)
+        card = card_of(model, told.options)
+        self._chosen = resolve_attributes(attributes, card, self._known)
+        self._truths = dict(ground_truth or {})
+        for what, given in (("paraphrases", paraphrases or {}), ("ground truth", self._truths)):
+            _check_names(what, given, self._chosen)
+        self.prefix = prefix if prefix is not None else usual_prefix(card)
+        self._rows = PictureRows(self._target)
+        self._by = {name: evaluations.group_values(self._rows, name) for name in groups}
+        self._check_fields()
+        fetched = None
+        if not card.is_here():
+            # Fetched first: how the questions are worded depends on the family that its config names.
+            fetched = opened(model, told.options, self._chosen)
+        self._asked = {
+            a.name: wordings.wordings(
+                card, a, (paraphrases or {}).get(a.name), orders=orders, seed=seed, joint=told.shares_prompts
+            )
+            for a in self._chosen
+        }
+        # One for all runs: of a model with several checkpoints, others are asked in some than in others.
+        self._backend = fetched or opened(model, told.options, self._chosen)
+        self._owns_backend = isinstance(model, str)
+        self.planned = _planned(self._chosen, self._asked, self.prefix)
+        self._make = functools.partial(ApplyRun, model=model, overwrite=overwrite, settings=told, backend=self._backend)
+
+    def _check_fields(self) -> None:
+        for attribute in self._chosen:
+            flips.check(self._target, flips.field_of(self.prefix, attribute.name))
+            if self._truths.get(attribute.name):
+                find_truth(self._rows, attribute, self._truths[attribute.name], self._known)
+
+    def works(self, confirm: Confirm) -> Generator[ApplyRun, None, None]:
+        """The runs, one after the other; each must be done before the next is asked for. None where ``confirm`` says no
+        to what they send all together."""
+        with ExitStack() as after:
+            if self._owns_backend:
+                after.callback(let_go, self._backend)
+            briefing = self._briefing()
+            self.is_agreed = briefing is None or confirm(briefing)
+            for one in self.planned if self.is_agreed else ():
+                # Made anew: a run before it may have changed what the dataset holds.
+                yield self._run(one, self._target)
+
+    def _briefing(self) -> Briefing | None:
+        """All runs are made before any is begun, so that what is wrong with one is said before anything is asked; where
+        nothing is sent away, one face is enough for that."""
+        tried = self._target if isinstance(self._backend, Hosted) else self._target.limit(1)
+        runs = [self._run(one, tried) for one in self.planned]
+        for run, one in zip(runs, self.planned, strict=True):
+            if run.others:
+                # Whether their answers would be lost is decided by all faces.
+                self._run(one, self._target)
+        return together([run.briefing for run in runs if run.briefing is not None and run.total])
+
+    def _run(self, one: Planned, target: targets.Collection) -> ApplyRun:
+        return self._make(target, attributes=one.attributes, prefix=one.prefix, prompts=one.prompts)
+
+    def result(self) -> list[Sensitivity]:
+        """How much the answers depend on the wording, once all runs are done."""
+        return [
+            _result(
+                self._rows,
+                attribute,
+                self._asked[attribute.name],
+                self.prefix,
+                self._truths.get(attribute.name),
+                self._by,
+                self._draws,
+                self._known,
+            )
+            for attribute in self._chosen
+        ]
+
+
+def usual_prefix(card: Card) -> str:
+    """How the runs of a model's wordings are named where nobody says so."""
+    return f"{prefix_of(card)}_words"
 
 
 @dataclass(frozen=True)
-class _Planned:
+class Planned:
     """The run of one wording: its prefix, the attributes that have it, and the prompts by which they are asked."""
 
     prefix: str
@@ -184,14 +280,14 @@ class _Planned:
     prompts: Mapping[str, str]
 
 
-def _planned(attributes: Sequence[Attribute], asked: Mapping[str, Sequence[Wording]], prefix: str) -> list[_Planned]:
+def _planned(attributes: Sequence[Attribute], asked: Mapping[str, Sequence[Wording]], prefix: str) -> list[Planned]:
     """One run per wording, for all attributes that have it."""
     askers: dict[str, list[tuple[Attribute, Wording]]] = {}
     for attribute in attributes:
         for wording in asked[attribute.name]:
             askers.setdefault(f"{prefix}_{wording.ending}", []).append((attribute, wording))
     return [
-        _Planned(name, [a for a, _ in pairs], {a.name: w.given for a, w in pairs if w.given is not None})
+        Planned(name, [a for a, _ in pairs], {a.name: w.given for a, w in pairs if w.given is not None})
         for name, pairs in askers.items()
     ]
 
@@ -200,34 +296,6 @@ def _check_names(what: str, given: Mapping[str, object], chosen: Sequence[Attrib
     strange = sorted(set(given) - {a.name for a in chosen})
     if strange:
         raise InputError(f"Got {what} for {', '.join(strange)}, expected only {', '.join(a.name for a in chosen)}.")
-
-
-def _ask(
-    target: targets.Collection,
-    planned: Sequence[_Planned],
-    make: functools.partial[ApplyRun],
-    confirm: Confirm,
-    progress: bool,
-) -> bool:
-    """Carry the runs out one after the other; False where ``confirm`` says no to what they send all together.
-
-    All are made before any is begun, so that what is wrong with one is said before anything is asked; where nothing
-    is sent away, one face is enough for that.
-    """
-    sends = isinstance(make.keywords["backend"], Hosted)
-    tried = target if sends else target.limit(1)
-    runs = [make(tried, attributes=p.attributes, prefix=p.prefix, prompts=p.prompts) for p in planned]
-    briefing = together([run.briefing for run in runs if run.briefing is not None and run.total])
-    if briefing is not None and not confirm(briefing):
-        return False
-    for one in planned:
-        # Made anew: a run before it may have changed what the dataset holds.
-        carry_out(
-            make(target, attributes=one.attributes, prefix=one.prefix, prompts=one.prompts),
-            lambda _: True,
-            progress=progress,
-        )
-    return True
 
 
 def _result(
@@ -242,6 +310,7 @@ def _result(
 ) -> Sensitivity:
     prefixes = [f"{prefix}_{wording.ending}" for wording in asked]
     runs, _ = read_runs(rows, prefixes, attribute, align(attribute, (), known))
+    held = [provenance.runs_in(rows.target, predictions.field_name(name, attribute.name)) for name in prefixes]
     codes, labels = list(runs.values()), len(attribute.labels)
     rates = flip_rates(codes, labels)
     answered = np.isfinite(rates)
@@ -273,7 +342,7 @@ def _result(
         spread=_spread(prefixes, judged, draws) if judged else None,
         ground_truth=truth.field if truth else None,
         field=field,
-        view=flips.save(rows.target, field, rates, prefixes),
+        view=flips.save(rows.target, field, rates, prefixes, [by.run for answered_by in held for by in answered_by]),
         notes=notes,
     )
 

@@ -12,6 +12,7 @@ import pytest
 from facevlm.attributes import define, get
 from facevlm.backends.cards import ANY, CARD_FILE, Card, find, is_here, location, questions_for, save, shipped
 from facevlm.backends.families import FAMILIES, GENERIC
+from facevlm.backends.options import Options
 from facevlm.errors import FacevlmError, InputError, ModelError, UnknownName
 from facevlm.folders import ASSETS
 from facevlm.types import Attribute
@@ -29,6 +30,13 @@ OWN_CARD = {
 def folder(path: Path, card: object) -> Card:
     (path / CARD_FILE).write_text(card if isinstance(card, str) else json.dumps(card), encoding="utf-8")
     return find(f"hf:{path}")
+
+
+@pytest.mark.parametrize(("name", "rule"), [("demo", "greedy"), ("facescan", "greedy"), ("paligemma", "probable")])
+def test_models_tuned_for_their_questions_are_decided_as_they_decode(name: str, rule: str) -> None:
+    assert find(name).decision(Options()) == rule
+    assert find(name).decision(Options(decision="greedy")) == "greedy"
+    assert find(name).decision(Options(decision="probable")) == "probable"
 
 
 # find()
@@ -182,6 +190,8 @@ def test_memory_counts_every_checkpoint_once() -> None:
         {"questions": ["gender"]},
         {"questions": "gender"},
         {"questions": 5},
+        {"question": {"gender": "who?"}},
+        "[" * 100_000,
         {"joint": {"context": "describe", "cues": ["gender"]}},
         {"joint": {"context": "describe", "cues": "gender"}},
         "null",

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from facevlm.attributes import get
-from facevlm.backends import Backend, Options, open_backend, weights
+from facevlm.backends import Backend, Options, hub, open_backend
 from facevlm.backends.cards import find, questions_for
 from facevlm.backends.checkpoint import MAX_NEW_TOKENS, Checkpoint
 from facevlm.backends.local import LocalBackend
@@ -249,8 +249,8 @@ def test_a_missing_folder_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_hub_names_licence_and_login(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(weights, "getproxies", dict)
+    monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub, "getproxies", dict)
     with pytest.raises(ModelError, match=r"FaceScanPaliGemma.*paligemma-3b-pt-224.*hf auth login"):
         open_backend("facescan")
 

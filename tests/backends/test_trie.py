@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from facevlm.backends.families import base
+from facevlm.backends.families.base import edge_log_probs
 from facevlm.backends.trie import Branch, LabelTrie
 
 END = 0
@@ -159,3 +162,17 @@ def test_an_impossible_form_leaves_the_others_alone() -> None:
     table = np.where(trie.edge_token == 2, -np.inf, math.log(0.5)).astype(np.float32)[None]
     [scores] = trie.read(table)
     assert np.exp(scores.log_probs[0]) == pytest.approx([0.25, 0.25])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_log_probabilities_summed_in_slices_are_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    trie = LabelTrie([Branch((), (((1, 2),), ((3,),)))], (0,))
+    keep = trie.scored_positions()
+    logits = torch.randn(5, len(keep), 50, generator=torch.Generator().manual_seed(0)).to(dtype)
+    whole = edge_log_probs(logits, trie, keep)
+    monkeypatch.setattr(base, "SLICE", 100)
+    assert torch.equal(edge_log_probs(logits, trie, keep), whole)
+    table = logits.float().log_softmax(-1)[:, np.searchsorted(keep, trie.edge_position), trie.edge_token]
+    assert torch.allclose(whole, table, atol=1e-5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,7 @@ import pytest
 
 from benchmarks import hygiene
 from facevlm.checks.fingerprints import NEAR, gather
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.servers import warm
 
 
 def test_planted_pairs_are_near_and_all_others_far() -> None:
@@ -41,8 +38,8 @@ def test_pictures_are_of_the_asked_size(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_the_last_line_is_one_json_object() -> None:
-    command = [sys.executable, "-m", "benchmarks.hygiene", "--pictures", "4", "--looks", "60,120", "--most", "60"]
-    done = subprocess.run([*command, "--rounds", "1"], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = ("--pictures", "4", "--looks", "60,120", "--most", "60", "--rounds", "1")
+    done = warm.run("from benchmarks import hygiene; hygiene.main()", *told, check=True)
     found = json.loads(done.stdout.strip().splitlines()[-1])
     assert set(found["fingerprints"]) == {"200", "640"}
     assert set(found["search"]) == {"60", "120"}

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Error, Page, expect, sync_playwright
 
 from facevlm.tasks import sources as sources_task
-from tests.browser.driving import NOTE, PATIENCE, shoot
+from tests.browser.driving import NOTE, PATIENCE, STILL, shoot
 from tests.chromium import CHROMIUM
 from tests.ports import free_port
 from tests.servers import tied
@@ -96,6 +96,7 @@ def page(browser: BrowserContext) -> Iterator[Page]:
     """A page of its own, which knows nothing of the test before."""
     opened = browser.new_page()
     opened.add_init_script(NOTE)
+    opened.add_init_script(STILL)
     yield opened
     opened.evaluate("localStorage.clear(); sessionStorage.clear()")
     opened.close()

@@ -16,6 +16,7 @@ import fiftyone as fo
 from playwright.sync_api import Error, Locator, Page, Response, expect
 
 from facevlm.backends import Remote
+from facevlm.backends.options import described
 from tests.chromium import SHOTS
 from tests.servers.server import Server
 
@@ -45,8 +46,8 @@ def repeat(page: Page, act: Callable[[], object], is_done: Callable[[], bool], w
     for look in LOOKS:
         try:
             act()
-        except Error as error:
-            failure = f" The last try: {error.message.splitlines()[0]}"
+        except (Error, AssertionError) as error:
+            failure = f" The last try: {str(error).splitlines()[:1]}"
         for _ in range(look // PAUSE):
             if _holds(is_done):
                 return
@@ -83,13 +84,25 @@ new MutationObserver(changes => {
 """
 """Keeps what appears on a page: a notice is gone after some seconds, which may pass while nobody looks."""
 
+STILL = """
+document.addEventListener('DOMContentLoaded', () => {
+    const style = document.createElement('style');
+    style.textContent = '*, *::before, *::after { animation: none !important; transition: none !important }';
+    document.head.appendChild(style);
+});
+"""
+"""Nothing moves: without a graphics card every spinner costs a third of a core."""
 
-def press_noticed(page: Page, name: str, notice: str) -> None:
-    """Press the button of this name until this notice has appeared, be it for a moment."""
+
+def press_noticed(page: Page, name: str, notice: str, is_done: Callable[[], bool] = lambda: False) -> None:
+    """Press the button of this name until this notice has appeared, be it for a moment, or what it says is done.
+
+    A page that is loaded anew while the notice stands there takes the note of it along.
+    """
     page.evaluate("window.noted = []")
 
     def appeared() -> bool:
-        return bool(page.evaluate("notice => window.noted.some(text => text.includes(notice))", notice))
+        return is_done() or bool(page.evaluate("notice => window.noted.some(text => text.includes(notice))", notice))
 
     button = page.get_by_role("button", name=name)
     repeat(page, lambda: button.click(timeout=STEP), appeared, f"press '{name}', be told '{notice}'")
@@ -187,6 +200,29 @@ def tick(page: Page, form: Locator, title: str, **params: Any) -> None:
         repeat(page, act, box.is_checked, f"tick '{title}'")
 
 
+def choose_attributes(page: Page, form: Locator, *titles: str, **params: Any) -> None:
+    """Choose attributes in their list; with ``params``, until the form is resolved for them."""
+    box = dropdown(form, "Attributes")
+
+    def is_chosen(title: str) -> bool:
+        return form.locator(".MuiChip-root").filter(has_text=title).first.is_visible()
+
+    def act() -> None:
+        for title in (title for title in titles if not is_chosen(title)):
+            option = page.get_by_role("option", name=title).first
+            if not option.is_visible():
+                box.click(timeout=STEP)
+            option.click(timeout=STEP)
+
+    def is_done() -> bool:
+        return all(map(is_chosen, titles))
+
+    if params:
+        resolve(page, act, is_done, **params)
+    else:
+        repeat(page, act, is_done, f"choose {', '.join(titles)}")
+
+
 def write(page: Page, box: Locator, text: str, **params: Any) -> None:
     """Write into a text box until the form is resolved for ``params``."""
 
@@ -220,8 +256,8 @@ def choose(
 
 
 def dropdown(form: Locator, label: str) -> Locator:
-    """The dropdown under a label."""
-    return form.locator(f"xpath=.//p[normalize-space()={label!r}]/following::*[@role='combobox'][1]")
+    """The dropdown under a label, the first where a form has come to have two of that name."""
+    return form.locator(f"xpath=.//p[normalize-space()={label!r}]/following::*[@role='combobox'][1]").first
 
 
 def execute(page: Page, form: Locator, appears: str) -> None:
@@ -252,7 +288,7 @@ def name_server(page: Page, form: Locator, server: Server) -> None:
         model="api",
     )
     write(page, field(form, "As the server names it"), "m", api_model="m", concurrency=Remote().concurrency)
-    address = field(form, "base_url (default: that of the model's own service)")
+    address = field(form, next(option.text for option in described(Remote) if option.name == "base_url"))
     write(page, address, server.base_url, base_url=server.base_url)
     expect(form).not_to_contain_text("No key for", timeout=PATIENCE)
 
@@ -266,6 +302,19 @@ def show(page: Page, act: Callable[[], object], n: int, what: str = "sample") ->
     """Act until the grid holds just so many."""
     counts, wanted = _counts(page), _count(n, what)
     repeat(page, act, lambda: bool(wanted.search(counts.inner_text(timeout=STEP))), f"see {n} {what}s in the grid")
+
+
+def filter_by(page: Page, field: str, label: str, n: int) -> None:
+    """A label of a field, chosen in the sidebar, until the grid holds just so many."""
+    box = page.locator(f"[data-cy='categorical-filter-{field}.label'] input").first
+    click(page, page.locator(f"[data-cy=sidebar-field-arrow-enabled-{field}]").first, box)
+
+    def act() -> None:
+        box.fill(label, timeout=STEP)
+        page.wait_for_timeout(SETTLING)
+        box.press("Enter", timeout=STEP)
+
+    show(page, act, n)
 
 
 def show_by(page: Page, button: str, n: int) -> None:

@@ -20,7 +20,7 @@ def fill_in(page: Page, server: Server) -> Locator:
     """The form with a model of the server, one attribute and one question in words."""
     form = driving.open_resolved(page, "Describe people in pictures", model="gpt-4o")
     driving.name_server(page, form, server)
-    driving.tick(page, form, "Perceived gender", ask_gender=True)
+    driving.choose_attributes(page, form, "Perceived gender", attributes=["gender"])
     driving.tick(page, form, "Clothing", free_clothing=True)
     expect(form).to_contain_text(f"8 pictures go to 127.0.0.1:{server.port}")
     return form

@@ -7,7 +7,16 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import chromium
-from tests.browser.driving import execute, finish, hover, open_dataset, open_operator, open_picture, shoot, tick
+from tests.browser.driving import (
+    choose_attributes,
+    execute,
+    finish,
+    hover,
+    open_dataset,
+    open_operator,
+    open_picture,
+    shoot,
+)
 
 pytestmark = chromium.needed
 
@@ -30,9 +39,8 @@ def test_faces_are_found_and_their_answers_read_at_the_boxes(page: Page, app: st
     form = open_operator(page, "Apply VLM face attributes")
     expect(form).to_contain_text("Every box in 'faces'")
     expect(form).to_contain_text("Faces to ask about: 28")
-    tick(page, form, "Perceived gender")
-    tick(page, form, "Apparent age")
-    expect(form).not_to_contain_text("Tick at least one attribute")
+    choose_attributes(page, form, "Perceived gender", "Apparent age")
+    expect(form).not_to_contain_text("Choose at least one attribute")
     shoot(page, "faces-form")
     execute(page, form, "28 faces asked")
     finish(page)

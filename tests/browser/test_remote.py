@@ -17,7 +17,7 @@ def test_a_model_behind_an_api_from_the_form(page: Page, app: str, faces: fo.Dat
         driving.open_dataset(page, app, faces)
         form = driving.open_resolved(page, "Apply VLM face attributes", model="demo")
         driving.name_server(page, form, server)
-        driving.tick(page, form, "Perceived gender", ask_gender=True)
+        driving.choose_attributes(page, form, "Perceived gender", attributes=["gender"])
         expect(form).to_contain_text(f"96 pictures of faces go to 127.0.0.1:{server.port}")
         expect(form).to_contain_text("at no price")
         form.get_by_text("96 pictures of faces go to").scroll_into_view_if_needed()

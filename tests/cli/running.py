@@ -30,7 +30,9 @@ class Ran:
         blocks = [block.strip().splitlines() for block in self.out.split("\n\n")]
         cells = [[re.split(r"\s{2,}", line.strip()) for line in block] for block in blocks]
         found = [rows[2:] for rows in cells if rows and tuple(rows[0][: len(header)]) == header]
-        return [[row for row in rows if not row[0].startswith(("Gap in", "No gap in"))] for rows in found]
+        return [
+            [row for row in rows if not row[0].startswith(("Gap in", "No gap in", "No clear gap in"))] for rows in found
+        ]
 
 
 Run = Callable[..., Ran]

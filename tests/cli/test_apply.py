@@ -7,7 +7,9 @@ from pathlib import Path
 
 import fiftyone as fo
 
+from facevlm.folders import ASSETS
 from facevlm.types import OUTCOMES
+from tests.backends.test_adapters import made
 from tests.cli.running import Run
 
 
@@ -77,3 +79,19 @@ def test_a_dataset_is_made_of_a_folder_and_asked(folder: Path, dataset_name: str
     assert "  1 x not a picture, or of an unknown format: bad.jpg\n" in first.out
     shutil.copy(folder / "a.jpg", folder / "bad.jpg")
     assert "1 faces asked, 3 skipped" in run(*command).out
+
+
+def test_answers_with_an_adapter_are_kept_apart_from_those_of_its_base(
+    faces: fo.Dataset, run: Run, tmp_path: Path
+) -> None:
+    own = made(ASSETS / "demo_model", tmp_path / "My-LoRA")
+    command = ("apply", faces.name, "--attributes", "gender", "--adapter", str(own))
+    assert "6 faces asked, 0 skipped" in run(*command).out
+    assert "Nothing to ask" in run(*command).out
+    assert run(*command, "--no-merge-adapter").status == 0
+    faces.reload()
+    record = faces.get_run_info("facevlm_my_lora").config
+    assert {entry["checkpoint"] for entry in record.identity} == {"package:demo_model", str(own)}
+    assert run("apply", faces.name, "--attributes", "gender", "--prefix", "my_lora").status == 2
+    wrong = run("apply", faces.name, "--attributes", "gender", "--prefix", "y", "--adapter", "/nowhere/at/all")
+    assert (wrong.status, "is no folder" in wrong.err) == (1, True)

@@ -34,8 +34,27 @@ def test_ask_says_its_plan_then_does_it(groups: fo.Dataset, run: Run) -> None:
     assert done.out.endswith("8 faces picked.\n")
     groups.reload()
     assert groups.load_saved_view("left").count("faces.detections") == 8
+    again = run("ask", NAME, "gender of the leftmost face", "--yes", "--save-view", "left")
+    assert again.status == 0
+    groups.save_view("left", groups.limit(1), description="mine", overwrite=True)
+    refused = run("ask", NAME, "gender of the leftmost face", "--yes", "--save-view", "left")
+    assert refused.status != 0
+    assert "A view 'left' is saved already and is not facevlm's, expected another name" in refused.err
+    groups.reload()
+    assert len(groups.load_saved_view("left")) == 1
     nobody = run("ask", NAME, "the sad child", "--yes", "--save-view", "sad")
     assert nobody.out.splitlines() == ["0 faces picked.", "No view 'sad' is saved, since nobody is picked."]
+
+
+def test_a_view_that_somebody_saved_is_not_replaced(groups: fo.Dataset, run: Run) -> None:
+    groups.save_view("mine", groups.limit(1))
+    refused = run("ask", NAME, "gender of the leftmost face", "--yes", "--save-view", "mine")
+    assert refused.status == 2
+    assert "A view 'mine' is saved already and is not facevlm's" in refused.err
+    groups.reload()
+    assert groups.get_field("demo_gender") is None
+    assert len(groups.load_saved_view("mine")) == 1
+    assert [run("ask", NAME, "the leftmost face", "--yes", "--save-view", "left").status for _ in range(2)] == [0, 0]
 
 
 @pytest.mark.parametrize(

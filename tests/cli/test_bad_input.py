@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import fiftyone as fo
@@ -26,15 +30,15 @@ from tests.cli.running import JUDGED, Run
         (["evaluate", JUDGED, "--view", "fw"], "Did you mean 'few'?"),
         (["apply", JUDGED, "--attributes", "gender", "--prefix", "9x"], "Got the field prefix '9x', expected"),
         (["apply", JUDGED, "--attributes", "gender", "--prefix", ""], "Got the field prefix ''"),
-        (["apply", JUDGED, "--attributes", "gender", "--batch-size", "0"], "Got batch_size=0, expected a whole"),
-        (["apply", JUDGED, "--attributes", "gender", "--threads", "-1"], "Got threads=-1, expected a whole"),
-        (["apply", JUDGED, "--attributes", "gender", "--dtype", "float99"], "Unknown dtype 'float99'."),
+        (["apply", JUDGED, "--attributes", "gender", "--batch-size", "0"], "Got --batch-size 0, expected a whole"),
+        (["apply", JUDGED, "--attributes", "gender", "--threads", "-1"], "Got --threads -1, expected a whole"),
         (["apply", JUDGED, "--attributes", "gender", "--prompt", "age5=how?"], "Got prompts for age5, expected only"),
         (["apply", JUDGED, "--images", "{empty}"], "holds no picture. Expected files that end in"),
         (["apply", JUDGED, "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
         (["demo", "--images", "{empty}"], "holds no picture. Expected files that end in"),
         (["demo", "--images", "{empty}/no"], "which is not there. Give a folder with pictures."),
         (["evaluate", JUDGED, "--prefix", "nope"], "no predictions under the prefix 'nope'. Prefixes with predictions"),
+        (["evaluate", JUDGED, "--prefix", "nope", "--truth", "gender=gender"], "no predictions under the prefix"),
         (["evaluate", JUDGED, "--attributes", "race5"], "Field 'demo_race5' is not there; need Classification."),
         (["evaluate", JUDGED, "--truth", "gender=nofield"], "Ground-truth field 'nofield' is not there"),
         (["evaluate", JUDGED, "--truth", "race5=race"], "Got ground truth for race5, expected only gender, age5."),
@@ -49,7 +53,7 @@ from tests.cli.running import JUDGED, Run
         (["sensitivity", "no-such", "--attributes", "gender"], "Unknown dataset 'no-such'. Known: "),
         (["sensitivity", JUDGED], "Got no attribute, expected at least one of"),
         (["sensitivity", JUDGED, "--attributes", "gender", "--paraphrase", "age5=old?"], "Got paraphrases for age5"),
-        (["sensitivity", JUDGED, "--attributes", "gender", "--orders", "0"], "Got orders=0, expected a whole number"),
+        (["sensitivity", JUDGED, "--attributes", "gender", "--orders", "0"], "Got --orders 0, expected a whole number"),
         (["sensitivity", JUDGED, "--attributes", "gender", "--json", "{empty}"], "Cannot write figures to"),
         (["attributes", "--attributes-file", "{empty}/no.yaml"], "Cannot read the attribute file"),
         (["evaluate", JUDGED, "--attributes-file", "{empty}/no.yaml"], "Cannot read the attribute file"),
@@ -80,14 +84,17 @@ def test_bad_input_is_one_line_and_status_two(
         (["compare", "x"], "the following arguments are required: --prefixes"),
         (["apply", "x", "--batch-size", "few"], "argument --batch-size: invalid int value: 'few'"),
         (["apply", "x", "--decode", "guess"], "argument --decode: invalid choice: 'guess'"),
+        (["apply", "x", "--dtype", "float99"], "argument --dtype: invalid choice: 'float99'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_bad_command_line_is_answered_with_the_usage(arguments: list[str], said: str, run: Run) -> None:
+def test_a_bad_command_line_is_answered_in_two_lines(arguments: list[str], said: str, run: Run) -> None:
     done = run(*arguments)
     assert (done.status, done.out) == (2, "")
-    assert done.err.startswith("usage: facevlm")
+    assert done.err.startswith("facevlm")
     assert said in done.err
+    assert done.err.splitlines()[1].startswith("See: facevlm")
+    assert len(done.err.splitlines()) == 2
 
 
 def test_a_bad_attribute_file_is_named(tmp_path: Path, run: Run) -> None:
@@ -104,6 +111,58 @@ def test_a_json_file_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp
     assert done.err.startswith("facevlm: ")
 
 
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("{empty}/pipe", "nobody reads from this named pipe. They are printed above."),
+        ("/dev/full", "No space left on device. They are printed above."),
+    ],
+)
+def test_figures_that_cannot_be_written_are_printed_all_the_same(
+    place: str, said: str, tmp_path: Path, run: Run
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = place.replace("{empty}", str(tmp_path))
+    done = run("power", "--groups", "2", "--base-rate", "0.9", "--n", "60", "--json", path)
+    assert (done.status, done.err) == (2, f"facevlm: Cannot write figures to '{path}': {said}\n")
+    assert "60 faces" in done.out
+
+
+def test_figures_go_into_a_pipe_that_somebody_reads(tmp_path: Path, run: Run) -> None:
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    keeps = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    done = run("power", "--groups", "2", "--base-rate", "0.9", "--n", "60", "--json", str(pipe))
+    os.close(keeps)
+    reader.join(30)
+    assert done.status == 0, done.err
+    assert json.loads(read[0])["groups"] == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (os.mkfifo, "it is a named pipe, expected a file. Expected a CSV file."),
+        (lambda path: path.symlink_to("/dev/zero"), "it is a device, expected a file. Expected a CSV file."),
+        (lambda path: path.write_text(f"id,decision\n{'a' * 200_000},approve\n"), ":1: not CSV (field larger than"),
+        (lambda path: path.write_text("id,decision\nonly one\n"), ":2: too few or too many columns."),
+        (lambda path: path.write_text("id,id,decision\n"), "has the column id more than once"),
+        (lambda path: path.write_text("id;wanted\n"), "has the columns id, wanted; decision missing."),
+    ],
+)
+def test_a_table_of_decisions_that_cannot_be_read_decides_nothing(
+    make: Callable[[Path], object], said: str, judged: fo.Dataset, tmp_path: Path, run: Run
+) -> None:
+    make(tmp_path / "decisions.csv")
+    done = run("review", JUDGED, "--attribute", "gender", "--decisions", str(tmp_path / "decisions.csv"), "--by", "me")
+    assert (done.status, done.out) == (2, "")
+    assert said in done.err
+    judged.reload()
+    assert not judged.has_field("gender_reviewed")
+
+
 def test_a_report_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp_path: Path, run: Run) -> None:
     path = tmp_path / "file"
     path.write_text("x")
@@ -112,12 +171,20 @@ def test_a_report_that_cannot_be_written_is_bad_input(judged: fo.Dataset, tmp_pa
     assert "expected a folder" in done.err
 
 
-@pytest.mark.parametrize("place", ["/nowhere/at/all", "{empty}"])
-def test_a_model_that_cannot_be_loaded_is_status_one(place: str, faces: fo.Dataset, tmp_path: Path, run: Run) -> None:
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("/nowhere/at/all", "Cannot load model 'hf:/nowhere/at/all'"),
+        ("{empty}", "{empty}: there is no config.json. Expected a folder written by save_pretrained"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_status_one(
+    place: str, said: str, faces: fo.Dataset, tmp_path: Path, run: Run
+) -> None:
     checkpoint = place.replace("{empty}", str(tmp_path))
     done = run("apply", faces.name, "--attributes", "gender", "--model", f"hf:{checkpoint}", "--prefix", "p")
     assert (done.status, done.out) == (1, "")
-    assert f"facevlm: Cannot load model 'hf:{checkpoint}'" in done.err
+    assert f"facevlm: {said}".replace("{empty}", str(tmp_path)) in done.err
     assert "Traceback" not in done.err
     faces.reload()
     assert not faces.has_field("p_gender")

@@ -52,6 +52,7 @@ def test_the_json_file_holds_the_printed_figures(judged: fo.Dataset, tmp_path: P
                     *row["values"],
                     *figures(row["cell"]),
                     share(row["cell"]["f1"]) if row["cell"]["n_labels"] > 1 else "-",
+                    share(row["shrunk"]),
                 ]
                 for row in table["rows"]
             ]
@@ -67,8 +68,14 @@ def test_pairs_of_groups_are_printed_on_demand(judged: fo.Dataset, run: Run) -> 
     assert sum(int(row[2].rstrip("*")) for row in rows) == COUNT
 
 
+def test_faces_of_no_group_are_said_on_the_first_screen(judged: fo.Dataset, run: Run) -> None:
+    judged.set_values("place", ["here", None, None] * (COUNT // 3))
+    done = run("evaluate", JUDGED, "--attributes", "gender", "--groups", "place")
+    assert f"- {COUNT // 3 * 2} of {COUNT} faces have no place: they are in no group." in done.out
+
+
 def test_only_a_saved_view_is_evaluated(judged: fo.Dataset, run: Run) -> None:
-    done = run("evaluate", JUDGED, "--view", "few", "--eval-key", "five")
+    done = run("evaluate", JUDGED, "--view", "few", "--eval-key", "five", "--full")
     assert [row[1] for row in done.tables("attribute", "n")[0]] == ["5*", "5*"]
     judged.reload()
     assert {"five_gender", "five_age5"} <= set(judged.list_evaluations())
@@ -119,7 +126,8 @@ def test_attributes_of_ones_own_are_listed_and_evaluated(judged: fo.Dataset, tmp
     judged.set_values("span_seen", ["young", "old"] * (COUNT // 2))
     command = ("evaluate", JUDGED, "--attributes", "age5", "--truth", "age5=span_seen")
     assert "which no label set of 'age'" in run(*command).err
-    done = run(*command, "--attributes-file", str(path))
+    assert "\n- span: age5 -> span.\n" in run(*command, "--attributes-file", str(path)).out
+    done = run(*command, "--attributes-file", str(path), "--full")
     assert done.status == 0
     assert "\nspan  (age5 -> span)\n" in done.out
     assert [row[:2] for row in done.tables("class", "n")[0]] == [["young", "12"], ["old", "12"]]

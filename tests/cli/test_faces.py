@@ -28,6 +28,8 @@ def test_faces_are_found_asked_about_and_judged(groups: fo.Dataset, capsys: pyte
     assert "Warning: This is the simple detector that comes with OpenCV" in said
     assert cli.main(["detect", groups.name, "--quality"]) == 0
     assert "Nothing to search: all 8 pictures were searched" in capsys.readouterr().out
+    assert cli.main(["detect", groups.name, "--overwrite"]) == 0
+    assert "Boxes in 'faces': 0 added, 28 found again, under the ids they had" in capsys.readouterr().out
     ask = ["apply", groups.name, "--attributes", "gender", "--device", "cpu", "--faces", "faces"]
     assert cli.main([*ask, "--min-face-px", "60"]) == 0
     said = capsys.readouterr().out
@@ -73,7 +75,7 @@ def test_a_folder_of_pictures_can_be_searched(
 ) -> None:
     monkeypatch.setenv(weights.OFFLINE, "1")
     (tmp_path / "a.jpg").write_bytes(b"no picture")
-    assert cli.main(["detect", dataset_name, "--images", str(tmp_path)]) == 0
+    assert cli.main(["detect", dataset_name, "--images", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     assert "pictures: 1 failed" in said
     assert "1 x not a picture" in said

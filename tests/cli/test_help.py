@@ -11,16 +11,21 @@ from tests.cli.running import Run
 
 LOADING = {
     "--device",
+    "--devices",
     "--dtype",
     "--revision",
+    "--adapter",
+    "--merge-adapter",
+    "--no-merge-adapter",
     "--quantize",
     "--attention",
     "--compile",
     "--memory-gb",
     "--trust-remote-code",
     "--decode",
+    "--decision",
 }
-QUESTION = {"--images", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
+QUESTION = {"--images", "--prune", "--view", "--model", "--attributes", "--attributes-file", "--prompt"}
 REMOTE = {
     "--base-url",
     "--key-name",
@@ -48,22 +53,32 @@ RUNNING = {"--batch-size", "--threads", "--separate"}
 AGREEING = {"--dry-run", "--yes"}
 MODEL = LOADING | REMOTE
 OPTIONS = {
-    "demo": {"--images"},
+    "demo": {"--images", "--prune"},
     "apply": QUESTION
     | MODEL
     | RUNNING
     | AGREEING
     | {"--prefix", "--overwrite", "--faces", "--detect", "--face-labels", "--min-confidence"}
-    | {"--min-face-px", "--margin", "--align"},
-    "detect": {"--images", "--view", "--field", "--detector", "--weights", "--min-confidence", "--min-face-px"}
-    | {"--max-faces", "--tiles", "--quality", "--overwrite", "--faces"},
+    | {"--min-face-px", "--margin", "--align", "--json"},
+    "detect": {
+        "--images",
+        "--prune",
+        "--view",
+        "--field",
+        "--detector",
+        "--weights",
+        "--min-confidence",
+        "--min-face-px",
+    }
+    | {"--max-faces", "--tiles", "--quality", "--overwrite", "--faces", "--json"},
     "describe": (QUESTION | REMOTE | AGREEING) - {"--prompt"}
-    | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite"},
+    | {"--free", "--ask", "--who", "--faces", "--mark", "--prefix", "--overwrite", "--json"},
     "ask": MODEL
     | RUNNING
     | AGREEING
     | {
         "--images",
+        "--prune",
         "--view",
         "--model",
         "--attributes-file",
@@ -79,15 +94,34 @@ OPTIONS = {
         "--prefix",
         "--attributes",
         "--attributes-file",
+        "--full",
         "--truth",
         "--groups",
+        "--adjust",
+        "--sets",
+        "--cluster",
         "--bins",
         "--faces",
         "--pairs",
         "--eval-key",
         "--draws",
+        "--runs",
         "--json",
     },
+    "review": {
+        "--view",
+        "--attribute",
+        "--prefix",
+        "--field",
+        "--agree",
+        "--faces",
+        "--runs",
+        "--by",
+        "--yes",
+        "--json",
+    }
+    | {"--attributes-file", "--approve", "--queue", "--decide", "--decisions", "--undo", "--overwrite"}
+    | {"--order", "--label", "--groups", "--half-width", "--seed", "--limit"},
     "report": {"--prefix", "--eval-key", "--out", "--pictures"},
     "compare": {
         "--view",
@@ -96,6 +130,7 @@ OPTIONS = {
         "--attributes-file",
         "--truth",
         "--groups",
+        "--cluster",
         "--faces",
         "--save-views",
         "--json",
@@ -114,15 +149,31 @@ OPTIONS = {
         "--attributes-file",
         "--json",
     },
+    "power": {"--groups", "--base-rate", "--n", "--alpha", "--power", "--json"},
+    "train": {"--view", "--base", "--attributes", "--attributes-file", "--out", "--truth", "--faces", "--margin"}
+    | {"--groups", "--method", "--dry-run", "--recipe", "--epochs", "--batch", "--accumulate", "--learning-rate"}
+    | {"--label-smoothing", "--rank", "--alpha", "--patience", "--objective", "--class-weights", "--no-augment"}
+    | {"--prompt", "--merge", "--seed", "--validation", "--test", "--split", "--subject", "--balance", "--device"}
+    | {
+        "--revision",
+        "--trust-remote-code",
+        "--mixed-precision",
+        "--checkpointing",
+        "--save-steps",
+        "--workers",
+        "--json",
+    },
     "paper": MODEL
     | RUNNING
     | AGREEING
     | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--json"},
     "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option", "--check"}
     | {"--from", "--view", "--people", "--pictures", "--seed", "--height", "--remove-background"},
-    "models": set(),
-    "attributes": {"--attributes-file"},
-    "cache": {"--model"},
+    "models": {"--json"},
+    "attributes": {"--attributes-file", "--json"},
+    "truth": {"--view", "--path-column", "--map", "--overwrite", "--json"},
+    "plugin": {"--replace", "--json"},
+    "cache": {"--model", "--json"},
 }
 
 

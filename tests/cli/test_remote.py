@@ -93,8 +93,10 @@ def test_a_dear_run_is_asked_about(
         status, _, err = run("apply", dataset.name, *arguments)
         assert (status, server.asked) == (2, [])
         assert "may cost more than $5. Add --yes, or set a --budget." in err
-        for answer, asked in (("n", 0), ("", 0), ("y", 10)):
-            monkeypatch.setattr(sys, "stdin", _Terminal(f"{answer}\n"))
+        monkeypatch.setattr(sys, "stdin", None)
+        assert run("apply", dataset.name, *arguments)[0] == 2
+        for answer, asked in (("n\n", 0), ("\n", 0), ("", 0), ("y\n", 10)):
+            monkeypatch.setattr(sys, "stdin", _Terminal(answer))
             assert run("apply", dataset.name, *arguments)[0] == 0
             assert len(server.asked) == asked
         monkeypatch.setattr(sys, "stdin", io.StringIO())
@@ -115,7 +117,7 @@ def test_a_broken_key_is_one_line_and_status_1(dataset: fo.Dataset, run: Run) ->
     assert (status, out) == (1, "")
     [line] = err.splitlines()
     assert line.startswith("facevlm: 127.0.0.1:")
-    assert "HTTP 401: expired Check the key (FACEVLM_API_KEY)" in line
+    assert "HTTP 401: expired. Check the key (FACEVLM_API_KEY)" in line
 
 
 @pytest.mark.parametrize("option", [("--base-url", "nowhere"), ("--concurrency", "0"), ("--template", "odd")])
@@ -210,3 +212,14 @@ def test_an_interrupt_stops_at_once_and_keeps_what_was_answered(
     assert err.decode().strip().endswith("the same command goes on from there.")
     made.reload()
     assert made.count("p_gender.label") == 30
+
+
+def test_several_servers_of_one_model_are_named_one_after_the_other(faces: fo.Dataset, run: Run) -> None:
+    with running() as one, running() as two:
+        command = ("apply", faces.name, "--model", "openai:m", "--attributes", "gender", "--prefix", "r", "--no-cache")
+        status, _, err = run(*command, "--base-url", one.base_url, "--base-url", two.base_url)
+        assert status == 0
+        assert f"go to 127.0.0.1:{one.port}, 127.0.0.1:{two.port} (on this machine or network)" in err
+        assert len(one.asked) + len(two.asked) == 6
+        _, out, _ = run(*command, "--base-url", f"{one.base_url},{two.base_url}", "--overwrite")
+        assert "6 faces asked" in out

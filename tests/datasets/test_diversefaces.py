@@ -189,3 +189,24 @@ def test_turned_and_transparent_pictures_are_put_upright_and_on_white(tmp_path: 
     with Image.open(record.filepath) as picture:
         assert picture.size == (60, 20), "the turned one is 40 wide at this height"
         assert (255, 255, 255) in {picture.getpixel((10, 10)), picture.getpixel((50, 10))}
+
+
+def test_a_composition_that_was_stopped_is_not_read_as_a_whole_one(tmp_path: Path) -> None:
+    turns = iter(range(3))
+
+    def remove(picture: Image.Image) -> Image.Image:
+        if next(turns, None) is None:
+            raise KeyboardInterrupt
+        return picture
+
+    with pytest.raises(KeyboardInterrupt):
+        build(people(tmp_path / "in", 8), FIELDS, tmp_path / "out", per_picture=2, height=20, remove=remove)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00001.png"]
+    with pytest.raises(LayoutError, match=r"expected diversefaces\.csv"):
+        read("diversefaces", tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LayoutError, match=r"Cannot write composed pictures to '.*file/out': Not a directory"):
+        build(people(tmp_path / "in", 4), FIELDS, tmp_path / "file" / "out", height=20)

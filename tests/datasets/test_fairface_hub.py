@@ -35,7 +35,8 @@ def row(grey: int, age: int, gender: int, race: int, service_test: bool | None =
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     root = tmp_path / "copy"
-    write(root / "0.25" / "train-00000-of-00001.parquet", [row(10, 0, 0, 5), row(20, 8, 1, 4, False), row(30, 9, 1, 4)])
+    rows = [row(10, 0, 0, 5), row(20, 8, 1, 4, False), row(30, 9, 2, 7)]
+    write(root / "0.25" / "train-00000-of-00001.parquet", rows)
     write(root / "0.25" / "validation-00000-of-00001.parquet", [row(40, 3, 0, 0, None)])
     return root
 
@@ -54,7 +55,7 @@ def test_pictures_are_written_once_and_labels_are_those_of_the_copy(copy: Path, 
         ("val", {}),
     ]
     assert Path(records[0].filepath).read_bytes() == jpeg(10)
-    assert reasons(log) == {"age is none of 0 to 8": 1}
+    assert reasons(log) == {"gender is none of 0 to 1": 1}
     kept = {p: p.stat().st_mtime_ns for p in out.rglob("*.jpg")}
     assert len(kept) == 3
     assert [r.split for r in read("fairface-hub", copy, "val", extract_to=str(out))[0]] == ["val"]

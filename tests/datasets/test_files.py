@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from facevlm.datasets import files
 from facevlm.datasets.records import BrokenRow, Log, Record
 from facevlm.errors import LayoutError
 from tests.datasets import layouts
+
+LONGEST_PATH = 4096
+"""Bytes of a path that Linux opens."""
 
 
 def take(row: files.Row) -> Record | None:
@@ -171,3 +175,17 @@ def test_boxes_in_pixels_become_shares(box: tuple[float, ...], found: tuple[floa
 def test_a_box_of_no_numbers_is_refused(value: float) -> None:
     with pytest.raises(BrokenRow, match="box of no numbers"):
         files.relative_box(value, 0, 1, 1, (10, 10))
+
+
+def test_a_folder_that_cannot_be_read_costs_its_pictures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path / "in")
+    while len(os.getcwd()) < LONGEST_PATH:
+        os.mkdir("x" * 200)
+        os.chdir("x" * 200)
+    monkeypatch.chdir(tmp_path)
+    log = Log()
+    assert list(files.pictures(tmp_path / "in", log)) == [str(tmp_path / "in" / "a.jpg")]
+    assert log.kinds == {"folder cannot be read": 1}
+    assert log.rows[0].endswith("folder cannot be read (File name too long)")

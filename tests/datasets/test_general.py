@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from facevlm import attributes
 from facevlm.attributes import canonical, get
@@ -17,6 +19,7 @@ from facevlm.datasets import catalog, files
 from facevlm.datasets.folders import field_of
 from facevlm.datasets.records import SHOWN, BrokenRow, Log
 from facevlm.errors import InputError, LayoutError, TaxonomyError, UnknownName
+from facevlm.faces import images
 from tests.datasets import layouts
 from tests.datasets.layouts import read, reasons
 
@@ -162,9 +165,34 @@ def test_pictures_come_in_order_and_hidden_ones_do_not(tmp_path: Path) -> None:
         layouts.picture(tmp_path / "p.png")
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / "p.png").rename(tmp_path / name)
-    (tmp_path / "notes.txt").touch()
-    found = [Path(p).relative_to(tmp_path).as_posix() for p in files.pictures(tmp_path)]
+    for name in ("notes.txt", "Thumbs.db", ".DS_Store"):
+        (tmp_path / name).touch()
+    log = Log()
+    found = [Path(p).relative_to(tmp_path).as_posix() for p in files.pictures(tmp_path, log)]
     assert found == ["a.webp", "b/1.png", "b/2.JPG"]
+    assert reasons(log) == {"no ending of a picture": 1}
+    assert log.rows[0].startswith(f"{tmp_path}/notes.txt: no ending of a picture (expected .jpg, ")
+
+
+def test_every_ending_of_a_picture_is_taken_and_others_are_named(tmp_path: Path) -> None:
+    kinds = {"jfif": "JPEG", "jpe": "JPEG", "avif": "AVIF", "JPEG": "JPEG", "tiff": "TIFF"}
+    (tmp_path / "happy").mkdir()
+    for end, kind in kinds.items():
+        Image.new("RGB", (8, 8)).save(tmp_path / "happy" / f"a.{end}", format=kind)
+    (tmp_path / "happy" / "b.heic").touch()
+    os.mkfifo(tmp_path / "happy" / "pipe.png")
+    records, log = read("folders", tmp_path, attribute="emotion7")
+    assert {Path(r.filepath).name for r in records} == {f"a.{end}" for end in kinds}
+    assert reasons(log) == {"no ending of a picture": 1, "no file": 1}
+    assert all(images.load(r.filepath).size == (8, 8) for r in records)
+
+
+def test_a_link_back_to_its_own_folder_is_not_followed(tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "Male" / "1.jpg")
+    (tmp_path / "Male" / "again").symlink_to(tmp_path)
+    records, log = read("folders", tmp_path, attribute="gender")
+    assert len(records) == 1
+    assert reasons(log) == {"link to a folder that it lies in": 1}
 
 
 @pytest.mark.parametrize("value", ["", "x", "nan", "inf", "-inf", "1,5"])
@@ -245,8 +273,17 @@ def test_columns_that_are_named_otherwise_are_named_by_the_caller(pictures_in: P
         read("csv", pictures_in)
     options = {"columns": "sex=gender, origin=race7, years_old=age", "pictures": str(pictures_in / "images")}
     records, log = read("csv", path, **options)
-    assert [(r.labels, r.age) for r in records] == [({"gender": "Male", "race": "East Asian"}, 40)]
-    assert reasons(log) == {"age is below 0": 1, "no label of race7": 1}
+    assert [(r.labels, r.age) for r in records] == [
+        ({"gender": "Male", "race": "East Asian"}, 40),
+        ({"gender": "Female", "race": "White"}, None),
+        ({"gender": "Male"}, 1),
+    ]
+    assert log.count == 0
+    assert log.to_dict()["cells"] == {
+        "count": 2,
+        "reasons": [{"reason": "age is not from 0 to 120", "count": 1}, {"reason": "no label of race7", "count": 1}],
+    }
+    assert log.rows[0] == f"{path}:3: age is not from 0 to 120 (got '-4'); the rest of the row is kept"
     with pytest.raises(
         InputError, match="Got columns 'gendr=gender', expected COLUMN=ATTRIBUTE with one of image, sex"
     ):
@@ -265,6 +302,73 @@ def test_pictures_of_ones_own_table_may_lie_anywhere(
     records, log = read("csv", pictures_in / "tables")
     assert [r.filepath for r in records] == [str(elsewhere), str(pictures_in / "images" / "1.jpg")]
     assert reasons(log) == {"picture not there": 1}
+
+
+@pytest.mark.parametrize("odd", ["999", "-1", "nan", "inf", "unknown", "30-40", "1e9"])
+def test_an_odd_age_costs_itself_alone(odd: str, pictures_in: Path) -> None:
+    rows = [(f"images/{k}.jpg", "Male", age) for k, age in enumerate((31, odd, ""))]
+    layouts.table(pictures_in / "t.csv", ("file", "gender", "age"), rows)
+    records, log = read("csv", pictures_in)
+    assert [(r.labels, r.age) for r in records] == [({"gender": "Male"}, 31), *[({"gender": "Male"}, None)] * 2]
+    assert (log.count, log.cells.total()) == (0, 1)
+
+
+@pytest.mark.parametrize("column", ["age", "Age", "years"])
+def test_a_column_age_that_holds_groups_is_read_as_groups(column: str, pictures_in: Path) -> None:
+    rows = [("images/0.jpg", "3-9"), ("images/1.jpg", "more than 70"), ("images/2.jpg", "19-Oct")]
+    layouts.table(pictures_in / "t.csv", ("file", column), rows)
+    records, _ = read("csv", pictures_in)
+    assert [r.labels for r in records] == [{"age_group": "3-9"}, {"age_group": "more than 70"}, {"age_group": "10-19"}]
+    assert catalog.reader("csv").fields(pictures_in) == {"age_group": "age9"}
+
+
+def test_a_column_age_that_is_neither_years_nor_groups_names_the_way_out(pictures_in: Path) -> None:
+    layouts.table(pictures_in / "t.csv", ("file", "age"), [("images/0.jpg", "old"), ("images/1.jpg", "ancient")])
+    with pytest.raises(TaxonomyError, match=r"column 'age': got ancient, old, expected labels of one of .*columns="):
+        read("csv", pictures_in)
+
+
+def test_two_columns_of_one_field_are_refused(pictures_in: Path) -> None:
+    layouts.table(pictures_in / "t.csv", ("file", "age", "age_group"), [("images/0.jpg", "3-9", "3-9")])
+    with pytest.raises(InputError, match=r"age and age_group would both become the field 'age_group'.*columns=age=age"):
+        read("csv", pictures_in)
+    assert read("csv", pictures_in, columns="age=age9")[0][0].labels == {"age_group": "3-9"}
+    layouts.text(pictures_in / "t.csv", ["file,gender,gender", "images/0.jpg,Male,Female"])
+    with pytest.raises(LayoutError, match="has the column gender more than once"):
+        read("csv", pictures_in)
+
+
+def test_a_picture_that_is_not_there_is_told_by_where_it_was_looked_for(pictures_in: Path) -> None:
+    layouts.table(pictures_in / "t.csv", ("file", "gender"), [("0.jpg", "Male")])
+    _, log = read("csv", pictures_in)
+    assert f"picture not there ({pictures_in}/0.jpg; pictures=FOLDER says where" in log.rows[0]
+    assert len(read("csv", pictures_in, pictures="images")[0]) == 1, "from the table's own folder"
+    with pytest.raises(
+        InputError, match=f"Got pictures='imgs', expected a folder; there is no .* or {pictures_in}/imgs"
+    ):
+        read("csv", pictures_in, pictures="imgs")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_as_spreadsheets_write_it(mark: str, encoding: str, tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "Zoë, 1.jpg")
+    lines = [mark.join(("file", "gender", "age")), mark.join(('"Zoë, 1.jpg"', "Female", "31"))]
+    (tmp_path / "t.tsv").write_bytes("\r\n".join(lines).encode(encoding))
+    records, log = read("csv", tmp_path)
+    assert [(Path(r.filepath).name, r.labels, r.age) for r in records] == [("Zoë, 1.jpg", {"gender": "Female"}, 31)]
+    assert log.count == 0
+
+
+def test_a_table_that_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(OSError, match="it is a named pipe, expected a file"):
+        read("csv", tmp_path)
+    (tmp_path / "t.csv").unlink()
+    (tmp_path / "t.csv").touch()
+    os.truncate(tmp_path / "t.csv", 100 * 10**9)
+    with pytest.raises(LayoutError, match=r"t\.csv has a line of more than 1,048,576 characters"):
+        read("csv", tmp_path)
 
 
 def test_a_table_of_years_alone_is_a_table(pictures_in: Path) -> None:

@@ -96,13 +96,18 @@ def test_broken_rows_are_reported_with_file_and_line(tmp_path: Path) -> None:
     with open(path, "a", encoding="utf-8") as handle:
         handle.write("\n".join(rows) + "\n")
     records, log = read("fairface", root, "train")
-    assert len(records) == 3
-    assert log.count == len(rows)
+    assert len(records) == 5
+    assert [(record.labels, record.values) for record in records[3:]] == [
+        ({"gender": "Male", "age_group": "3-9"}, {"service_test": True}),
+        ({"gender": "Male", "race": "White", "age_group": "3-9"}, {}),
+    ]
+    assert log.count == len(rows) - 2
+    assert log.cells == {"no label of race7": 1, "service_test is neither True nor False": 1}
     assert log.rows == [
         f"{path}:5: picture not there (train/9.jpg)",
-        f"{path}:6: no label of race7 (got 'Martian')",
+        f"{path}:6: no label of race7 (got 'Martian'); the rest of the row is kept",
         f"{path}:7: too few or too many columns",
-        f"{path}:8: service_test is neither True nor False (got 'maybe')",
+        f"{path}:8: service_test is neither True nor False (got 'maybe'); the rest of the row is kept",
         f"{path}:9: too few or too many columns",
         f"{path}:10: picture outside of the data set's folder (../outside.jpg)",
     ]
@@ -133,8 +138,8 @@ def test_utkface_labels_stand_in_the_names(tmp_path: Path) -> None:
         "1_1_4_2016122.jpg": (1, "wild", "Female", "Others", "0-2"),
         odd_but_readable: (24, "cropped", "Male", "Black", "20-29"),
     }
-    assert reasons(log) == {"name is not age_gender_race_date.jpg": 3}
-    assert {Path(row.split(": ")[0]).name for row in log.rows} == set(malformed)
+    assert reasons(log) == {"name is not age_gender_race_date.jpg": 3, "no ending of a picture": 1}
+    assert {Path(row.split(": ")[0]).name for row in log.rows} == {*malformed, "notes.txt"}
     assert [r.split for r in read("utkface", tmp_path, "cropped")[0]] == ["cropped"] * 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -202,4 +203,25 @@ def test_another_file_is_not_taken_for_the_weights(shelf: Shelf, tmp_path: Path)
 def test_without_a_server_it_says_what_to_do(shelf: Shelf) -> None:
     shelf.pin(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ModelError, match=r"could not be fetched.*Download .*name the file in FACEVLM_YUNET"):
+        weights.yunet()
+
+
+@pytest.mark.parametrize("proxy", ["http:/nowhere", f"http://{'a' * 70}.example:1", "http://host:port"])
+def test_weights_are_not_fetched_by_a_proxy_that_is_none(
+    proxy: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.pin("http://models.example")
+    # Python reads the environment once, and goes on with what it read.
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ModelError, match=r"could not be fetched.*name the file in FACEVLM_YUNET"):
+        weights.yunet()
+
+
+def test_weights_that_cannot_be_kept_are_said(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.server.expect_request("/first").respond_with_data(shelf.data)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACEVLM_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(ModelError, match=r"cannot be kept as .*Not a directory.*another folder by FACEVLM_CACHE"):
         weights.yunet()

@@ -299,7 +299,35 @@ def test_coverage_is_the_mean_share_on_the_label_set(faces: list[Face]) -> None:
     tally = work(faces[:4], ScriptedBackend(half_sure), Sink(), batch_size=3)
     assert tally.coverage() == pytest.approx({"age9": (2.718281828**-1 + 2.718281828**-0.5) / 2})
     [warning] = tally.warnings()
-    assert warning.startswith("age9: on average only 49% of the model's probability lies on its labels.")
+    assert warning.startswith("age9: on average only 48.7 % of the model's probability lies on its labels.")
+
+
+def test_next_to_no_coverage_is_not_said_to_be_none(faces: list[Face]) -> None:
+    def strange(image: Image.Image, question: Question) -> Reply:
+        return Reply(log_probs=tuple(value - 12 for value in certain("0-2", question).log_probs or ()))
+
+    [warning] = work(faces[:4], ScriptedBackend(strange), Sink()).warnings()
+    assert "only less than 0.1 % of the model's probability" in warning
+
+
+def test_one_label_for_all_is_said_where_there_are_enough_answers() -> None:
+    tally = Tally()
+    for k in range(30):
+        assert tally.warnings() == []
+        tally.add(Prediction(Face(str(k), "x"), "gender", "ok", "Male"))
+    [warning] = tally.warnings()
+    assert warning.startswith("gender: all 30 answers are 'Male'.")
+    tally.add(Prediction(Face("31", "x"), "gender", "ok", "Female"))
+    assert tally.warnings() == []
+
+
+def test_answers_that_the_other_way_decides_differently_are_counted() -> None:
+    tally = Tally()
+    tally.add(Prediction(Face("1", "x"), "gender", "ok", "Male", rival="Female"))
+    tally.add(Prediction(Face("2", "x"), "gender", "ok", "Female"))
+    assert tally.differing == {"gender": 1}
+    [warning] = tally.warnings()
+    assert warning.startswith("gender: of 1 of 2 answers greedy decoding takes another label")
 
 
 def test_full_coverage_gives_no_warning_and_free_text_no_coverage(faces: list[Face]) -> None:

@@ -21,12 +21,15 @@ from facevlm.evaluation.calibration import (
     brier,
     ece,
     fit_temperature,
+    floor,
+    nll,
     reliability,
+    scale,
     scaled,
     selective,
-    threshold_for,
     top_k,
 )
+from facevlm.evaluation.groups import cross, grouping
 from facevlm.evaluation.metrics import Codes, Floats, wilson
 
 checked = settings(deadline=None, max_examples=60)
@@ -159,10 +162,6 @@ def test_temperature_of_scaled_logits_is_recovered(temperature: float) -> None:
     assert fit_temperature(scaled(table, 1 / temperature), truth) == pytest.approx(temperature, rel=0.05)
 
 
-def nll(table: Floats, truth: Codes) -> float:
-    return float(-table[np.arange(len(truth)), truth].mean())
-
-
 @given(st.integers(1, 40), st.integers(2, 5), st.integers(0, 1000), st.floats(0.2, 5), st.booleans())
 @checked
 def test_a_fitted_temperature_never_worsens_its_own_split(
@@ -192,26 +191,13 @@ def test_the_selective_curve(case: tuple[Floats, Hits], unanswered: int) -> None
     confidence, right = case
     total = len(confidence) + unanswered
     points = selective(confidence, right, total)
-    assert [p.threshold for p in points] == sorted(set(confidence.tolist()), reverse=True)
+    assert len(points) == len(set(confidence.tolist()))
     for p in points:
         kept = confidence >= p.threshold
         assert p.n == kept.sum()
         assert p.coverage == pytest.approx(kept.sum() / total)
         assert p.accuracy == pytest.approx(right[kept].mean())
     assert all(a.coverage < b.coverage for a, b in itertools.pairwise(points))
-
-
-def test_threshold_for_an_accuracy_keeps_as_many_faces_as_it_can() -> None:
-    confidence = np.array([0.9, 0.8, 0.7, 0.6, 0.5])
-    points = selective(confidence, np.array([True, False, True, True, False]), 6)
-    found = threshold_for(points, 0.75)
-    assert found is not None
-    assert (found.threshold, found.n, found.coverage, found.accuracy) == (0.6, 4, pytest.approx(4 / 6), 0.75)
-    surest = threshold_for(points, 0.99)
-    assert surest is not None
-    assert surest.n == 1
-    assert threshold_for(points[1:], 0.9) is None
-    assert threshold_for((), 0.5) is None
 
 
 def test_assess_leaves_faces_without_scores_or_answer_out() -> None:
@@ -223,9 +209,7 @@ def test_assess_leaves_faces_without_scores_or_answer_out() -> None:
     found, expected = assess(with_gaps, truth, answers), assess(table[100:], truth[100:], said[100:])
     assert found is not None
     assert expected is not None
-    assert (found.n, found.ece, found.brier, found.temperature) == (
-        300, expected.ece, expected.brier, expected.temperature
-    )  # fmt: skip
+    assert (found.n, found.ece, found.brier, found.scaling) == (300, expected.ece, expected.brier, expected.scaling)
     assert found.selective[-1].coverage == pytest.approx(300 / 400), "of all faces, also those without scores"
     assert found.selective[-1].accuracy == pytest.approx((said == truth)[100:].mean())
     assert len(found.bins) <= BINS
@@ -242,7 +226,7 @@ def test_a_label_of_probability_zero_is_a_score() -> None:
     assert found is not None
     assert found.n == 4
     assert found.brier == pytest.approx(((shares - np.eye(3)[truth]) ** 2).sum(1).mean())
-    assert math.isfinite(found.temperature)
+    assert found.nll == pytest.approx(-np.log(shares[np.arange(4), truth]).mean())
 
 
 def test_a_true_label_of_probability_zero_does_not_break_the_temperature() -> None:
@@ -260,20 +244,103 @@ def test_assess_without_a_scored_face(n: int) -> None:
     assert assess(even, np.zeros(n, dtype=np.int64), np.full(n, -1)) is None
 
 
-def test_assess_of_a_single_face_has_nothing_to_measure_the_temperature_on() -> None:
+def test_few_faces_fit_no_temperature_and_promise_nothing() -> None:
     found = assess(np.log([[0.8, 0.2]]), np.array([0]), np.array([0]))
     assert found is not None
     assert (found.n, len(found.bins), len(found.selective)) == (1, 1, 1)
-    assert math.isnan(found.ece_before)
-    assert math.isnan(found.ece_after)
+    assert found.scaling is None
+    assert [p.threshold for p in found.promises] == [None] * 3
 
 
 def test_scaling_helps_answers_that_are_too_sure() -> None:
     table, truth = random_table(6000, 4, seed=2)
-    found = assess(scaled(table, 0.4), truth, table.argmax(1))
+    sure_of_it = scaled(table, 0.4)
+    found = scale(sure_of_it, truth, table.argmax(1))
     assert found is not None
     assert found.temperature == pytest.approx(2.5, rel=0.08)
-    assert found.ece_after < 0.03 < 0.1 < found.ece_before
+    assert found.ece < 0.03 < 0.1 < ece(reliability(np.exp(sure_of_it).max(1), table.argmax(1) == truth))
+    assert found.low > 0
+    assert found.gain == pytest.approx(nll(sure_of_it, truth) - found.nll)
+    assert not found.at_limit
+
+
+def test_scaling_of_calibrated_answers_is_no_gain() -> None:
+    tables = [random_table(200, 4, seed) for seed in range(100)]
+    scalings = [scale(table, truth, table.argmax(1)) for table, truth in tables]
+    assert sum(s.low > 0 for s in scalings if s) <= 5
+    assert np.mean([s.gain for s in scalings if s]) < 0, "a temperature that is fitted to chance costs a little"
+
+
+@pytest.mark.parametrize(("right", "end"), [(True, 0.05), (False, 20.0)])
+def test_a_temperature_at_the_end_of_its_search_is_told(right: bool, end: float) -> None:
+    table = np.log(np.array([[0.9, 0.1]] * 40))
+    answer = np.zeros(40, dtype=np.int64)
+    found = scale(table, answer if right else 1 - answer, answer)
+    assert found is not None
+    assert found.temperature == end
+    assert found.at_limit
+
+
+@given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 1000))
+@checked
+def test_negative_log_likelihood_is_that_of_scikit_learn(n: int, labels: int, seed: int) -> None:
+    table, truth = random_table(n, labels, seed)
+    assert nll(table, truth) == pytest.approx(sk.log_loss(truth, np.exp(table), labels=range(labels)))
+    assert math.isnan(nll(np.zeros((0, 3)), np.zeros(0, dtype=np.int64)))
+
+
+@pytest.mark.parametrize("equal_mass", [False, True])
+@pytest.mark.parametrize("n", [48, 300, 2000])
+def test_calibrated_answers_are_beyond_chance_in_one_of_twenty_samples(n: int, equal_mass: bool) -> None:
+    beyond, errors, means = 0, [], []
+    for seed in range(100):
+        table, truth = random_table(n, 4, seed)
+        confidence = np.exp(table).max(1)
+        seen = ece(reliability(confidence, table.argmax(1) == truth, equal_mass=equal_mass))
+        found = floor(confidence, seen, equal_mass=equal_mass)
+        assert (found.p_value < 0.05) == (seen > found.high) or abs(found.p_value - 0.05) < 0.001
+        beyond += seen > found.high
+        errors.append(seen)
+        means.append(found.mean)
+    # 12 and more of 100 have a probability of 0.004 at 0.05 each.
+    assert beyond <= 11
+    assert np.mean(means) == pytest.approx(np.mean(errors), rel=0.1)
+
+
+def test_many_faces_show_by_chance_what_counted_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    confidence = np.random.default_rng(4).beta(4, 2, 20_000)
+    quick = floor(confidence, 0.006)
+    monkeypatch.setattr("facevlm.evaluation.calibration.WIDE", math.inf)
+    counted = floor(confidence, 0.006)
+    assert quick.mean == pytest.approx(counted.mean, rel=0.02)
+    assert quick.high == pytest.approx(counted.high, rel=0.02)
+    assert quick.p_value == pytest.approx(counted.p_value, abs=0.04)
+
+
+def test_answers_that_are_too_sure_are_beyond_chance() -> None:
+    table, truth = random_table(300, 4, seed=3)
+    confidence = np.exp(scaled(table, 0.3)).max(1)
+    seen = ece(reliability(confidence, table.argmax(1) == truth))
+    assert seen > floor(confidence, seen).high
+    assert floor(confidence, seen).p_value < 0.001
+    assert math.isnan(floor(np.zeros(0), math.nan).high)
+
+
+def test_groups_are_calibrated_by_themselves() -> None:
+    table, truth = random_table(600, 3, seed=5)
+    group = ["plain"] * 280 + ["sure"] * 300 + ["few"] * 20
+    table[280:580] = scaled(table[280:580], 0.3)
+    answer = table.argmax(1)
+    by_place = grouping("place", group)
+    by_truth = grouping("truth", [str(t) for t in truth])
+    found = assess(table, truth, answer, [by_place, by_truth, cross([by_place, by_truth])])
+    assert found is not None
+    assert [(g.by, g.value, g.n) for g in found.groups] == [("place", "plain", 280), ("place", "sure", 300)]
+    plain, sure_ones = found.groups
+    assert plain.p_value > 0.05 > sure_ones.p_value
+    assert sure_ones.confidence > sure_ones.accuracy
+    assert sure_ones.nll == pytest.approx(nll(table[280:580], truth[280:580]))
+    assert sure_ones.ece > sure_ones.chance_high > sure_ones.chance
 
 
 EDGES = (0.0, 10.0, 20.0, 40.0, 60.0)

@@ -273,7 +273,7 @@ def test_saved_views_hold_just_the_faces_that_are_counted(dataset: fo.Dataset) -
     assert levels["one_vs_two_gender_only_two_right"] == []
     assert len(levels["one_vs_two_gender_only_one_right"]) == found.pairs[0].only_a
     assert dataset.get_saved_view_info(found.views[1])["description"] == (
-        "one is right and two wrong about gender, the most confident first"
+        "one is right and two wrong about gender, the most confident first (saved by facevlm)"
     )
     (again,) = facevlm.compare(dataset.limit(6), ["one", "two"], save_views=True, draws=5)
     assert again.views == found.views

@@ -15,7 +15,8 @@ from facevlm.errors import InputError, UnknownName
 from facevlm.evaluation import figures, metrics
 from facevlm.evaluation.evaluate import Cell, Records, evaluate
 from facevlm.evaluation.figures import Figure
-from facevlm.evaluation.groups import gap, grouping
+from facevlm.evaluation.gaps import gap
+from facevlm.evaluation.groups import grouping
 from facevlm.evaluation.metrics import Counts, Floats
 from facevlm.reports import text
 
@@ -67,11 +68,12 @@ def test_a_registered_figure_stands_in_the_text() -> None:
     number = dataclasses.replace(WRONG, unit="number", short="wrong")
     with figures.registered(number):
         shown = text.text([evaluate(HAIR, RECORDS, draws=50)])
-    header, _, row = shown.splitlines()[:3]
+    lines = shown.splitlines()
+    header, _, row = lines[(at := next(k for k, x in enumerate(lines) if x.startswith("attribute "))) : at + 3]
     assert " ".join(header.split()).endswith("kappa wrong 95 % Wilson not ok")
     assert "0.19" in row.split()
     assert "Figures in per cent, kappa, wrong as they are." in shown
-    assert "Gap in wrong answers: in 0.25, out 0.12, difference 0.12 (" in shown
+    assert "No clear gap in wrong answers: in 0.25, out 0.12, difference 0.12 (0.00 - 0.29), p 0." in shown
     assert "kappa    not ok" in text.text([evaluate(HAIR, RECORDS, draws=50)])
 
 
@@ -80,6 +82,15 @@ def test_a_bootstrap_interval_holds_its_figure() -> None:
     with figures.registered(spread):
         cell = evaluate(HAIR, RECORDS, draws=100).overall
     assert cell.spread_low < cell.spread < cell.spread_high
+
+
+def test_intervals_of_several_figures_are_those_of_each() -> None:
+    counts = np.random.default_rng(5).integers(0, 30, (4, 3, 4))
+    chosen = [figure for figure in figures.table() if figure.interval]
+    together = figures.all_bounds(chosen, counts, 200, 7)
+    assert len(together) == len(chosen) > 2
+    for figure in chosen:
+        np.testing.assert_array_equal(together[figure.name], figure.bounds(counts, 200, 7))
 
 
 def test_an_ordinal_figure_is_for_ordinal_attributes_alone() -> None:
@@ -173,4 +184,4 @@ def test_where_lower_is_better_the_worst_group_is_the_highest() -> None:
     assert (by_errors.worst, by_errors.best) == (by_hits.worst, by_hits.best) == (("in",), ("out",))
     assert by_errors.difference == pytest.approx(by_hits.difference)
     assert by_errors.difference_low == pytest.approx(by_hits.difference_low)
-    assert by_errors.ratio == pytest.approx(0.5 / 0.1)
+    assert (by_errors.low_value, by_errors.high_value) == pytest.approx((0.5, 0.1))

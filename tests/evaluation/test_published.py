@@ -112,9 +112,29 @@ def test_the_interval_can_miss_a_figure_that_chance_explains() -> None:
 
 
 def test_nothing_of_ones_own_is_no_difference() -> None:
-    found = compare(0, 0, 0.9, 100)
+    found = compare(0, 0, 0.9, 100, 0.005)
     assert math.isnan(found.difference)
     assert not found.contains
+    assert found.within_noise is None
+
+
+def test_half_a_point_of_a_whole_per_cent_may_be_rounding() -> None:
+    """79.6 % of 24,086 faces may have been printed as 80 %, and not as 80.0 %."""
+    exact, whole = compare(19_172, 24_086, 0.8, 24_086), compare(19_172, 24_086, 0.8, 24_086, 0.005)
+    assert exact.difference == whole.difference == pytest.approx(-0.004, abs=1e-4)
+    assert (whole.within_noise, whole.contains, whole.p_value) == (True, True, 1)
+    below = compare(18_800, 24_086, 0.8, 24_086, 0.005)
+    nearest = compare(18_800, 24_086, 0.795, 24_086)
+    assert below.p_value == pytest.approx(nearest.p_value)
+    assert not below.within_noise
+    assert not below.contains
+
+
+def test_figures_are_rounded_as_they_are_printed() -> None:
+    figures = PAPER.tables["fairface-race7"].figures
+    assert figures["FairFace ResNet34"].rounding == pytest.approx(0.005)
+    assert figures["FaceScanPaliGemma"].rounding == pytest.approx(0.0005)
+    assert PAPER.tables["affectnet-emotion8"].figures["POSTER++"].rounding == pytest.approx(0.00005)
 
 
 def test_of_equal_models_one_in_twenty_seems_different() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageChops, features
+from PIL import Image, ImageChops, PngImagePlugin, features
 
 from facevlm.errors import ImageError
 from facevlm.faces import images
@@ -114,12 +116,135 @@ def test_a_jpeg_is_turned_upright(tmp_path: Path) -> None:
     assert upright[17:].min() > 235
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp"])
 @pytest.mark.parametrize("kind", sorted(TEXT_AS_NUMBERS))
-def test_a_text_tag_that_holds_a_number_does_not_hinder_the_turning(kind: str, suffix: str, tmp_path: Path) -> None:
-    options = {"lossless": True} if suffix == "webp" else {}
-    path = save(STORED[6], tmp_path / f"a.{suffix}", exif=TEXT_AS_NUMBERS[kind], **options)
+def test_a_text_tag_that_holds_a_number_does_not_hinder_the_turning(kind: str, tmp_path: Path) -> None:
+    path = save(STORED[6], tmp_path / "a.png", exif=TEXT_AS_NUMBERS[kind])
     assert np.array_equal(read(path), PHOTO)
+
+
+def turned_by_xmp() -> bytes:
+    space = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+    tag = '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    return f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{space}">{tag}</rdf:RDF></x:xmpmeta>'.encode()
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif"])
+def test_xmp_alone_turns_no_picture(suffix: str, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"xmp": turned_by_xmp()}
+    if suffix == "png":
+        options = {"pnginfo": PngImagePlugin.PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", turned_by_xmp().decode())
+    if suffix == "tif":
+        options = {"tiffinfo": {700: turned_by_xmp()}}
+    assert read(save(PHOTO, tmp_path / f"a.{suffix}", **options)).shape == PHOTO.shape
+
+
+def test_a_tiff_that_says_so_twice_is_turned_once(tmp_path: Path) -> None:
+    path = save(STORED[6], tmp_path / "a.tif", tiffinfo={700: turned_by_xmp(), ORIENTATION: 6})
+    assert np.array_equal(read(path), PHOTO)
+
+
+def test_the_exif_of_a_webp_turns_nothing(tmp_path: Path) -> None:
+    path = save(PHOTO, tmp_path / "a.webp", lossless=True, exif=TEXT_AS_NUMBERS["rational"])
+    assert np.array_equal(read(path), PHOTO)
+
+
+def test_exif_behind_the_pixels_or_in_a_text_turns_no_png(tmp_path: Path) -> None:
+    exif = TEXT_AS_NUMBERS["rational"]
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n")
+    assert np.array_equal(read(save(PHOTO, tmp_path / "text.png", pnginfo=text)), PHOTO)
+    path = save(PHOTO, tmp_path / "behind.png")
+    whole, body = path.read_bytes(), b"eXIf" + exif[6:]
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    path.write_bytes(whole[:-12] + chunk + whole[-12:])
+    assert np.array_equal(read(path), PHOTO)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_an_avif_is_turned_by_what_stands_beside_its_pixels(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    halves = np.zeros((16, 32, 3), dtype=np.uint8)
+    halves[:, 16:] = 255
+    # Pillow writes the orientation beside the pixels, and takes it out of the EXIF.
+    upright = read(save(halves, tmp_path / "a.avif", exif=exif, quality=95))
+    assert upright.shape == (32, 16, 3)
+    assert upright[:15].max() < 20
+    assert upright[17:].min() > 235
+
+
+# Without an end
+
+
+def smooth(width: int = 96, height: int = 400) -> Image.Image:
+    """A picture whose rows all have data of their own."""
+    noise = np.random.default_rng(1).normal(0, 12, (height, width, 3))
+    slope = np.linspace(40, 200, height)[:, None, None] + np.linspace(0, 40, width)[None, :, None]
+    return Image.fromarray(np.clip(slope + noise, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("lacking", [1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_without_the_mark_of_its_end_is_read(mode: str, progressive: bool, lacking: int, tmp_path: Path) -> None:
+    path = save(smooth().convert(mode), tmp_path / "a.jpg", quality=92, progressive=progressive)
+    whole = read(path)
+    path.write_bytes(path.read_bytes()[:-lacking])
+    assert np.array_equal(read(path), whole)
+
+
+def test_a_jpeg_that_goes_on_with_zeros_instead_of_its_end_is_read(tmp_path: Path) -> None:
+    path = save(smooth(), tmp_path / "a.jpg")
+    whole = read(path)
+    path.write_bytes(path.read_bytes()[:-2] + b"\0" * 5000)
+    assert np.array_equal(read(path), whole)
+
+
+def test_a_jpeg_without_its_last_rows_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = save(smooth(), tmp_path / "a.jpg", quality=92)
+    whole, data = read(path), path.read_bytes()
+    path.write_bytes(data[: -len(data) // 50])
+    shown = read(path)
+    assert np.array_equal(shown[: int(400 * 0.95)], whole[: int(400 * 0.95)])
+    assert not np.array_equal(shown, whole)
+
+
+def test_a_turned_jpeg_without_its_end_is_turned(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = save(smooth(), tmp_path / "a.jpg", exif=exif)
+    whole = read(path)
+    path.write_bytes(path.read_bytes()[:-2])
+    assert np.array_equal(read(path), whole)
+    assert whole.shape == (96, 400, 3)
+
+
+@pytest.mark.parametrize(
+    ("progressive", "said"),
+    [(False, r"\d+ of 400 rows of pixels are lacking"), (True, "a part of the pixels is lacking")],
+)
+def test_a_jpeg_that_lacks_much_is_refused_with_what_is_lacking(progressive: bool, said: str, tmp_path: Path) -> None:
+    path = save(smooth(), tmp_path / "a.jpg", progressive=progressive)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ImageError, match=rf"cannot read a\.jpg: it is cut short, {said}"):
+        images.load(str(path))
+
+
+@pytest.mark.parametrize(("suffix", "end"), [("png", 16), ("gif", 1)])
+def test_a_png_and_a_gif_may_lack_what_stands_behind_the_pixels(suffix: str, end: int, tmp_path: Path) -> None:
+    path = save(smooth(), tmp_path / f"a.{suffix}")
+    whole = read(path)
+    path.write_bytes(path.read_bytes()[:-end])
+    assert np.array_equal(read(path), whole)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "avif", "tif", "bmp"])
+def test_other_formats_are_read_whole_or_not_at_all(suffix: str, tmp_path: Path) -> None:
+    path = save(smooth(), tmp_path / f"a.{suffix}")
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ImageError, match=rf"cannot read a\.{suffix}"):
+        images.load(str(path))
 
 
 @pytest.mark.parametrize("kind", sorted(TEXT_AS_NUMBERS))
@@ -358,9 +483,22 @@ def test_a_missing_file_is_refused_by_its_name_alone(tmp_path: Path) -> None:
     assert str(caught.value) == "file not found: nowhere.png"
 
 
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="cannot read"):
-        images.load(str(tmp_path))
+@pytest.mark.parametrize("read_it", [images.load, images.size])
+def test_what_is_no_file_is_refused_and_not_waited_for(read_it: Callable[[str], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "link.png").symlink_to("/dev/zero")
+    for name, kind in {"pipe": "a named pipe", "folder": "a folder", "link": "a device"}.items():
+        with pytest.raises(ImageError, match=rf"^cannot read {name}\.png: it is {kind}, expected a file$"):
+            read_it(str(tmp_path / f"{name}.png"))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_a_file_of_100_gb_is_refused_unread(suffix: str, tmp_path: Path) -> None:
+    path = save(PHOTO, tmp_path / f"a.{suffix}")
+    os.truncate(path, 100 * 10**9)
+    with pytest.raises(ImageError, match=r"it has 100,000,000,000 bytes, expected at most 536,870,912"):
+        images.load(str(path))
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 0), (0, 5), (5, 0)])

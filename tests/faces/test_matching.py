@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facevlm.faces.matching import iou, match_faces, match_pictures
+from facevlm.faces.matching import MIN_IOU, iou, match_faces, match_pictures
 
 BOX = st.tuples(*[st.floats(0, 0.5)] * 2, *[st.floats(0, 0.5)] * 2)
 
@@ -61,3 +61,12 @@ def test_ids_count_in_their_own_picture_alone() -> None:
     box = (0.1, 0.1, 0.2, 0.2)
     far = (0.7, 0.7, 0.2, 0.2)
     assert match_pictures(["a", "b"], [[box], [far]], [["b"], ["b"]], [[far], [box]]) == [-1, 1]
+
+
+def test_a_pair_that_overlaps_enough_is_not_given_up_for_many_that_do_not() -> None:
+    true = [[0.2, 0.2, 0.3, 0.3], [0.413, 0.2, 0.3, 0.3]]
+    predicted = [[0.29, 0.2, 0.3, 0.3], [0.086, 0.2, 0.3, 0.3]]
+    overlap = iou(np.array(true), np.array(predicted))
+    assert overlap[0, 0] > MIN_IOU > overlap[0, 1]
+    assert overlap[0, 1] + overlap[1, 0] > overlap[0, 0] + overlap[1, 1], "the crossed pairs overlap more together"
+    assert match_faces(["a", "b"], true, [], predicted) == [0, -1]

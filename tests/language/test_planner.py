@@ -114,6 +114,7 @@ def test_places_and_phrases(
         (PLAN | {"conditions": [{"attribute": "mood", "labels": ["happy"]}]}, InputError, "a condition on 'mood'"),
         (PLAN | {"conditions": "women"}, InputError, "conditions that are none"),
         (PLAN | {"place": "upstairs"}, InputError, "the place 'upstairs'"),
+        (PLAN | {"place": ["leftmost"]}, InputError, r"the place '\['leftmost'\]'"),
         (PLAN | {"attributes": "emotion7"}, InputError, "a list of words"),
         ({"readable": True, "attributes": [], "conditions": []}, InputError, "an empty plan"),
         ("I would rather not.", ModelError, "gave no JSON"),

@@ -96,20 +96,20 @@ def test_without_faces_the_form_says_what_to_do(groups: fo.Dataset) -> None:
     groups.delete_sample_field("faces")
     properties = form(ASK, groups, request="gender")
     assert "run 'Detect faces' first" in properties["no_faces"]["view"]["label"]
-    assert "facevlm.detect finds faces" in errors(properties)["request"]
+    assert "run 'Detect faces'" in errors(properties)["request"]
 
 
 def test_afterwards_the_app_shows_just_those_faces(groups: fo.Dataset) -> None:
-    request = {"dataset_name": groups.name, "params": {"request": "gender of the leftmost face"}}
+    request = {"dataset_name": groups.name, "operator_uri": ASK, "params": {"request": "gender of the leftmost face"}}
     context = ExecutionContext(request, executor=Executor(), operator_uri=ASK)
     told = list(foo.get_operator(ASK).execute(context))
     groups.reload()
     assert groups.count("demo_gender.detections") == 8
     sent = {message.body.operator_uri: message.body.params for message in told}
-    names = [name.rpartition("/")[2] for name in sent]
-    assert names == ["set_progress", "set_active_fields", "reload_dataset", "set_view", "show_output"]
-    output = sent[list(sent)[-1]]["results"]["summary"]
-    assert output.startswith("8 faces picked.")
+    names = [message.body.operator_uri for message in told]
+    assert names[-4:] == ["set_active_fields", "reload_dataset", "set_view", "show_output"]
+    output = sent["show_output"]["results"]["summary"]
+    assert output.startswith("**Faces are picked**\n\n8 faces picked.")
     assert "8 faces asked" in output
-    view = fo.DatasetView._build(groups, sent[list(sent)[3]]["view"])
+    view = fo.DatasetView._build(groups, sent["set_view"]["view"])
     assert (view.count("faces.detections"), view.count("demo_faces.detections")) == (8, 8)

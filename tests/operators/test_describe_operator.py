@@ -64,16 +64,16 @@ def test_only_models_behind_an_api_are_offered(groups: fo.Dataset) -> None:
 
 def test_the_form_follows_what_is_chosen(groups: fo.Dataset) -> None:
     shown = form(groups, **LOCAL)
-    assert {"mark", "who", "faces", "free_hair", "free_action", "own_free", "ask_gender", "prefix"} <= set(shown)
+    assert {"mark", "who", "faces", "free_hair", "free_action", "own_free", "attributes", "prefix"} <= set(shown)
     assert shown["faces"]["default"] == "faces"
     assert "samples" in shown
     assert "samples" not in form(groups, **LOCAL, mark="boxes")
-    assert "none_ticked" in shown
+    assert "none_chosen" in shown
     assert "briefing" not in shown
     found = form(groups, **LOCAL, faces="found", ask_gender=True, samples=3)
     assert not {"mark", "samples"} & set(found)
     assert errors(found) == {}
-    assert "none_ticked" not in form(groups, **LOCAL, free_hair=True)
+    assert "none_chosen" not in form(groups, **LOCAL, free_hair=True)
 
 
 def test_the_form_says_where_pictures_go_and_asks_before_a_dear_run(
@@ -84,7 +84,7 @@ def test_the_form_says_where_pictures_go_and_asks_before_a_dear_run(
     assert "at most 1024 pixels" in text
     (tmp_path / "prices.yaml").write_text("date: 2031-01-01\nmodels: {m: {input: 5000, output: 100}}\n")
     monkeypatch.setenv("FACEVLM_PRICES", str(tmp_path / "prices.yaml"))
-    assert errors(form(groups, **LOCAL, ask_gender=True)) == {"agreed": "Tick this, or set a budget."}
+    assert errors(form(groups, **LOCAL, ask_gender=True)) == {"agreed": "Agree to the cost, or set a budget."}
     assert errors(form(groups, **LOCAL, ask_gender=True, agreed=True)) == {}
 
 

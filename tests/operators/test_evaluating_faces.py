@@ -40,7 +40,7 @@ def test_of_two_fields_of_faces_one_is_to_be_chosen(groups: fo.Dataset) -> None:
     groups.clone_sample_field("faces", "people")
     asked = form(EVALUATE, groups)
     assert {c["value"] for c in asked["faces"]["view"]["choices"]} == {"faces", "people"}
-    assert "expected faces= one of: faces, people" in errors(asked)["faces"]
+    assert "expected one of: faces, people" in errors(asked)["faces"]
     assert "truth_gender" not in asked
     chosen = form(EVALUATE, groups, faces="people")
     assert not errors(chosen)
@@ -50,7 +50,8 @@ def test_of_two_fields_of_faces_one_is_to_be_chosen(groups: fo.Dataset) -> None:
 
 
 def test_the_operator_lays_the_panel_beside_the_grid(groups: fo.Dataset) -> None:
-    context = ExecutionContext({"dataset_name": groups.name, "params": {}}, executor=Executor(), operator_uri=EVALUATE)
+    request = {"dataset_name": groups.name, "operator_uri": EVALUATE, "params": {}}
+    context = ExecutionContext(request, executor=Executor(), operator_uri=EVALUATE)
     steps = list(foo.get_operator(EVALUATE).execute(context))
     said = [str(step.to_json()) for step in steps]
     assert any("set_spaces" in step and workspace.PANEL in step for step in said)

@@ -129,6 +129,10 @@ def test_bad_choices_are_said_in_the_form(groups: fo.Dataset, params: dict[str, 
         ({"field": "faces"}, "field", "not written by a detector"),
         ({"min_confidence": 4}, "detector", "between 0 and 1"),
         ({"max_faces": 0}, "detector", "whole number from 1 on"),
+        ({"detector": "yunet"}, "detector", "YuNet's weights are not on this machine"),
+        ({"detector": "yunet", "weights": __file__}, "detector", "expected"),
+        ({"detector": "florence-2", "tiles": "on"}, "detector", "looks at a picture as a whole"),
+        ({"detector": "paligemma", "weights": "hf:/no/such"}, "detector", "is not found"),
     ],
 )
 def test_bad_input_to_detection_is_said_in_the_form(

@@ -47,6 +47,19 @@ def test_every_option_of_a_service_is_there_or_behind_a_box(dataset: fo.Dataset)
     assert form(DESCRIBE, dataset, **chosen, more=True)["max_side"]["default"] == 1024
 
 
+def test_several_servers_stand_in_one_field(dataset: fo.Dataset, own_cache: Path) -> None:
+    with running() as one, running() as two:
+        told = {"model": "api", "api_model": "m", "prefix": "r", "ask_gender": True}
+        both = {"base_url": f"{one.base_url}, {two.base_url}"}
+        assert errors(form(APPLY, dataset, **told, **both)) == {}
+        execute(APPLY, dataset, **told, **both)
+        assert len(one.asked) + len(two.asked) == 10
+        wrong = {"base_url": f"{one.base_url} http://evil.example.com/v1"}
+        assert "asks no server at evil.example.com" in errors(form(APPLY, dataset, **told, **wrong))["base_url"]
+    service = dataset.get_run_info("facevlm_r").config.backend["service"]
+    assert service["host"] == f"127.0.0.1:{one.port}, 127.0.0.1:{two.port}"
+
+
 def test_what_the_form_says_reaches_the_run(dataset: fo.Dataset, own_cache: Path) -> None:
     execute(APPLY, dataset, ask_gender=True, device="cpu", dtype="float32", batch_size=3)
     record = dataset.get_run_info("facevlm_demo").config

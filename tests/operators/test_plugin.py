@@ -17,10 +17,20 @@ NAME = "@facevlm/face-attributes"
 OPERATORS = (
     "apply_vlm_face_attributes",
     "ask_about_faces",
+    "check_face_dataset",
     "collect_face_attribute_batches",
+    "compare_face_attribute_runs",
     "describe_people",
     "detect_faces",
     "evaluate_face_attributes",
+    "face_attributes_menu",
+    "hide_face_attribute_run",
+    "keep_sidebar_filters",
+    "load_face_dataset",
+    "measure_wording_sensitivity",
+    "plan_number_of_faces",
+    "stop_face_attribute_runs",
+    "try_on_one_face",
     "write_face_attribute_report",
 )
 PANELS = ("face_attribute_errors",)

@@ -79,10 +79,10 @@ def test_a_dear_run_is_agreed_to_or_has_a_budget(
     monkeypatch.setenv("FACEVLM_PRICES", str(tmp_path / "prices.yaml"))
     with running() as server:
         dear = {"model": "api", "api_model": "m", "base_url": server.base_url, "ask_gender": True}
-        assert errors(form(dataset, **dear)) == {"agreed": "Tick this, or set a budget."}
+        assert errors(form(dataset, **dear)) == {"agreed": "Agree to the cost, or set a budget."}
         assert errors(form(dataset, **dear, agreed=True)) == {}
         assert errors(form(dataset, **dear, budget=1.0)) == {}
-        with pytest.raises(ExecutionError, match="Tick this, or set a budget"):
+        with pytest.raises(ExecutionError, match="Agree to the cost, or set a budget"):
             foo.execute_operator(APPLY, ctx={"dataset": dataset, "params": dear})
         assert server.served == 0
         foo.execute_operator(APPLY, ctx={"dataset": dataset, "params": {**dear, "agreed": True}})
@@ -98,9 +98,13 @@ def test_a_dear_run_is_agreed_to_or_has_a_budget(
         ({"concurrency": 0}, "concurrency", "concurrency=0"),
         ({"budget": -1}, "concurrency", "budget=-1"),
         ({"base_url": "https://models.example/v1", "budget": 1.0, "ask_gender": True}, "cost", "no price is known"),
+        ({"base_url": "https://other.example/v1"}, "base_url", "FACEVLM_KEYS='NAME=https://other.example/v1'"),
     ],
 )
-def test_the_form_validates(dataset: fo.Dataset, params: dict[str, Any], where: str, said: str) -> None:
+def test_the_form_validates(
+    dataset: fo.Dataset, params: dict[str, Any], where: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEVLM_KEYS", "MINE=https://models.example/v1")
     shown = errors(form(dataset, model="api", api_model="m", **params))
     assert said in shown[where]
     assert "pw" not in json.dumps(shown)
@@ -120,6 +124,7 @@ def test_the_key_comes_from_the_apps_secrets_and_is_stored_nowhere(
 ) -> None:
     monkeypatch.setenv("FACEVLM_API_KEY", KEY)
     with running() as server:
+        monkeypatch.setenv("FACEVLM_KEYS", f"FACEVLM_API_KEY={server.base_url}")
         params = {"model": "api", "api_model": "m", "base_url": server.base_url, "ask_gender": True}
         foo.execute_operator(APPLY, ctx={"dataset": dataset, "params": params})
         assert {r.headers["authorization"] for r in server.requests} == {f"Bearer {KEY}"}

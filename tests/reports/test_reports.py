@@ -75,6 +75,7 @@ RECORD = {
         "dtype": "float32",
         "versions": {"facevlm": "1"},
         "notes": [f"a note {EVIL}"],
+        "stated": [{"checkpoint": "org/model", "data": f"faces of {EVIL}", "licence": "apache-2.0"}],
     },
     "identity": [{"checkpoint": "org/model", "revision": "abc123"}],
     "questions": {"hair": {"text": "which | hair?", "context": None, "labels": ["dark", "fair"]}},
@@ -235,7 +236,7 @@ def test_figures_stand_over_all_and_over_answered_faces(report: Report) -> None:
     assert rows[0][:4] == ["all faces", "120", "70.0", f"{share(result.overall.low)} - {share(result.overall.high)}"]
     assert rows[1][:3] == ["answered faces", "100", "84.0"]
     weighted = share(result.overall.weighted_f1)
-    assert rows[0][7:] == [weighted, f"{result.overall.kappa:.2f}", f"{result.overall.mcc:.2f}"]
+    assert rows[0][8:] == [weighted, f"{result.overall.kappa:.2f}", f"{result.overall.mcc:.2f}"]
 
 
 def test_small_groups_are_marked_and_muted(report: Report) -> None:
@@ -259,8 +260,14 @@ def test_a_refusal_rate_that_differs_is_a_finding(report: Report) -> None:
 def test_gaps_name_both_groups_with_intervals_and_p_values(report: Report) -> None:
     rows = shown(table(report, "Perceived hair (hair)", "Gaps between groups", "Worst against best group"))
     [place] = [row for row in rows if row[:2] == ["place", "accuracy"]]
-    assert place[2:8] == ["in", "50.0", "< 0.001", "out", "98.2", "48.2"]
-    assert place[-2:] == ["2", "1"]
+    assert place[2:7] == ["in", "50.0", "out", "98.2", "48.2"]
+    assert place[9:] == ["< 0.001", "-", "2", "1"]
+    low, high = map(float, place[7].split(" - "))
+    assert 30 < low < 48.2 < high < 65
+    standing = shown(table(report, "Perceived hair (hair)", "Gaps between groups", "Groups against all faces"))
+    inside = next(row for row in standing if row[:2] == ["place", "in"])
+    assert float(inside[2]) < 0
+    assert float(inside[4]) > 1.5
     odds = shown(table(report, "Perceived hair (hair)", "Gaps between groups", "Differences for the label 'dark'"))
     assert odds[0][0] == "place"
 
@@ -334,6 +341,8 @@ def test_calibration_is_there_only_with_scores(report: Report) -> None:
     facts = dict(shown(table(report, "Perceived hair (hair)", "Confidence", "Calibration")))
     assert facts["faces with scores"] == "100"
     assert facts["expected calibration error, bins of equal width"] == share(hair().confidence.ece)  # type: ignore[union-attr]
+    names = list(facts)
+    assert names.index("negative log-likelihood, nats") < names.index("expected calibration error, bins of equal width")
     titles = [s.title for s in next(s for s in report.sections if "stage" in s.title).sections]
     assert "Confidence" not in titles
 
@@ -344,6 +353,15 @@ def test_the_run_and_the_data_are_told(report: Report) -> None:
     assert (run["view"], run["seconds of the last call"], run["device"]) == ("Match", "4.50", "cpu")
     data = shown(table(report, "The data", "Ground truth"))
     assert data[0] == ["hair", "place", "hair9 -> hair", "120", "3", "5"]
+
+
+def test_what_the_card_says_of_the_model_is_told(report: Report, source: Source) -> None:
+    assert shown(table(report, "The run", "The model's card")) == [
+        ["org/model", f"faces of {EVIL}", "apache-2.0", "not stated"]
+    ]
+    older = {**RECORD, "backend": {"model": "demo"}}
+    rows = shown(table(reports.build(replace(source, record=older)), "The run", "The model's card"))
+    assert rows == [["org/model", "not stated", "not stated", "not stated"]]
 
 
 def test_a_run_without_a_record_says_so(source: Source) -> None:

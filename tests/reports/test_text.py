@@ -11,6 +11,7 @@ from facevlm.attributes import define
 from facevlm.evaluation import comparison
 from facevlm.evaluation.evaluate import AttributeEvaluation, Records, evaluate
 from facevlm.reports import text as report
+from facevlm.reports import verdict
 
 HAIR = define("hair", ["dark", "fair", "grey"], "which hair colour does the person seem to have?")
 STAGE = define("stage", ["child", "teen", "adult"], "how old does the person seem?", kind="ordinal")
@@ -44,7 +45,7 @@ def lines(text: str, start: str) -> list[list[str]]:
 
 def test_the_summary_has_a_line_per_attribute(hair: AttributeEvaluation, stage: AttributeEvaluation) -> None:
     text = report.text([hair, stage])
-    header = " ".join(text.splitlines()[0].split())
+    header = " ".join(next(line for line in text.splitlines() if line.startswith("attribute ")).split())
     assert header == "attribute n answered accuracy 95 % Wilson balanced macro P macro R macro F1 kappa not ok"
     summary = lines(text, "hair ")[0]
     # balanced: (1 + 0 + 0) / 3; precision: (24/32 + 0 + 0) / 3; F1: (2 * .75 / 1.75) / 3
@@ -52,6 +53,14 @@ def test_the_summary_has_a_line_per_attribute(hair: AttributeEvaluation, stage: 
     # kappa: chance is 24 * 32 / 40 ** 2
     assert summary[10:12] == ["28.6", "0.23"]
     assert " ".join(summary[12:]) == "8 refused, 3 not asked, 5 no ground truth"
+
+
+def test_the_verdict_comes_first(hair: AttributeEvaluation) -> None:
+    first = " ".join(report.text([hair]).partition("\n\n")[0].split())
+    assert first == verdict.text([hair.to_dict()])
+    assert first.startswith(
+        "Judged by the ground truth, hair is right for 60.0 % of 40 faces (95 % Wilson 44.6 - 73.7)"
+    )
 
 
 def test_an_attribute_where_all_is_well_has_nothing_to_add(stage: AttributeEvaluation) -> None:
@@ -96,7 +105,7 @@ def test_ordinal_figures_have_a_dash_where_nothing_was_answered() -> None:
 
 def test_an_evaluation_without_faces_is_all_dashes() -> None:
     summary = lines(report.text([evaluate(HAIR, Records([], [], []))]), "hair ")[0]
-    assert summary == ["hair", "0*", *["-"] * 11]
+    assert summary == ["hair", "0*", *["-"] * 9]
 
 
 def test_gaps_stand_under_their_table() -> None:
@@ -109,7 +118,7 @@ def test_gaps_stand_under_their_table() -> None:
     text = report.text([evaluate(HAIR, records)])
     [gap] = [line for line in text.splitlines() if line.startswith("Gap in accuracy")]
     assert gap.startswith("Gap in accuracy: in 50.0, out 100.0, difference 50.0 (")
-    assert gap.endswith("), p < 0.001")
+    assert gap.endswith("), p < 0.001; chance alone gives 9.2")
     assert "\nNo gap in answered\n" in text
     assert max(len(line) for line in text.splitlines()) <= 120
 
@@ -124,7 +133,10 @@ def test_calibration_stands_under_the_heading() -> None:
     records = Records(["dark"] * 30 + ["fair"] * 10, ["dark"] * 40, ["ok"] * 40, log_probs=log_probs)
     text = report.text([evaluate(HAIR, records)])
     # Brier: 30 * (.04 + .01 + .01) + 10 * (.64 + .81 + .01), over 40
-    assert "Calibration error: 5.0, Brier score: 0.41; temperature " in text
+    assert "Brier score 0.41.\nCalibration error (ECE) 5.0 %, no more than chance: with confidences" in text
+    assert text.index("Negative log-likelihood 0.74 nats") < text.index("Calibration error")
+    assert "No threshold can be promised at this n for 90, 95, 99 % right." in text
+    assert "- to -" not in text
     assert "Calibration" not in report.text([evaluate(HAIR, Records(["dark"], ["dark"], ["ok"]))])
 
 

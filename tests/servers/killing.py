@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
 
+from tests.servers import warm
 from tests.servers.server import Act, Request, Server
 from tests.waiting import until
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def distinct_pictures(folder: Path, total: int, side: int = 8) -> list[str]:
@@ -38,9 +34,7 @@ def killed_and_run_again(code: str, dataset_name: str, server: Server, after: in
         return usual(request) if request.is_probe or next(asked) < after else Act(hang=True)
 
     server.answer = answer_some
-    command = [sys.executable, "-c", code, dataset_name, server.base_url]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    first = subprocess.Popen(command, cwd=ROOT, env=environment)
+    first = warm.start(code, dataset_name, server.base_url)
 
     def reached() -> bool:
         assert first.poll() is None, "the run ended before it could be killed"
@@ -51,5 +45,5 @@ def killed_and_run_again(code: str, dataset_name: str, server: Server, after: in
     first.wait()
     server.answer = usual
     before = len(server.asked)
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    warm.run(code, dataset_name, server.base_url, check=True)
     return before

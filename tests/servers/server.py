@@ -120,6 +120,8 @@ class Server:
         self.keep = True
         self.served = self.in_flight = self.most_in_flight = 0
         self.port = 0
+        self.writers: set[asyncio.StreamWriter] = set()
+        self.listening: asyncio.Server | None = None
 
     @property
     def base_url(self) -> str:
@@ -130,13 +132,22 @@ class Server:
         """Requests about the user's pictures."""
         return [r for r in self.requests if not r.is_probe]
 
+    def kill(self) -> None:
+        """Be gone as a process that was killed: from its own thread, as ``answer`` is called in."""
+        assert self.listening is not None
+        self.listening.close()
+        for writer in self.writers:
+            writer.transport.abort()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
         try:
             while (head := await reader.readuntil(b"\r\n\r\n")) and await self._one(head, reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
+            self.writers.discard(writer)
             writer.close()
 
     async def _one(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -187,8 +198,8 @@ def running(answer: Answer = obedient) -> Iterator[Server]:
     server, loop, started = Server(answer), asyncio.new_event_loop(), threading.Event()
 
     async def main() -> None:
-        listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=1024)
-        server.port = listening.sockets[0].getsockname()[1]
+        server.listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, backlog=1024)
+        server.port = server.listening.sockets[0].getsockname()[1]
         started.set()
 
     thread = threading.Thread(target=lambda: (loop.run_until_complete(main()), loop.run_forever()), daemon=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from tests.servers import warm
+
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from facevlm import cli; sys.exit(cli.main(sys.argv[1:]))"
 WITHOUT_MONGOD = f"""
 import fiftyone.core.service as fos
@@ -27,14 +26,7 @@ def start(script: str, uri: str | None, *arguments: str) -> subprocess.Completed
     """The command line in a process of its own, with this database and no other."""
     chosen = {} if uri is None else {"FIFTYONE_DATABASE_URI": uri}
     kept = {k: v for k, v in os.environ.items() if k not in ("FIFTYONE_DATABASE_URI", "FIFTYONE_PRIVATE_DATABASE_PORT")}
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, *arguments],
-        cwd=ROOT,
-        env=kept | chosen | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return warm.run(script, *arguments, environment=kept | chosen, timeout=120)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_found_faces_carry_their_quality_where_it_was_measured() -> None:
     faces = (FoundFace(BOX, 0.9, ((0.1, 0.2), (0.3, 0.4))), FoundFace(BOX))
     plain = documents.found_faces(Searched(FACE, faces, "ok"))
     assert plain == [
-        {"label": "face", "bounding_box": list(BOX), "confidence": 0.9, "landmarks": [[0.1, 0.2], [0.3, 0.4]]},
+        {"label": "face", "bounding_box": list(BOX), "confidence": 0.9, "landmarks": [0.1, 0.2, 0.3, 0.4]},
         {"label": "face", "bounding_box": list(BOX), "confidence": None, "landmarks": None},
     ]
     quality = Quality(*[0.5] * len(Quality.__dataclass_fields__))

@@ -16,7 +16,7 @@ from facevlm import datasets
 from facevlm.datasets import catalog
 from facevlm.datasets.records import FaceBox, Log, Record
 from facevlm.errors import FieldError, InputError, LayoutError, TargetError, TaxonomyError, UnknownName
-from facevlm.store import importers, importing
+from facevlm.store import importers, importing, samples
 from tests.datasets import layouts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,13 +94,17 @@ def test_options_go_to_the_reader_and_a_limit_stops_it(tmp_path: Path, dataset_n
     assert not fo.dataset_exists(f"{dataset_name}-x")
 
 
-def test_a_dataset_that_is_there_is_replaced_only_on_request(tmp_path: Path, dataset_name: str) -> None:
+def test_a_dataset_that_is_there_is_replaced_only_on_request(
+    tmp_path: Path, dataset_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     mine = fo.Dataset(dataset_name)
     mine.add_samples([fo.Sample(filepath="/elsewhere/x.png")], progress=False)
     with pytest.raises(TargetError, match="is already there; expected a new name"):
         datasets.load("utkface", utkface(tmp_path), dataset_name=dataset_name)
     assert fo.load_dataset(dataset_name).values("filepath") == ["/elsewhere/x.png"]
+    mine.tag_samples("mine")
     assert len(datasets.load("utkface", tmp_path, dataset_name=dataset_name, overwrite=True)) == 6
+    assert f"Dataset '{dataset_name}' is replaced: 1 pictures, 1 with tags." in caplog.text
 
 
 def test_a_wrong_folder_makes_no_dataset_and_takes_none_away(tmp_path: Path, dataset_name: str) -> None:
@@ -127,19 +131,30 @@ def test_a_stop_while_reading_leaves_nothing(dataset_name: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        importing.build(dataset_name, stopped())
+        importing.build(dataset_name, stopped(), overwrite=True)
     assert not [name for name in fo.list_datasets() if name.startswith(dataset_name)]
 
 
 def test_a_stop_while_reading_leaves_the_dataset_that_was_there(dataset_name: str) -> None:
-    importing.build(dataset_name, [Record("/somewhere/a.jpg", {"gender": "Male"})])
+    importing.build(dataset_name, [Record("/somewhere/a.jpg", {"gender": "Male"})], overwrite=True)
 
     def stopped() -> Iterator[Record]:
         yield Record("/somewhere/b.jpg", {"gender": "Male"})
         raise OSError("the disk went away")
 
     with pytest.raises(OSError, match="went away"):
-        importing.build(dataset_name, stopped())
+        importing.build(dataset_name, stopped(), overwrite=True)
+    assert fo.load_dataset(dataset_name).values("filepath") == ["/somewhere/a.jpg"]
+    assert fo.list_datasets(f"{dataset_name}*") == [dataset_name]
+
+
+def test_a_dataset_that_somebody_makes_meanwhile_is_not_replaced(dataset_name: str) -> None:
+    def reading() -> Iterator[Record]:
+        yield Record("/somewhere/b.jpg", {"gender": "Male"})
+        importing.build(f"{dataset_name}-other", [Record("/somewhere/a.jpg")], overwrite=False).name = dataset_name
+
+    with pytest.raises(TargetError, match=f"Dataset '{dataset_name}' is already there"):
+        importing.build(dataset_name, reading(), overwrite=False)
     assert fo.load_dataset(dataset_name).values("filepath") == ["/somewhere/a.jpg"]
     assert fo.list_datasets(f"{dataset_name}*") == [dataset_name]
 
@@ -154,7 +169,7 @@ def test_fields_that_turn_up_late_are_added(dataset_name: str, monkeypatch: pyte
         Record("/x/4.jpg", faces=(FaceBox((0, 0, 1, 1), {"emotion": "happy"}, 5.0),), points_xy_rel=((0.5, 0.5),)),
         Record("/x/5.jpg", split="val", tags=("more",)),
     ]
-    dataset = fo.load_dataset(importing.build(dataset_name, told).name)
+    dataset = fo.load_dataset(importing.build(dataset_name, told, overwrite=True).name)
     assert dataset.values("filepath") == [r.filepath for r in told]
     assert dataset.values("gender.label") == ["Male", None, None, "Female", None, None]
     assert dataset.values("race.label") == [None, None, "White", None, None, None]
@@ -177,18 +192,20 @@ def test_labels_with_full_stops_do_not_break_the_info(tmp_path: Path, dataset_na
     assert fo.load_dataset(dataset_name).info["facevlm"]["counts"]["splits"] == {"fold 0_1_": 1}
 
 
-def test_memory_stays_flat_while_writing(dataset_name: str) -> None:
+def test_memory_stays_flat_while_writing(dataset_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "CHUNK", 256)
+
     def peak(count: int) -> int:
         records = (Record(f"/somewhere/{k}.jpg", {"gender": "Male"}, 30.0) for k in range(count))
         tracemalloc.start()
-        dataset = importing.build(dataset_name, records)
+        dataset = importing.build(dataset_name, records, overwrite=True)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert len(dataset) == count
         return most
 
     peak(100)
-    assert peak(4500) < 1.4 * peak(1500)
+    assert peak(750) < 1.4 * peak(375)
 
 
 def test_what_is_loaded_can_be_evaluated(tmp_path: Path, dataset_name: str) -> None:
@@ -343,3 +360,28 @@ def test_a_folder_that_can_no_longer_be_read_is_told_and_leaves_nothing(tmp_path
     with pytest.raises(LayoutError, match=r"Cannot read '.*': .*sad'"):
         datasets.load("fer2013", tmp_path, dataset_name=dataset_name, extract_to=str(out))
     assert not fo.list_datasets(f"{dataset_name}*")
+
+
+@pytest.mark.parametrize("name", ["", "***", "é", "a" * 1552])
+def test_a_name_that_no_dataset_can_have_is_refused_before_anything_is_read(name: str, tmp_path: Path) -> None:
+    layouts.picture(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match=r"Got the dataset name '.*expected one with letters or digits"):
+        importing.check_name(name, overwrite=True)
+    with pytest.raises(InputError, match="Got the dataset name"):
+        samples.build_folder(name, tmp_path)
+    assert not fo.dataset_exists(name)
+
+
+def test_a_name_that_is_like_that_of_another_dataset_is_refused(dataset_name: str) -> None:
+    fo.Dataset(dataset_name)
+    with pytest.raises(InputError, match="Choose another name"):
+        importing.check_name(dataset_name.replace("-", " "), overwrite=True)
+    assert fo.dataset_exists(dataset_name)
+
+
+def test_the_longest_name_is_taken(dataset_name: str) -> None:
+    name = dataset_name.ljust(1551, "x")
+    try:
+        assert importing.build(name, [Record("/somewhere/a.jpg")], overwrite=False).name == name
+    finally:
+        fo.delete_dataset(name)

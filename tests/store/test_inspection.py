@@ -117,8 +117,10 @@ def test_every_cell_of_the_confusion_matrix(dataset: fo.Dataset, attribute: str)
 def test_fields_are_found_where_labels_were_mapped(dataset: fo.Dataset) -> None:
     race, age = there(dataset, "race7"), there(dataset, "age5")
     copy = "m_race7_as_race5"
-    assert race.fields == JudgedFields("race.label", f"{copy}.label", f"{copy}.confidence", "m_race7")
-    assert age.fields == JudgedFields("age_as_age5.label", "m_age5.label", "m_age5.confidence", "m_age5")
+    paths = {"told": "m_eval_race7_told"}
+    assert race.fields == JudgedFields("race.label", f"{copy}.label", f"{copy}.confidence", "m_race7", **paths)
+    paths = {"told": "m_eval_age5_told"}
+    assert age.fields == JudgedFields("age_as_age5.label", "m_age5.label", "m_age5.confidence", "m_age5", **paths)
     assert (race.prefix, age.truth) == ("m", "age")
     labels, merged, logits = race.faces.values([race.fields.said, race.fields.sure, "m_race7.logits"])
     becomes = race.results["becomes"]["race7"]

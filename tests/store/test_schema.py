@@ -114,6 +114,7 @@ QUALITY = dict.fromkeys(Quality.__dataclass_fields__, float)
         ("found.detections", {**schema.FOUND_FACE, **QUALITY}),
         ("found", schema.SEARCHED_PICTURE),
         ("f_eval_gender_faces.detections", schema.JUDGED_FACE),
+        ("f_eval_gender_told.detections", schema.TOLD_FACE),
     ],
 )
 def test_what_is_written_has_just_the_parts_of_the_schema(written: fo.Dataset, path: str, parts: schema.Parts) -> None:

@@ -12,7 +12,7 @@ import pytest
 from facevlm.attributes import shipped
 from facevlm.errors import FieldError
 from facevlm.evaluation.comparison import Flags
-from facevlm.store import evaluations, flips, views
+from facevlm.store import evaluations, flips, views, workspace
 from facevlm.store.rows import FaceRows, PictureRows
 
 
@@ -40,7 +40,7 @@ def test_a_view_holds_the_chosen_sorted_by_the_sum_of_confidences(dataset: fo.Da
     rows = PictureRows(dataset)
     assert views.save(rows, "chosen", only(rows, 1, 2, 3, 4, 9), ["one", "two"], "why") == "chosen"
     assert places(dataset.load_saved_view("chosen")) == [3, 1, 4, 2, 9], "what has no answer comes last"
-    assert dataset.get_saved_view_info("chosen")["description"] == "why"
+    assert dataset.get_saved_view_info("chosen")["description"] == "why (saved by facevlm)"
 
 
 def test_a_view_of_a_view_and_of_nobody(dataset: fo.Dataset) -> None:
@@ -118,3 +118,28 @@ def test_a_field_of_the_users_own_is_left_alone(dataset: fo.Dataset, kind: type)
 def test_a_prefix_that_makes_no_field_is_refused() -> None:
     with pytest.raises(FieldError, match="Got the field prefix 'a b'"):
         flips.field_of("a b", "gender")
+
+
+def test_views_and_a_workspace_of_ones_own_stay(dataset: fo.Dataset) -> None:
+    rows = PictureRows(dataset)
+    mine = dataset.limit(2)
+    dataset.save_view("Chosen", mine, description="the two that I like")
+    # FiftyOne takes 'Chosen' and 'chosen' for the same name.
+    for places_ in ((3, 4), (5,)):
+        assert views.save(rows, "chosen", only(rows, *places_), ["one"], "why") == "chosen_facevlm"
+    assert dataset.load_saved_view("Chosen").values("id") == mine.values("id")
+    assert places(dataset.load_saved_view("chosen_facevlm")) == [5]
+    views.drop(dataset, "chosen", "why")
+    assert dataset.list_saved_views() == ["Chosen"]
+    with pytest.raises(FieldError, match="'Chosen' is saved already and is not facevlm's"):
+        views.check_free(dataset, "Chosen")
+    views.save(rows, "ours", only(rows, 1), ["one"], "why")
+    views.check_free(dataset, "ours")
+    views.check_free(dataset, "nobody_s")
+    views.drop(dataset, "ours", "why")
+    assert dataset.list_saved_views() == ["Chosen"]
+
+    own = fo.Space(children=[fo.Panel(type="Samples", pinned=True)])
+    dataset.save_workspace(workspace.NAME, own)
+    assert workspace.save(dataset) == workspace.NAME
+    assert len(dataset.load_workspace(workspace.NAME).children) == 1

@@ -30,6 +30,7 @@ from facevlm.store import samples as records
 from facevlm.store import zoo
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
+from tests.servers import warm
 from tools import make_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,13 +170,7 @@ def test_the_source_brings_the_core_where_it_is_not_installed(source: str, tmp_p
     (tmp_path / "facevlm").symlink_to(ROOT)
     folder = {"in the zoo": Path(fo.config.model_zoo_dir), "beside a plugin": tmp_path}
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", UNINSTALLED.format(root=str(ROOT))],
-        cwd=folder[where],
-        env=kept,
-        capture_output=True,
-        text=True,
-    )
+    done = warm.run(UNINSTALLED.format(root=str(ROOT)), environment=kept, cwd=folder[where])
     assert done.returncode == 0, done.stderr
     file, outcome = json.loads(done.stdout.splitlines()[-1])
     assert file == str(Path(fo.config.model_zoo_dir) / make_manifest.NAME / "facevlm" / "types.py")

@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import re
+import sqlite3
 import threading
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import pytest
 from PIL import Image
 
 import facevlm
-from facevlm import cli
+from facevlm import cli, folders
 from facevlm.backends import Briefing, Remote
 from facevlm.errors import FieldError, InputError, ModelError
 from facevlm.tasks._run import announce
@@ -124,7 +126,7 @@ def test_an_expired_key_stops_the_run_and_writes_no_failures(dataset: fo.Dataset
         bad = request.level > 100
         return Act({"error": {"message": "expired"}}, 401) if bad else obedient(request)
 
-    with running(after_probe(answer)) as server, pytest.raises(ModelError, match="HTTP 401: expired Check the key"):
+    with running(after_probe(answer)) as server, pytest.raises(ModelError, match=r"HTTP 401: expired\. Check the key"):
         apply(dataset, server, concurrency=1)
     assert set(dataset.distinct("r_gender.outcome")) <= {"ok"}
     assert dataset.get_run_info("facevlm_r").config.status == "stopped"
@@ -281,3 +283,27 @@ def test_bad_input_is_said_before_anything_is_written(
         apply(dataset, server, **options)
     assert dataset.list_runs() == []
     assert dataset.get_field("r_gender") is None
+
+
+HALF = '{"gender": "Male", "age5": "Adult", "why": "a half \\ud83d of a sign"}'
+
+
+@pytest.mark.parametrize("content", [HALF, "a half \ud83d of a sign"])
+def test_halves_of_characters_that_a_server_sends_end_no_run(dataset: fo.Dataset, content: str) -> None:
+    with running(after_probe(lambda request: Act(completion(content)))) as server:
+        result = apply(dataset, server)
+        assert apply(dataset, server, prefix="again").asked == 10
+    assert sum(result.outcomes["gender"].values()) == 10
+    assert dataset.get_run_info("facevlm_r").config.status == "done"
+
+
+def test_a_cache_that_fails_in_mid_run_costs_no_answer(dataset: fo.Dataset) -> None:
+    def answer(request: Request) -> Act:
+        with closing(sqlite3.connect(folders.cache() / "replies.sqlite")) as other:
+            other.executescript("DROP TABLE IF EXISTS replies; DROP TABLE IF EXISTS servers;")
+        return obedient(request)
+
+    with running(answer) as server:
+        result = apply(dataset, server)
+    assert result.outcomes == {"gender": {"ok": 10}, "age5": {"ok": 10}}
+    assert result.usage["cache_errors"] > 0

@@ -16,7 +16,7 @@ from facevlm.language.places import face_at
 from facevlm.tasks import sources as sources_task
 from facevlm.tasks.ask import AskResult, Proposal, plan
 from facevlm.types import Face
-from tests.scripted import keeping
+from tests.scripted import ScriptedBackend, certain, keeping
 
 FACES, PICTURES = 28, 8
 
@@ -123,7 +123,7 @@ def test_the_plan_is_shown_first_and_may_be_declined(groups: fo.Dataset, caplog:
     [
         ("everyone wearing glasses", {}, InputError, "that takes a model that sees the whole picture"),
         ("everyone wearing glasses", {"grounding": "nope"}, InputError, "Unknown model 'nope'"),
-        ("everyone wearing glasses", {"grounding": 3}, InputError, "Got grounding=int"),
+        ("everyone wearing glasses", {"grounding": 3}, InputError, r"Got grounding=3 \(int\)"),
         ("gender", {"faces": "nope"}, FieldError, "expected a field of Detections"),
         ("gender", {"prefix": "9"}, FieldError, "Got the field prefix '9'"),
         ("skin tone", {}, InputError, "the model does not answer that"),
@@ -189,3 +189,12 @@ def test_one_face_of_a_picture_is_at_a_place(
 ) -> None:
     faces = [Face("s", "p", (x, 0.2, 0.1, 0.1), str(k)) for k, x in enumerate(xs)]
     assert face_at(faces, place) == (None if expected is None else faces[expected], why)
+
+
+def test_conditions_that_several_models_answered_are_said(groups: fo.Dataset) -> None:
+    facevlm.apply(groups, "demo", ["gender"], faces="faces", progress=False)
+    other = ScriptedBackend(lambda image, question: certain("Male", question), "other")
+    facevlm.apply(groups[:1], other, ["gender"], faces="faces", prefix="demo", overwrite=True, progress=False)
+    [state] = [one for one in plan(groups, "race of the women").sentences if one.startswith("gender is")]
+    assert "It was answered by 2 runs: " in state
+    assert "of other (run facevlm_demo:" in state

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,11 @@ from facevlm.tasks._options import Settings
 from facevlm.tasks.apply import ApplyRun
 from tests.operators.test_operators import APPLY, execute, form
 from tests.scripted import keeping
+from tests.servers import warm
 from tests.servers.batch_server import KEY, LOST, PAGE, Provider, by_level, level_of, serving
 from tests.servers.server import completion
 from tests.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["gender", "age5"]
 COLLECT = "@facevlm/face-attributes/collect_face_attribute_batches"
 
@@ -41,6 +42,7 @@ COLLECT = "@facevlm/face-attributes/collect_face_attribute_batches"
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     monkeypatch.setenv("FACEVLM_API_KEY", KEY)
     with serving(Provider()) as made:
+        monkeypatch.setenv("FACEVLM_KEYS", f"FACEVLM_API_KEY={made.base_url}")
         yield made
 
 
@@ -220,8 +222,7 @@ else:
 @pytest.mark.process
 def test_every_step_may_be_a_process_of_its_own(dataset: fo.Dataset, provider: Provider) -> None:
     for step in ("submit", "collect"):
-        command = [sys.executable, "-c", STEP, dataset.name, step, provider.base_url]
-        subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+        warm.run(STEP, dataset.name, step, provider.base_url, check=True)
     dataset.reload()
     assert dataset.count_values("b_gender.outcome") == {"ok": 10}
 
@@ -243,6 +244,26 @@ def test_a_wrong_key_is_said_and_not_shown(
     with pytest.raises(ModelError, match=r"HTTP 401: .*\[key\].*Check the key") as caught:
         batch_task.collect(dataset)
     assert "sk-wrong" not in str(caught.value)
+
+
+def refused_line(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    return {"response": {"status_code": status, "body": body}, "error": None}
+
+
+LINES = [
+    refused_line(400, {"error": {"code": "data_inspection_failed", "message": "x"}}),
+    refused_line(200, completion(None, finish="IMAGE_SAFETY")),
+    {"response": None, "error": {"code": "content_policy_violation", "message": "x"}},
+    refused_line(403, {"error": {"message": "logprobs are not allowed"}}),
+    refused_line(200, {"error": {"code": 429, "message": "daily limit reached"}}),
+]
+
+
+def test_lines_of_a_batch_are_read_by_the_same_meaning(dataset: fo.Dataset, provider: Provider) -> None:
+    turn = itertools.cycle(LINES)
+    provider.answer = lambda body: next(turn)
+    submit(dataset, provider)
+    assert batch_task.collect(dataset).outcomes["gender"] == {"refused": 6, "failed": 4}
 
 
 def test_an_answer_file_that_is_cut_off_loses_its_last_line_alone(dataset: fo.Dataset, provider: Provider) -> None:
@@ -383,8 +404,7 @@ def test_a_submission_that_fails_halfway_pays_for_nothing_twice(
 def test_a_process_that_is_ended_while_a_batch_begins(
     dataset: fo.Dataset, provider: Provider, ended_by: signal.Signals
 ) -> None:
-    command = [sys.executable, "-c", STEP, dataset.name, "submit", provider.base_url]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = warm.start(STEP, dataset.name, "submit", provider.base_url)
 
     def end(made: dict[str, Any]) -> dict[str, Any]:
         os.kill(process.pid, ended_by)
@@ -473,11 +493,21 @@ def test_what_another_process_collects_during_a_submission_is_counted_once(
     told = Settings(options=Options(remote=remote))
     work = batch_task.SubmitRun(ApplyRun(dataset, "openai:m", NAMES, prefix="b", settings=told), "openai:m", remote)
     for _ in work.steps():
-        if len(work.result().batches) == 1 and not runs.fresh(dataset, work.batch_key)["collected"]:
-            command = [sys.executable, "-c", STEP, dataset.name, "collect"]
-            subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
-    record = runs.fresh(dataset, work.batch_key)
+        if len(work.result().batches) == 1 and not runs.read(dataset, work.batch_key)["collected"]:
+            warm.run(STEP, dataset.name, "collect", check=True)
+    record = runs.read(dataset, work.batch_key)
     assert (record["batches"], record["collected"]) == (["batch_0", "batch_1", "batch_2"], ["batch_0"])
     assert batch_task.collect(dataset).outcomes["gender"] == {"ok": 6}
-    assert runs.fresh(dataset, "facevlm_b")["spent"]["requests"] == 11
+    assert runs.read(dataset, "facevlm_b")["spent"]["requests"] == 11
     assert dataset.count_values("b_gender.outcome") == {"ok": 10}
+
+
+def test_requests_for_which_there_is_no_room_are_said_and_can_be_handed_in_later(
+    dataset: fo.Dataset, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as change:
+        change.setattr(tempfile, "tempdir", str(tmp_path / "no"))
+        with pytest.raises(InputError, match=r"Cannot write the requests of a batch .* name another folder by TMPDIR"):
+            submit(dataset, provider)
+    assert batch_task.collect(dataset).collected == 0
+    assert submit(dataset, provider).faces == 10

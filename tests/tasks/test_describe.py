@@ -580,7 +580,6 @@ def test_pictures_without_faces_and_unreadable_ones(dataset_name: str, server: S
         ({"mark": "numbers", "faces": None}, "without faces"),
         ({"faces": "nowhere"}, "expected a field of Detections: faces"),
         ({"who": "  "}, "expected a phrase"),
-        ({"free": "hair"}, "expected a list such as"),
         ({"free": ["label"]}, "expected names of letters"),
         ({"free": ["gender"]}, "expected names of letters"),
         ({"attributes": [Attribute("box", ("a", "b"), "which box?")]}, "Got the attribute box, expected other names"),
@@ -633,3 +632,28 @@ def test_the_protocol_of_the_design(groups: fo.Dataset, server: Server) -> None:
     assert len(scene.people) == len(sample.faces.detections)
     assert all(len(person.replies) == len(questions) and person.box_xywh_rel for person in scene.people)
     backend.close()  # type: ignore[attr-defined]
+
+
+def test_a_box_that_somebody_drew_among_the_people_stays(groups: fo.Dataset, server: Server) -> None:
+    describe(groups, server)
+    sample = groups.first()
+    drawn = fo.Detection(label="person", bounding_box=[0.0, 0.0, 0.1, 0.1], note="by hand")
+    sample.d_people.detections.append(drawn)
+    sample.save()
+    describe(groups, server, overwrite=True)
+    sample.reload()
+    assert [d.note for d in sample.d_people.detections if d.id == drawn.id] == ["by hand"]
+    assert len(sample.d_people.detections) == len(sample.faces.detections) + 1
+
+
+def test_people_are_not_described_anew_over_others_answers_where_the_record_is_gone(
+    groups: fo.Dataset, server: Server
+) -> None:
+    describe(groups, server)
+    groups.delete_run("facevlm_d")
+    sent = len(server.asked)
+    with pytest.raises(FieldError, match="another model or prompt for age5, gender, people: of a model that no record"):
+        describe(groups, server, who="the man")
+    assert describe(groups, server).asked == 0
+    assert len(server.asked) == sent
+    assert runs.read(groups, "facevlm_d")["backend"]["model"] == "openai:m"

@@ -61,7 +61,7 @@ def test_every_picture_ends_with_one_outcome(levels: fo.Dataset) -> None:
     third = levels.skip(2).first().faces.detections
     assert [d.label for d in third] == ["face"]
     assert third[0].bounding_box == pytest.approx([0.1, 0.1, 20 / 255, 0.5])
-    assert third[0].landmarks[1] == [0.4, 0.2]
+    assert third[0].landmarks[2:4] == [0.4, 0.2]
     record = runs.read(levels, result.run_key)
     assert record["outcomes"] == {"ok": 18, "no_face": 1, "failed": 1}
     assert record["detector"]["name"] == "bright"
@@ -79,11 +79,191 @@ def test_a_second_run_searches_what_was_not_searched(levels: fo.Dataset) -> None
     assert sorted(again.seen) == [10 * k for k in range(5, 19)]
     # What could not be read is tried again, what was searched is not, also where nobody was found.
     assert run(levels).asked == 1
-    assert run(levels, Bright("another")).asked == 20
-    ids = levels.values("faces.detections.id")
-    assert run(levels, Bright("another"), overwrite=True).asked == 20
+
+
+class Beside(Bright):
+    """A detector that sees every face a little to the right, and of dark pictures none."""
+
+    def __init__(self, name: str = "beside") -> None:
+        super().__init__(name)
+
+    def detect(self, images: Sequence[Image.Image]) -> list[list[FoundFace]]:
+        levels = [int(image.getpixel((0, 0))[0]) for image in images]  # type: ignore[index]
+        return [[FoundFace((0.11, 0.1, level / 255, 0.5), 0.8)] if level > 20 else [] for level in levels]
+
+
+def held(dataset: fo.Dataset) -> list[Any]:
+    """All boxes, as the database holds them."""
+    return [box for sample in dataset._sample_collection.find() for box in (sample["faces"] or {})["detections"]]
+
+
+def test_another_detector_is_refused_and_both_are_named(levels: fo.Dataset) -> None:
+    run(levels[:5])
+    before = levels.values("faces.detections.id")
+    with pytest.raises(FieldError, match="found by bright, and this run would search by beside") as refused:
+        run(levels, Beside())
+    assert "overwrite" in str(refused.value)
+    # Also where the view itself has no picture that was searched: a field holds faces of one detector.
+    with pytest.raises(FieldError, match="found by bright"):
+        run(levels[10:], Beside())
+    finer = Bright()
+    finer.info = DetectorInfo("bright", "2", "none")
+    with pytest.raises(FieldError, match=r"found by bright, .* search by bright, with other weights or options"):
+        run(levels, finer)
+    assert levels.values("faces.detections.id") == before
+    assert run(levels, Beside(), field="beside").asked == 20
+
+
+def test_auto_does_not_become_another_detector(levels: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEVLM_YUNET", "/nowhere/yunet.onnx")
+    run(levels[:19], Bright("yunet"))
+    with pytest.raises(FieldError, match="found by yunet, and this run would search by haar"):
+        facevlm.detect(levels, progress=False)
+    again = facevlm.detect(levels[:19], progress=False)
+    assert (again.asked, again.skipped) == (0, 19)
+    assert "were found by yunet; 'auto' stands for haar by now" in " ".join(again.warnings)
+
+
+def edited(dataset: fo.Dataset) -> dict[str, str]:
+    """What somebody does to boxes: one is drawn, others are tagged, labelled, moved or told something; ids by what."""
+    by = {}
+    for k, what in enumerate(("drawn", "tagged", "labelled", "moved", "told"), 3):
+        sample = dataset.skip(k).first()
+        box = sample.faces.detections[0]
+        if what == "drawn":
+            box = fo.Detection(label="face", bounding_box=[0.6, 0.7, 0.1, 0.1])
+            sample.faces.detections.append(box)
+        elif what == "tagged":
+            box.tags.append("checked")
+        elif what == "labelled":
+            box.label = "child"
+        elif what == "moved":
+            box.bounding_box = [0.5, 0.5, 0.4, 0.4]
+        else:
+            box["gender"] = "Female"
+        sample.save()
+        by[what] = box.id
+    return by
+
+
+def test_overwriting_keeps_the_ids_of_faces_and_all_that_somebody_made(levels: fo.Dataset) -> None:
+    run(levels)
+    by = edited(levels)
+    ids = dict(zip(*levels.values(["id", "faces.detections.id"]), strict=True))
+    made = {str(box["_id"]): box for box in held(levels) if str(box["_id"]) in by.values()}
+    result = run(levels, Beside(), overwrite=True)
     levels.reload()
-    assert levels.values("faces.detections.id") != ids
+    after = {str(box["_id"]): box for box in held(levels)}
+    assert {i: after[i] for i in made} == made
+    # Two dark pictures: their boxes were not found again. The moved box meets no face, which is a new one.
+    assert (result.kept, result.replaced, result.removed, result.added) == (5, 12, 2, 1)
+    assert result.boxes == "1 added, 12 found again, under the ids they had, 5 kept as they were, 2 removed"
+    dark = levels.skip(1).limit(2).values("faces.detections.id", unwind=True)
+    assert dark == []
+    third = levels.skip(9).first()
+    assert [d.id for d in third.faces.detections] == ids[third.id]
+    assert third.faces.detections[0].bounding_box[0] == pytest.approx(0.11)
+    assert runs.read(levels, result.run_key)["boxes"]["kept"] == 5
+    # Searched in this way now, so that the first detector would be another one.
+    with pytest.raises(FieldError, match="found by beside, and this run would search by bright"):
+        run(levels)
+
+
+def test_answers_follow_their_faces(levels: fo.Dataset) -> None:
+    seen = levels[5:9]
+    run(seen)
+    facevlm.apply(seen, "demo", ["gender"], faces="faces", prefix="p", progress=False)
+    run(seen, Beside(), overwrite=True)
+    assert facevlm.apply(seen, "demo", ["gender"], faces="faces", prefix="p", progress=False).asked == 0
+
+
+@pytest.mark.parametrize(("moved", "asked"), [(0.01, 0), (0.5, 1)])
+def test_a_face_whose_box_was_moved_to_another_place_is_asked_again(
+    levels: fo.Dataset, moved: float, asked: int
+) -> None:
+    seen = levels[5:9]
+    run(seen)
+    facevlm.apply(seen, "demo", ["gender"], faces="faces", prefix="p", progress=False)
+    sample = next(sample for sample in seen if sample.faces.detections)
+    box = sample.faces.detections[0].bounding_box
+    sample.faces.detections[0].bounding_box = [box[0] + moved, *box[1:]]
+    sample.save()
+    ids = seen.values("p_gender.detections.face")
+    again = facevlm.apply(seen, "demo", ["gender"], faces="faces", prefix="p", progress=False)
+    assert again.asked == asked
+    assert sorted(map(sorted, seen.values("p_gender.detections.face"))) == sorted(map(sorted, ids))
+    if asked:
+        levels.reload()
+        boxes = {d.face: d.bounding_box for d in levels[sample.id].p_gender.detections}
+        assert boxes[sample.faces.detections[0].id] == [box[0] + moved, *box[1:]]
+
+
+@pytest.mark.parametrize("field", ["demo_gender", "demo_faces"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_fields_of_answers_take_no_boxes_and_fields_of_boxes_no_answers(
+    levels: fo.Dataset, field: str, overwrite: bool
+) -> None:
+    run(levels)
+    facevlm.apply(levels, "demo", ["gender"], faces="faces", progress=False)
+    before = levels.values(f"{field}.detections.id")
+    with pytest.raises(FieldError, match=f"'{field}' is already there and was not written by a detector"):
+        facevlm.detect(levels, field, detector=Bright(), overwrite=overwrite, progress=False)
+    assert levels.values(f"{field}.detections.id") == before
+    facevlm.detect(levels, "other_gender", detector=Bright(), progress=False)
+    with pytest.raises(FieldError, match="'other_gender' is already there and holds the faces that a detector found"):
+        facevlm.apply(levels, "demo", ["gender"], faces="faces", prefix="other", overwrite=overwrite, progress=False)
+
+
+def test_a_picture_that_cannot_be_read_any_more_keeps_its_boxes(levels: fo.Dataset) -> None:
+    run(levels[5:7])
+    ids = levels.values("faces.detections.id")
+    Path(levels.skip(5).first().filepath).write_bytes(b"gone")
+    result = run(levels[5:7], overwrite=True)
+    assert result.outcomes == {"failed": 1, "ok": 1}
+    levels.reload()
+    assert levels.values("faces.detections.id") == ids
+
+
+def test_boxes_drawn_in_a_picture_that_was_not_searched_stay(levels: fo.Dataset) -> None:
+    run(levels[:5])
+    sample = levels.skip(8).first()
+    on_a_face = fo.Detection(label="face", bounding_box=[0.1, 0.1, 80 / 255, 0.5])
+    apart = fo.Detection(label="face", bounding_box=[0.7, 0.7, 0.1, 0.1])
+    sample["faces"] = fo.Detections(detections=[on_a_face, apart])
+    sample.save()
+    result = run(levels)
+    sample.reload()
+    assert [d.id for d in sample.faces.detections] == [on_a_face.id, apart.id]
+    assert sample.faces.outcome == "ok"
+    assert (result.kept, result.added) == (2, 13)
+
+
+def test_quality_is_added_to_the_boxes_that_are_there(levels: fo.Dataset) -> None:
+    run(levels[:12])
+    by = edited(levels)
+    before = {str(box["_id"]): box for box in held(levels[:12].clone())}
+    result = run(levels[:12], quality=True)
+    assert (result.asked, result.measured) == (0, 12)
+    levels.reload()
+    after = {str(box["_id"]): box for box in held(levels[:12].clone())}
+    assert set(after) == set(before)
+    assert all(after[i].items() >= before[i].items() for i in before)
+    assert all(after[i]["height_px"] for i in before)
+    assert after[by["drawn"]]["height_px"] == pytest.approx(10)
+    assert after[by["tagged"]]["roll"] == pytest.approx(0)
+    # Pictures that are searched now are measured with the rest, and nothing twice.
+    assert (run(levels, quality=True).asked, run(levels, quality=True).measured) == (8, 0)
+    assert run(levels).asked == 1
+
+
+def test_a_box_that_is_none_does_not_end_the_search(levels: fo.Dataset) -> None:
+    run(levels[5:7])
+    sample = levels.skip(5).first()
+    sample.faces.detections.append(fo.Detection(label="face"))
+    sample.save()
+    result = run(levels[5:7], quality=True)
+    assert (result.measured, len(result.reasons)) == (2, 1)
+    assert run(levels[5:7], overwrite=True).kept == 1
 
 
 def test_a_run_that_is_stopped_keeps_what_it_found(levels: fo.Dataset) -> None:
@@ -169,3 +349,36 @@ def test_bad_input_is_refused_before_anything_is_written(
         run(levels.limit(0))
     assert "faces" not in levels.get_field_schema()
     assert levels.list_runs() == []
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        FoundFace((NAN, 0.1, 0.2, 0.2), 0.9),
+        FoundFace((0.1, 0.1, float("inf"), 0.2), 0.9),
+        FoundFace((10**400, 0.1, 0.2, 0.2), 0.9),
+        FoundFace((0.1, 0.1, 0.0, 0.2), 0.9),
+        FoundFace((0.1, 0.1, 0.2), 0.9),  # type: ignore[arg-type]
+        FoundFace(("left", 0.1, 0.2, 0.2), 0.9),  # type: ignore[arg-type]
+        FoundFace((0.1, 0.1, 0.2, 0.2), NAN),
+        FoundFace((0.1, 0.1, 0.2, 0.2), "sure"),  # type: ignore[arg-type]
+        FoundFace((0.1, 0.1, 0.2, 0.2), 0.9, ((NAN, 0.1),) * 5),
+        None,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("quality", [True, False])
+def test_a_box_that_is_none_fails_its_picture_and_no_other(levels: fo.Dataset, odd: FoundFace, quality: bool) -> None:
+    class Odd(Bright):
+        def detect(self, images: Sequence[Image.Image]) -> list[list[FoundFace]]:
+            first = not self.seen
+            rows = super().detect(images)
+            return [[*rows[0], odd], *rows[1:]] if first else rows
+
+    result = facevlm.detect(levels, detector=Odd(), quality=quality, progress=False)
+    assert (result.outcomes["ok"], result.outcomes["failed"]) == (18, 2)
+    assert len([why for why in result.reasons if why.startswith("the detector gave the box ")]) == 1
+    assert levels.first().faces.outcome == "failed"

@@ -93,7 +93,7 @@ def test_a_face_without_a_prediction_and_a_prediction_without_a_face(groups: fo.
     assert judged.not_asked == len(last.faces.detections)
     assert judged.overall.outcomes == {"ok": 27 - judged.not_asked, "no_face": 1}
     there = inspection.inspect(groups, results_store.load(groups, "m_eval"), "gender")
-    assert inspection.not_answered(there).values("m_eval_gender_faces.face") == [gone.face]
+    assert inspection.not_answered(there).values("m_eval_gender_told.face") == [gone.face]
 
 
 def test_refusals_and_groups_on_faces_and_pictures(groups: fo.Dataset) -> None:
@@ -190,7 +190,7 @@ def test_two_runs_on_faces_are_compared(groups: fo.Dataset, said: dict[str, dict
     facevlm.evaluate(groups, ["gender"], prefix="m", ground_truth={"gender": TRUTH["gender"]}, draws=20)
     there = inspection.inspect(groups, results_store.load(groups, "m_eval"), "gender")
     assert inspection.rivals(there) == ["t"]
-    assert inspection.disagreements(there, "t").values("m_eval_gender_faces.face") == [first]
+    assert inspection.disagreements(there, "t").values("m_eval_gender_told.face") == [first]
 
 
 def test_what_is_not_known_is_said(groups: fo.Dataset) -> None:

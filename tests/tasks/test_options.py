@@ -16,6 +16,7 @@ from facevlm.cli import parser
 from facevlm.errors import InputError, UnknownOption
 from facevlm.tasks import _options
 from facevlm.tasks._options import RunOptions, Settings, TaskOptions, settings
+from facevlm.tasks.train import TrainOptions
 
 VERBS: dict[str, tuple[Any, type, list[str]]] = {
     "apply": (facevlm.apply, RunOptions, ["apply"]),
@@ -24,6 +25,7 @@ VERBS: dict[str, tuple[Any, type, list[str]]] = {
     "paper": (facevlm.paper.reproduce, RunOptions, ["paper"]),
     "probe": (facevlm.probe, TaskOptions, ["probe"]),
     "sensitivity": (facevlm.sensitivity, RunOptions, ["sensitivity"]),
+    "try_one": (facevlm.try_one, TaskOptions, ["probe"]),
     "submit": (facevlm.batch.submit, RunOptions, ["batch", "submit"]),
 }
 ROWS = (*described(Options), *described(Remote))
@@ -31,8 +33,9 @@ ROWS = (*described(Options), *described(Remote))
 
 def test_the_typed_keywords_are_the_table() -> None:
     assert set(get_type_hints(ModelOptions)) == {row.name for row in ROWS} | {"options", "remote"}
-    hints = get_type_hints(ModelOptions)
-    assert all(hints[row.name] == row.kind | None for row in ROWS)
+    hints, fields = get_type_hints(ModelOptions), {**get_type_hints(Remote), **get_type_hints(Options)}
+    assert all(hints[row.name] == fields[row.name] | None for row in ROWS)
+    assert all(hints[row.name] == row.kind | None for row in ROWS if not row.is_several)
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -90,6 +93,8 @@ def test_single_keywords_win_over_objects_and_nothing_over_the_usual() -> None:
         ({"decode": "guess"}, "Got decode='guess', expected one of score, generate."),
         ({"quantize": "2bit"}, "Got quantize='2bit', expected one of 8bit, 4bit."),
         ({"memory_gb": 0.0}, "Got memory_gb=0.0, expected a number of GiB above 0."),
+        ({"dtype": "float99"}, "Got dtype='float99', expected one of float32, bfloat16, float16."),
+        ({"temperature": -1}, "Got temperature=-1, expected a number from 0 on."),
         ({"detail": "most"}, "Got detail='most', expected one of low, high, auto."),
         ({"concurrency": 0}, "Got concurrency=0, expected a whole number from 1 to 4096."),
         ({"batch_size": 0}, "Got batch_size=0, expected a whole number from 1 on."),
@@ -103,7 +108,8 @@ def test_a_value_that_cannot_be_is_said(given: dict[str, Any], said: str) -> Non
 
 
 def test_every_keyword_of_a_run_has_its_words() -> None:
-    assert set(_options.TEXTS) | {row.name for row in ROWS} == set(get_type_hints(RunOptions))
+    told = {name for kind in (RunOptions, _options.DesignOptions, TrainOptions) for name in get_type_hints(kind)}
+    assert set(_options.TEXTS) | {row.name for row in ROWS} == told
     assert set(get_type_hints(RunOptions)) - set(get_type_hints(ModelOptions)) <= set(Settings.__dataclass_fields__)
 
 

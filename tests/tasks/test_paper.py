@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ def test_warnings_of_the_run_are_passed_on(fairface: fo.Dataset, capsys: pytest.
     (warning,) = found["fairface-gender"].rows[0].warnings
     assert "probability lies on its labels" in warning
     paper_command._show(found["fairface-gender"])
-    assert "Warning: scripted: gender: on average only 0%" in capsys.readouterr().out
+    assert "Warning: scripted: gender: on average only less than 0.1 %" in capsys.readouterr().out
 
 
 def test_without_models_the_weights_that_are_here_are_used(fairface: fo.Dataset) -> None:
@@ -255,6 +256,20 @@ def test_classes_stand_beside_the_published_ones(fairface: fo.Dataset, capsys: p
     assert ["Indian", "1", "50.0", "78.0", "100.0", "79.0", "66.7", "79.0"] in lines
     assert ["White", "2", "100.0", "79.0", "100.0", "81.0", "100.0", "80.0"] in lines
     assert found["fairface-race7"].to_dict()["rows"][0]["classes"][0]["label"] == "Black"
+
+
+def test_a_label_of_no_own_face_stands_with_the_published_figures_alone(fairface: fo.Dataset) -> None:
+    found = run({"fairface": fairface}, backend("facescan", wrong=(3,)), tables=["race7"])["fairface-race7"]
+    row = replace(found.rows[0], classes=found.rows[0].classes[2:])
+    told = found.table.classes["FaceScanPaliGemma"]
+    lacking = set(told) - {one.label for one in row.classes}
+    assert len(lacking) == 2
+    rows = {label: [n, *cells] for label, n, *cells in paper_command._classes(row, told)}
+    assert list(rows) == list(told)
+    for label in lacking:
+        assert rows[label][0] == "0"
+        assert rows[label][1::2] == ["no face"] * 3
+        assert "-" not in rows[label]
 
 
 def test_the_command_without_a_dataset_prints_the_published_tables(capsys: pytest.CaptureFixture[str]) -> None:

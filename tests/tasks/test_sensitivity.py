@@ -15,8 +15,8 @@ from PIL import Image
 
 import facevlm
 from facevlm.backends import Backend, Options
-from facevlm.backends.choice import backend_of
 from facevlm.datasets import samples
+from facevlm.engines import devices
 from facevlm.errors import FieldError, InputError, ModelError, TargetError, TaxonomyError, UnknownName
 from facevlm.evaluation.comparison import flip_rates, members, summarise
 from facevlm.evaluation.metrics import Codes, wilson
@@ -66,7 +66,9 @@ def test_rates_of_a_group_in_figures() -> None:
     assert nothing.n == 0
     assert all(math.isnan(v) for v in (nothing.rate, nothing.mean, nothing.mean_low, nothing.mean_high))
     steady = summarise("steady", np.zeros(3))
-    assert (steady.mean_low, steady.mean_high, steady.low) == (0, 0, 0)
+    # Few faces without a flip do not show that there is none.
+    assert (steady.mean_low, steady.low) == (0, 0)
+    assert 0 < steady.mean_high < 0.5
     assert steady.high > 0.5, "three faces prove little"
 
 
@@ -186,7 +188,7 @@ def test_a_model_whose_prompt_lists_the_labels_is_asked_in_orders(
 ) -> None:
     """A scripted stand-in for a zero-shot checkpoint, which cannot be had here; its card is the shipped one."""
     backend = ScriptedBackend(moody, name="paligemma")
-    monkeypatch.setattr("facevlm.tasks.sensitivity.backend_of", lambda *_: backend)
+    monkeypatch.setattr("facevlm.tasks.sensitivity.opened", lambda *_: backend)
     (found,) = facevlm.sensitivity(dataset, "paligemma", ["gender"], orders=2, draws=5, progress=False)
     assert len(found.wordings) == 8
     assert found.by_order is not None
@@ -203,10 +205,10 @@ def test_a_model_is_opened_once_for_all_wordings(dataset: fo.Dataset, monkeypatc
 
     def recorded(model: str, options: Options, attributes: list[Attribute]) -> Backend:
         opened.append([a.name for a in attributes])
-        return backend_of(model, options, attributes)
+        return devices.opened(model, options, attributes)
 
     for module in ("apply", "sensitivity"):
-        monkeypatch.setattr(f"facevlm.tasks.{module}.backend_of", recorded)
+        monkeypatch.setattr(f"facevlm.tasks.{module}.opened", recorded)
     more = {"gender": ["who?", "which?"], "age5": ["how old?"]}
     results = facevlm.sensitivity(dataset, "demo", ["gender", "age5"], paraphrases=more, progress=False, draws=5)
     assert opened == [["gender", "age5"]]

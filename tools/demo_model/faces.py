@@ -11,13 +11,16 @@ import math
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SIZE = 64
@@ -77,6 +80,8 @@ def read(name: str, *, side: int | None = None) -> dict[str, Faces]:
             handle = archive.extractfile(member) if member.isfile() else None
             if handle is not None:
                 blobs[member.name.split("/", 1)[-1] if "/" in member.name else member.name] = handle.read()
+    import pandas as pd
+
     table = usable(name, pd.read_csv(io.BytesIO(blobs["labels.csv"])))
     parts: dict[str, list[tuple[np.ndarray, list[int], str]]] = {"train": [], "held_out": []}
     for _, row in table.iterrows():

@@ -25,7 +25,7 @@ def tag(dataset: fo.Dataset, *, progress: bool = True) -> fo.DatasetView:
     """The view of held-out pictures, each once and with labels that no copy contradicts."""
     fields = store.choose_fields(dataset, None, None, (), ())
     material = store.read(dataset, fields)
-    prints = fingerprints.gather(material.paths, progress=progress)
+    prints = fingerprints.gather(material.paths)
     same = hygiene.members(fingerprints.same(prints))
     faults = [*hygiene.copies(prints, same), *hygiene.conflicts(same, material.labels), *hygiene.unreadable(prints)]
     unfit = {at for fault in faults for at in fault.flagged}

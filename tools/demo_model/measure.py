@@ -1,6 +1,6 @@
 """Measure the shipped demo model on the held-out pictures and on the sample faces, per group.
 
-    python -m tools.demo_model.measure [--separate] [--json FILE]
+    python -m tools.demo_model.measure [--separate] [--data utkface] [--adjust age5] [--json FILE]
 
 Pictures go through the backend as a user's would: original size, the processor's resampling, joint prompt.
 """
@@ -11,7 +11,7 @@ import argparse
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def group_pictures(frame: float) -> Iterator[Row]:
         yield picture.crop(square), truth
 
 
-def measure(rows: list[Row], *, joint: bool) -> list[AttributeEvaluation]:
+def measure(rows: list[Row], *, joint: bool, adjust: str | None = None) -> list[AttributeEvaluation]:
     names = [name for name in ATTRIBUTES if name in rows[0][1]]
     questions = questions_for(find("demo"), [get(name) for name in names], joint=joint)
     backend = open_backend("demo")
@@ -90,6 +90,7 @@ def measure(rows: list[Row], *, joint: bool) -> list[AttributeEvaluation]:
             predicted=[p.label for p in said],
             outcomes=[p.outcome for p in said],
             groups=truths,
+            adjust={adjust: truths[adjust]} if adjust in truths else {},
         )
         tables.append(evaluate(question.attribute, records))
     return tables
@@ -98,18 +99,22 @@ def measure(rows: list[Row], *, joint: bool) -> list[AttributeEvaluation]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--separate", action="store_true", help="each attribute with its own prompt")
+    parser.add_argument("--data", choices=("utkface", "fer2013", "samples"), help="these pictures alone")
+    parser.add_argument("--adjust", choices=ATTRIBUTES, help="groups also with the same mix of its true labels")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    sets = {
-        "UTKFace, held out": list(held_out_pictures("utkface")),
-        "FER2013, held out": list(held_out_pictures("fer2013")),
-        "sample faces": list(sample_pictures()),
-        "group faces, frame 1.0": list(group_pictures(1.0)),
-        "group faces, frame 1.5": list(group_pictures(1.5)),
+    sets: dict[str, tuple[str, Callable[[], Iterator[Row]]]] = {
+        "UTKFace, held out": ("utkface", lambda: held_out_pictures("utkface")),
+        "FER2013, held out": ("fer2013", lambda: held_out_pictures("fer2013")),
+        "sample faces": ("samples", sample_pictures),
+        "group faces, frame 1.0": ("samples", lambda: group_pictures(1.0)),
+        "group faces, frame 1.5": ("samples", lambda: group_pictures(1.5)),
     }
     figures: dict[str, Any] = {}
-    for title, rows in sets.items():
-        tables = measure(rows, joint=not args.separate)
+    for title, (data, read) in sets.items():
+        if args.data not in (None, data):
+            continue
+        tables = measure(list(read()), joint=not args.separate, adjust=args.adjust)
         print(f"\n# {title}\n\n{text.text(tables, pairs=False)}")
         figures[title] = [table.to_dict() for table in tables]
     if args.json:

@@ -12,9 +12,10 @@ the positions whose logits are wanted; positions are explicit, so padding on the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from facevlm.backends import PictureSpec
-from facevlm.backends.pixels import Pixels, fixed_size, to_device
+from facevlm.backends.families.layout import DeviceCache, Layout
+from facevlm.backends.pixels import Pixels, fixed_size, placed, to_device
 from facevlm.backends.trie import IntArray, LabelTrie
 from facevlm.errors import ModelError
 
@@ -63,6 +65,7 @@ class Family:
         self.text_config = model.config.get_text_config()
         self.image_token = int(getattr(model.config, "image_token_id", -1))
         self.ends = self._end_tokens()
+        self._layouts = DeviceCache[Layout]()
         spec = fixed_size(tools.image_processor) if self.fixed_pictures and not tools.image_options else None
         self._pixels = Pixels(tools.image_processor, spec, model.dtype) if spec else None
         if self._pixels and not self._pixels.agree():
@@ -100,9 +103,12 @@ class Family:
             return {"pixel_values": self._pixels.stack([p.image for p in batch], self.model.device)}
         names = [name for name in batch[0].inputs if name in self.arguments]
         joined = {name: self.join([p.inputs[name] for p in batch]) for name in names}
-        return {name: to_device(t, self.model.device, self.model.dtype) for name, t in joined.items()}
+        device, dtype = self.model.device, self.model.dtype
+        return {name: t if name in self.on_host else to_device(t, device, dtype) for name, t in joined.items()}
 
     arguments: tuple[str, ...] = ("pixel_values",)
+    on_host: tuple[str, ...] = ()
+    """Arguments that the model reads as numbers: they stay in the host's memory, which need not wait for them."""
 
     @staticmethod
     def join(parts: Sequence[Tensor]) -> Tensor:
@@ -121,6 +127,18 @@ class Family:
     def see(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Do once what all prompts about these pictures share, where that is more than nothing."""
         return inputs
+
+    def pooled(self, batch: Sequence[Prepared]) -> Tensor:
+        """Whole pictures as the decoder is shown them, float32 (batch, width): the mean of each one's tokens."""
+        # Only pictures of one size have as many tokens each; others come one by one.
+        several = [batch] if self._pixels else [[picture] for picture in batch]
+        found = [self._features(part) for part in several]
+        return torch.cat(found)
+
+    def _features(self, batch: Sequence[Prepared]) -> Tensor:
+        output = self.model.get_image_features(**self.collate(batch)).pooler_output
+        tokens = output if isinstance(output, Tensor) else torch.cat(list(output))
+        return tokens.float().reshape(len(batch), -1, tokens.shape[-1]).mean(1)
 
     # Words
 
@@ -188,30 +206,54 @@ class Family:
 
     def logits(self, inputs: dict[str, Any], prefixes: Sequence[Ids], trie: LabelTrie, keep: IntArray) -> Tensor:
         """Logits (batch, len(keep), vocabulary) at trie positions ``keep``; 0 is the prefix's last token."""
-        ids, real = self.padded(prefixes)
-        nodes = torch.tensor(trie.tokens, dtype=torch.long, device=ids.device).expand(len(ids), -1)
+        laid = self.layout(inputs, prefixes, trie, keep)
         output = self.model(
-            **self.fed(inputs, torch.cat([ids, nodes], 1)),
-            attention_mask=self.mask(ids, real, trie),
-            position_ids=self.positions(ids, real, inputs, trie),
-            logits_to_keep=torch.from_numpy(keep).to(ids.device) + (ids.shape[1] - 1),
+            **self.fed(inputs, laid.tokens),
+            attention_mask=laid.mask,
+            position_ids=laid.positions,
+            logits_to_keep=laid.keep,
             use_cache=False,
         )
         found: Tensor = output.logits
         return found
+
+    def layout(self, inputs: dict[str, Any], prefixes: Sequence[Ids], trie: LabelTrie, keep: IntArray) -> Layout:
+        """What a pass is fed beside pictures; where all of these are written alike it is made once, and kept."""
+        shapes = self.shapes(inputs, len(prefixes))
+        if any(prefix != prefixes[0] for prefix in prefixes) or any(shape != shapes[0] for shape in shapes):
+            return self._laid(inputs, prefixes, trie, keep)
+        key = trie, keep.tobytes(), self.model.device, prefixes[0], shapes[0]
+        return self._layouts.of(key, lambda: self._laid(inputs, prefixes[:1], trie, keep)).over(len(prefixes))
+
+    def shapes(self, inputs: Mapping[str, Any], batch: int) -> Sequence[Hashable]:
+        """For each picture what, beside its tokens, its positions follow from."""
+        return [None] * batch
+
+    def _laid(self, inputs: dict[str, Any], prefixes: Sequence[Ids], trie: LabelTrie, keep: IntArray) -> Layout:
+        ids, real = self._rows(prefixes)
+        positions = placed(self.positions(ids, real, inputs, trie), self.model.device)
+        width, whole = ids.shape[1], all(len(row) == ids.shape[1] for row in prefixes)
+        ids, real = placed(ids, self.model.device), placed(real[:1] if whole else real, self.model.device)
+        nodes = placed(torch.tensor(trie.tokens, dtype=torch.long), ids.device).expand(len(ids), -1)
+        kept = placed(torch.from_numpy(keep + (width - 1)), ids.device)
+        return Layout(torch.cat([ids, nodes], 1), self.mask(ids, real, trie), positions, kept)
 
     def fed(self, inputs: dict[str, Any], tokens: Tensor) -> dict[str, Any]:
         """The model's arguments for pictures and the tokens of prefix and nodes."""
         return {"input_ids": tokens, **inputs}
 
     def padded(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-        """Token ids (batch, longest) filled up on the left, and which of them are real."""
+        """Token ids (batch, longest) filled up on the left, and which of them are real; on the model's device."""
+        ids, real = self._rows(rows)
+        return placed(ids, self.model.device), placed(real, self.model.device)
+
+    def _rows(self, rows: Sequence[Ids]) -> tuple[Tensor, Tensor]:
         width = max(len(row) for row in rows)
         fill = self.tokenizer.pad_token_id
         fill = self.ends[0] if fill is None or fill == self.image_token else fill
         ids = torch.tensor([[fill] * (width - len(row)) + list(row) for row in rows])
         real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows])
-        return ids.to(self.model.device), real.to(self.model.device)
+        return ids, real
 
     def prefix_sight(self, ids: Tensor) -> Tensor:
         """Who sees whom among the prefix's tokens, padding aside: (batch or 1, n, n)."""
@@ -219,15 +261,17 @@ class Family:
         return torch.ones(1, n, n, dtype=torch.bool, device=ids.device).tril()
 
     def sight(self, ids: Tensor, real: Tensor, trie: LabelTrie) -> Tensor:
-        """Who sees whom, (batch or 1, total, total): nodes see the prefix and their ancestors."""
+        """Who sees whom, (batch or 1, total, total): nodes see the prefix and their ancestors.
+
+        ``real`` is (batch or 1, n): one row where nothing is padded.
+        """
         n = ids.shape[1]
         total = n + trie.n_nodes
-        rows = real if not bool(real.all()) else real[:1]
-        among = self.prefix_sight(ids) & rows[:, None, :]
+        among = self.prefix_sight(ids) & real[:, None, :]
         seen = torch.zeros(len(among), total, total, dtype=torch.bool, device=ids.device)
         seen[:, :n, :n] = among
-        seen[:, n:, :n] = rows[:, None, :]
-        seen[:, n:, n:] = torch.from_numpy(trie.visible()).to(ids.device)
+        seen[:, n:, :n] = real[:, None, :]
+        seen[:, n:, n:] = placed(torch.from_numpy(trie.visible()), ids.device)
         seen.diagonal(dim1=1, dim2=2).fill_(True)
         return seen
 
@@ -249,9 +293,9 @@ class Family:
         return mask[:, None].expand(batch, -1, -1, -1)
 
     def positions(self, ids: Tensor, real: Tensor, inputs: Mapping[str, Any], trie: LabelTrie) -> Tensor:
-        """Position ids of prefix and nodes, shape (batch, total)."""
+        """Position ids of prefix and nodes, shape (batch, total), where ``ids`` are: in the host's memory at first."""
         counted = (real.long().cumsum(1) - 1).clamp_min(0)
-        behind = torch.tensor(trie.depths, dtype=torch.long, device=ids.device) + counted[:, -1:] + 1
+        behind = placed(torch.tensor(trie.depths, dtype=torch.long), ids.device) + counted[:, -1:] + 1
         return torch.cat([counted, behind], 1) + self.first_position
 
     def extras(self, ids: Tensor, n_prompt: int) -> dict[str, Tensor]:
@@ -314,7 +358,31 @@ def greedy(max_new_tokens: int, family: Family) -> dict[str, Any]:
 
 def edge_log_probs(logits: Tensor, trie: LabelTrie, keep: IntArray) -> Tensor:
     """Natural-log probability of every edge, float32 (batch, n_edges), from logits at positions ``keep``."""
-    table = logits.float()
-    spread = table.logsumexp(-1)
-    at = torch.from_numpy(np.searchsorted(keep, trie.edge_position)).to(table.device)
-    return table[:, at, torch.from_numpy(trie.edge_token).to(table.device)] - spread[:, at]
+    spread = _spread(logits)
+    at, token = _edges_of(trie, keep, logits.device)
+    return logits[:, at, token].float() - spread[:, at]
+
+
+_edges: WeakKeyDictionary[LabelTrie, dict[Hashable, tuple[Tensor, Tensor]]] = WeakKeyDictionary()
+
+
+def _edges_of(trie: LabelTrie, keep: IntArray, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Which of the logits' rows, and which of their numbers, each edge is; put on a device once for each trie."""
+    known, key = _edges.setdefault(trie, {}), (device, keep.tobytes())
+    if key not in known:
+        # Tensors made in inference mode could not be saved for a backward pass later on.
+        with torch.inference_mode(False):
+            at = torch.from_numpy(np.searchsorted(keep, trie.edge_position))
+            known[key] = placed(at, device), placed(torch.from_numpy(trie.edge_token), device)
+    return known[key]
+
+
+def _spread(logits: Tensor) -> Tensor:
+    """Logarithm of the sum over the vocabulary, float32 (batch, positions), a slice of ``SLICE`` logits at a time: a
+    copy of all in float32, and their exponentials, would take more memory than the pass itself."""
+    rows, step = logits.flatten(0, 1), max(1, SLICE // logits.shape[-1])
+    parts = [rows[first : first + step].float().logsumexp(-1) for first in range(0, len(rows), step)]
+    return torch.cat(parts).view(logits.shape[:2])
+
+
+SLICE = 2**24

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from facevlm.backends.families.base import Family, Ids, greedy
+from facevlm.backends.families.layout import Layout
+from facevlm.backends.pixels import placed
 from facevlm.backends.trie import IntArray, LabelTrie
 
 
@@ -47,26 +49,34 @@ class Florence2(Family):
         words = self.model.get_input_embeddings()(ids[:, features.shape[1] :]).to(features.dtype)
         encoder = self.model.get_encoder()
         encoded = encoder(inputs_embeds=torch.cat([features, words], 1), attention_mask=real.long())
-        tokens = torch.tensor([self._start(), *trie.tokens], device=ids.device).expand(len(ids), -1)
-        start = torch.tensor([[self._start()]], device=ids.device)
-        depths = torch.tensor([0, *(d + 1 for d in trie.depths)], device=ids.device)
+        key = trie, keep.tobytes(), ids.device
+        laid = self._layouts.of(key, lambda: self._behind(trie, keep))
         embedding = self.model.model.language_model.decoder.embed_positions
         hook = embedding.register_forward_pre_hook(
-            lambda module, args, kwargs: (args, {**kwargs, "position_ids": depths}), with_kwargs=True
+            lambda module, args, kwargs: (args, {**kwargs, "position_ids": laid.positions}), with_kwargs=True
         )
         try:
             output = self.model(
                 encoder_outputs=encoded,
                 attention_mask=real.long(),
-                decoder_input_ids=tokens,
-                decoder_attention_mask=self.additive(self.sight(start, torch.ones_like(start).bool(), trie), len(ids)),
-                logits_to_keep=torch.from_numpy(keep).to(ids.device),
+                decoder_input_ids=laid.tokens.expand(len(ids), -1),
+                decoder_attention_mask=laid.mask.expand(len(ids), -1, -1, -1),
+                logits_to_keep=laid.keep,
                 use_cache=False,
             )
         finally:
             hook.remove()
         found: Tensor = output.logits
         return found
+
+    def _behind(self, trie: LabelTrie, keep: IntArray) -> Layout:
+        """What the decoder is fed, the same for all pictures."""
+        device = self.model.device
+        tokens = placed(torch.tensor([[self._start(), *trie.tokens]]), device)
+        depths = placed(torch.tensor([0, *(d + 1 for d in trie.depths)]), device)
+        start = tokens[:, :1]
+        seen = self.sight(start, torch.ones_like(start).bool(), trie)
+        return Layout(tokens, self.additive(seen, 1), depths, placed(torch.from_numpy(keep), device))
 
     def plain_log_prob(self, inputs: dict[str, Any], prompt: Ids, answer: Ids) -> float:
         ids = torch.tensor([prompt], device=self.model.device)

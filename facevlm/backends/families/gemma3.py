@@ -47,7 +47,7 @@ class Gemma3(Family):
         seen = self.sight(ids, real, trie)
         at = self.positions(ids, real, {}, trie)
         near = (at[:, :, None] - at[:, None, :]).abs() < int(self.text_config.sliding_window)
-        near |= torch.nn.functional.pad(self._same_picture(ids), (0, trie.n_nodes, 0, trie.n_nodes))
+        near = near | torch.nn.functional.pad(self._same_picture(ids), (0, trie.n_nodes, 0, trie.n_nodes))
         return {
             "full_attention": self.additive(seen, len(ids)),
             "sliding_attention": self.additive(seen & near, len(ids)),

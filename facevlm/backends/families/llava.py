@@ -28,6 +28,7 @@ class Llava(Family):
 
 class LlavaNext(Family):
     arguments = ("pixel_values", "image_sizes")
+    on_host = ("image_sizes",)
 
     def picture_text(self, inputs: Mapping[str, Any]) -> str:
         """As many placeholders as the model makes of the picture: the model's own packing, run on empty features."""

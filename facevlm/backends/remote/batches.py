@@ -5,7 +5,8 @@ Files and batches are few, so this client waits for each call; what is in a file
 
 from __future__ import annotations
 
-import json
+import itertools
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from typing import Any, Literal, TypeVar
 import httpx2
 import openai
 
-from facevlm.backends.remote import replies
+from facevlm.backends.remote import arrivals, meanings, numbers, plain, replies, surroundings
+from facevlm.backends.remote.client import remedy
+from facevlm.backends.remote.exchange import Fault
 from facevlm.backends.remote.keys import Secret
 from facevlm.backends.remote.services import Endpoint, data
 from facevlm.errors import GoneError, ModelError
@@ -33,6 +36,11 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 OVER = ("completed", "expired", "cancelled", "failed")
 TRANSFER = 600.0
 """Seconds for a file."""
+MOST_LISTED = 10_000
+"""Batches that are looked through; a list may go on for ever."""
+HEAD = 4096
+CUSTOM_ID = re.compile(r'"custom_id"\s*:\s*"([0-9a-zA-Z.]+)"')
+"""The id in the first letters (``HEAD``) of a line that is too long to be read."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +121,16 @@ class BatchService:
         """Begin a batch. An error may hide that it was made: it is looked for by its mark before it is begun again."""
         pause = FIRST_PAUSE
         for _ in range(self._client.max_retries):
+            trouble = None
             try:
                 return self._create(file, mark)
             except openai.APIError as error:
-                if not _passes(error):
-                    raise ModelError(self._refused(error)) from None
+                trouble = None if _passes(error) else ModelError(self._refused(error))
+            except (ValueError, RecursionError):
+                # An answer that cannot be read may be that of a batch that was made.
+                pass
+            if trouble is not None:
+                raise trouble
             time.sleep(pause)
             pause = min(LONGEST_PAUSE, 2 * pause)
             if made := self.marked(mark):
@@ -131,28 +144,28 @@ class BatchService:
             completion_window=limits().window,  # type: ignore[arg-type]
             metadata={MARK: mark},
         )
-        return _state(self._whole(made))
+        return self._state(self._whole(made))
 
     def state(self, batch: str) -> State:
-        return _state(self._whole(self._asked(lambda: self._client.batches.retrieve(batch), gone="batch")))
+        return self._state(self._whole(self._asked(lambda: self._client.batches.retrieve(batch), gone="batch")))
 
     def cancel(self, batch: str) -> State:
-        return _state(self._whole(self._asked(lambda: self._client.batches.cancel(batch), gone="batch")))
+        return self._state(self._whole(self._asked(lambda: self._client.batches.cancel(batch), gone="batch")))
 
     def marked(self, mark: str) -> list[State]:
         """The batches that carry a mark, or one that goes on from it (``<mark>-<n>``), whoever noted their ids."""
-        named = ((str((batch.metadata or {}).get(MARK)), batch) for batch in self._listed(100))
-        return [_state(batch) for name, batch in named if name == mark or name.startswith(f"{mark}-")]
+        named = ((_mark(batch), batch) for batch in self._listed(100))
+        return [self._state(batch) for name, batch in named if name == mark or name.startswith(f"{mark}-")]
 
     def _listed(self, page: int) -> list[openai.types.Batch]:
         """The batches of this key; of a page of one, the first alone."""
         try:
             found = self._asked(lambda: self._client.batches.list(limit=page))
-            listed = found.data if page == 1 else self._asked(lambda: list(found))
-        except AttributeError:
+            listed = found.data if page == 1 else self._asked(lambda: list(itertools.islice(found, MOST_LISTED)))
+        except (AttributeError, TypeError):
             # The library takes any text for a page and stumbles over it.
             raise ModelError(self._no_batch()) from None
-        return [self._whole(batch) for batch in listed or ()]
+        return [self._whole(batch) for batch in (listed if isinstance(listed, list) else [])]
 
     def lines(self, file: str) -> Iterator[Line]:
         """What came of requests, by a file of answers or of errors.
@@ -166,16 +179,17 @@ class BatchService:
         return (str(raw["custom_id"]) for raw in self._content(file) if "custom_id" in raw)
 
     def _content(self, file: str) -> Iterator[Mapping[str, Any]]:
-        """The objects of a file line by line; a line that is cut off or no object is left out."""
+        """The objects of a file line by line; a line that is cut off or no object is left out, of one that is too long
+        there is its id."""
         content = self._client.files.with_streaming_response.content(file, timeout=TRANSFER)
         with _Entered(content, partial(self._asked, gone="file")) as response:
             if "html" in response.headers.get("content-type", ""):
                 raise ModelError(self._no_batch())
-            lines = response.iter_lines()
-            while (text := self._asked(lambda: next(lines, None))) is not None:
-                found = _parsed(self._secret.redact(text))
+            lines = _lines(response.iter_bytes())
+            while (line := self._asked(lambda: next(lines, None))) is not None:
+                found = _parsed(line)
                 if found is not None:
-                    yield found
+                    yield self._secret.redact(found)
 
     def _whole(self, found: Named) -> Named:
         """What was answered, which must be an object with an id."""
@@ -193,34 +207,60 @@ class BatchService:
         """The result of a call; ``gone`` names what a 404 is about, where it is not about the API itself."""
         try:
             return call()
-        except openai.APIStatusError as error:
-            if gone and error.status_code in (404, 410):
-                said = self._said(error)
-                raise GoneError(
-                    f"{self._endpoint.host} has that {gone} no more (HTTP {error.status_code}: {said})"
-                ) from None
-            raise ModelError(self._refused(error)) from None
         except openai.APIError as error:
-            raise ModelError(self._refused(error)) from None
-        except json.JSONDecodeError:
-            raise ModelError(self._no_batch()) from None
+            trouble = self._trouble(error, gone)
+        except (ValueError, RecursionError):
+            trouble = ModelError(self._no_batch())
         except httpx2.HTTPError as error:
-            raise ModelError(f"{self._endpoint.host} cannot be reached: {error.__cause__ or error}") from None
+            trouble = ModelError(self._unreached(error))
+        # Outside of the handler: the error would hold on to the library's own, and with it to what the server said.
+        raise trouble
+
+    def _trouble(self, error: openai.APIError, gone: str) -> ModelError:
+        if gone and isinstance(error, openai.APIStatusError) and error.status_code in (404, 410):
+            said = self._said(error)
+            return GoneError(f"{self._endpoint.host} has that {gone} no more (HTTP {error.status_code}: {said})")
+        return ModelError(self._refused(error))
 
     def _said(self, error: openai.APIError) -> str:
         """A server's own words, without the key."""
-        return replies.error_text(json.loads(self._secret.redact(json.dumps(error.body or error.message, default=str))))
+        return replies.error_text(self._said_by(error))
+
+    def _unreached(self, error: Exception) -> str:
+        cause = error.__cause__ or error
+        said = self._secret.redact(replies.one_line(str(cause) or type(cause).__name__))
+        if isinstance(cause, arrivals.TooLong):
+            return f"{self._endpoint.host}: {said}"
+        return f"{self._endpoint.host} cannot be reached: {said}{surroundings.through(self._endpoint)}"
+
+    def _said_by(self, error: openai.APIError) -> object:
+        return self._secret.redact(error.body or error.message)
 
     def _refused(self, error: openai.APIError) -> str:
         host = self._endpoint.host
         if not isinstance(error, openai.APIStatusError):
-            return f"{host} cannot be reached: {error.__cause__ or error}"
+            return self._unreached(error)
         said, status = self._said(error), error.status_code
+        fault = meanings.of_status(self._said_by(error), status)
         if status in (404, 405, 501):
             return f"{host} has no Batch API (HTTP {status}: {said}). Ask it without a batch: facevlm apply."
-        if status in (401, 403):
-            return f"{host}: HTTP {status}: {said} Check the key ({' or '.join(self._endpoint.key_names)})."
-        return f"{host}: HTTP {status}: {said}"
+        return f"{host}: {fault.reason}" + (remedy(fault, self._endpoint) if fault.is_fatal else "")
+
+    def _state(self, batch: openai.types.Batch) -> State:
+        """What a provider says about a batch, whatever it holds: the library checks nothing of it."""
+        said = self._secret.redact(self._asked(lambda: batch.to_dict(warnings=False)))
+        counts = _object(said.get("request_counts"))
+        return State(
+            id=str(said["id"]),
+            status=str(said.get("status")),
+            total=numbers.count(counts.get("total"), numbers.MOST_REQUESTS),
+            done=numbers.count(counts.get("completed"), numbers.MOST_REQUESTS),
+            failed=numbers.count(counts.get("failed"), numbers.MOST_REQUESTS),
+            input_file=str(said.get("input_file_id") or ""),
+            output_file=_text(said.get("output_file_id")),
+            error_file=_text(said.get("error_file_id")),
+            problem=_problem(said.get("errors")),
+        )
 
 
 class _Entered:
@@ -236,20 +276,36 @@ class _Entered:
         self._content.__exit__(*exc)
 
 
-def _state(batch: Any) -> State:
-    counts = batch.request_counts
-    errors = getattr(batch.errors, "data", None) or []
-    return State(
-        batch.id,
-        str(batch.status),
-        counts.total if counts else 0,
-        counts.completed if counts else 0,
-        counts.failed if counts else 0,
-        batch.input_file_id,
-        batch.output_file_id,
-        batch.error_file_id,
-        "; ".join(str(e.message) for e in errors[:3] if e.message),
-    )
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _mark(batch: openai.types.Batch) -> str:
+    return str(_object(batch.metadata).get(MARK))
+
+
+def _problem(errors: object) -> str:
+    """Why a batch was not let in, in the provider's words."""
+    listed = _object(errors).get("data")
+    said = [_text(_object(one).get("message")) for one in (listed if isinstance(listed, list) else [])[:3]]
+    return "; ".join(replies.error_text(one) for one in said if one)
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of a file that comes in pieces; of a line that is longer than an answer may be, as much as that."""
+    line, room = bytearray(), arrivals.MOST + 1
+    for piece in pieces:
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            yield bytes(line + part[: room - len(line)])
+            line.clear()
+        line += rest[: room - len(line)]
+    if line:
+        yield bytes(line)
 
 
 def _passes(error: openai.APIError) -> bool:
@@ -257,9 +313,12 @@ def _passes(error: openai.APIError) -> bool:
     return not isinstance(error, openai.APIStatusError) or error.status_code in PASSING or error.status_code >= 500
 
 
-def _parsed(text: str) -> Mapping[str, Any] | None:
+def _parsed(line: bytes) -> Mapping[str, Any] | None:
+    if len(line) > arrivals.MOST:
+        named = CUSTOM_ID.search(line[:HEAD].decode("utf-8", "replace"))
+        return {"custom_id": named.group(1), "error": str(arrivals.TooLong())} if named else None
     try:
-        found = json.loads(text)
+        found = plain.body(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -273,4 +332,10 @@ def _line(raw: Mapping[str, Any]) -> Line:
     if isinstance(body, Mapping) and status == 200:
         return Line(name, body)
     said = error or body or "the batch gave neither an answer nor a reason"
-    return Line(name, None, replies.error_text(said), replies.declines(said))
+    fault = _fault(said, status if isinstance(status, int) else 0)
+    return Line(name, None, fault.text, fault.means == "declined")
+
+
+def _fault(said: object, status: int) -> Fault:
+    """What the error of a line means. Providers wrap its status in various ways, or leave it out."""
+    return meanings.of_status(said, status) if status >= 300 else meanings.of_error(said)

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +53,16 @@ def joined(jpegs: Sequence[bytes]) -> bytes:
 class Cache:
     """Bodies of chat completions by key. Threads may share it.
 
-    Raises :class:`~facevlm.errors.InputError` where the folder cannot be used.
+    Raises :class:`~facevlm.errors.InputError` where the folder cannot be used. What fails later, as on a full disk or
+    of a file that is damaged, costs what is kept and nothing else: it is counted in ``errors``.
     """
+
+    errors = 0
 
     def __init__(self, folder: Path | None = None) -> None:
         self.path = (folder or folders.cache()) / FILE
         self._lock = threading.Lock()
-        try:
+        with self._said():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._connection = sqlite3.connect(self.path, timeout=WAIT, check_same_thread=False, isolation_level=None)
             os.chmod(self.path, 0o600)
@@ -67,50 +70,59 @@ class Cache:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.executescript(TABLES)
-        except (OSError, sqlite3.Error) as error:
-            raise InputError(
-                f"Cannot use the reply cache {self.path}: {error}. Name another folder by FACEVLM_CACHE, delete the "
-                "file, or turn the cache off with cache='off'."
-            ) from error
+
+    def _tried(self, query: str, row: Callable[[], tuple[object, ...]]) -> Any | None:
+        """The body that a query finds, as plain data; None where there is none, or it cannot be had or kept."""
+        try:
+            with self._using() as connection:
+                found = connection.execute(query, row()).fetchone()
+            return json.loads(found[0]) if found else None
+        except (sqlite3.Error, ValueError, TypeError, RecursionError):
+            self.errors += 1
+            return None
 
     @contextmanager
     def _using(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             yield self._connection
 
+    @contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(
+                f"Cannot use the reply cache {self.path}: {error}. Name another folder by FACEVLM_CACHE, delete the "
+                "file, or turn the cache off with cache='off'."
+            ) from error
+
     def get(self, key: str) -> Any | None:
         """The body under a key, as plain data, or None."""
-        with self._using() as connection:
-            row = connection.execute("SELECT body FROM replies WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        return self._tried("SELECT body FROM replies WHERE key = ?", lambda: (key,))
 
     def put(self, key: str, host: str, model: str, body: object) -> None:
         """Keep a body; one that is there already is replaced."""
-        row = (key, host, model, time.time(), json.dumps(body, ensure_ascii=False))
-        with self._using() as connection:
-            connection.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
+        query = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)"
+        # In ASCII: a server may send halves of characters, which no database takes.
+        self._tried(query, lambda: (key, host, model, time.time(), json.dumps(body)))
 
     def server(self, key: str, max_age: float) -> Any | None:
         """What was found out about a server at most ``max_age`` seconds ago, or None."""
-        with self._using() as connection:
-            query = "SELECT body FROM servers WHERE key = ? AND at > ?"
-            row = connection.execute(query, (key, time.time() - max_age)).fetchone()
-        return json.loads(row[0]) if row else None
+        return self._tried("SELECT body FROM servers WHERE key = ? AND at > ?", lambda: (key, time.time() - max_age))
 
     def put_server(self, key: str, body: object) -> None:
-        with self._using() as connection:
-            connection.execute("INSERT OR REPLACE INTO servers VALUES (?, ?, ?)", (key, time.time(), json.dumps(body)))
+        self._tried("INSERT OR REPLACE INTO servers VALUES (?, ?, ?)", lambda: (key, time.time(), json.dumps(body)))
 
     def info(self) -> Info:
-        with self._using() as connection:
+        with self._said(), self._using() as connection:
             rows = connection.execute("SELECT host, model, COUNT(*) FROM replies GROUP BY host, model ORDER BY 1, 2")
             counts = {(host, model): count for host, model, count in rows}
-        size = sum(p.stat().st_size for p in self.path.parent.glob(FILE + "*"))
+            size = sum(p.stat().st_size for p in self.path.parent.glob(FILE + "*"))
         return Info(self.path, size, counts)
 
     def clear(self, model: str | None = None) -> int:
         """Forget the replies of a model, or all of them and what is known about servers; returns how many replies."""
-        with self._using() as connection:
+        with self._said(), self._using() as connection:
             if model is None:
                 gone = connection.execute("DELETE FROM replies").rowcount
                 connection.execute("DELETE FROM servers")

@@ -16,7 +16,7 @@ from facevlm.backends import Briefing, Shot
 from facevlm.backends.cards import Card
 from facevlm.backends.options import Remote
 from facevlm.backends.remote import ledger, polls, replies, templates, words
-from facevlm.backends.remote.backend import RemoteBackend
+from facevlm.backends.remote.backend import Form, RemoteBackend
 from facevlm.backends.remote.exchange import Abilities, Completion, Turn
 from facevlm.backends.remote.keys import Secrets
 from facevlm.backends.remote.templates import Template
@@ -59,13 +59,13 @@ class DescribingBackend(RemoteBackend):
         Raises :class:`~facevlm.errors.ModelError` where all further requests would fail.
         """
         self.check_inquiry(inquiry)
-        abilities = self._open(self._estimate_scenes([USUAL_PEOPLE], inquiry).usage)
+        self._open(self._estimate_scenes([USUAL_PEOPLE], inquiry).usage)
 
         boxes = inquiry.shown == "boxes"
 
         @functools.lru_cache(maxsize=64)
-        def skeleton(count: int | None) -> Mapping[str, Any]:
-            return self._skeleton(_turns(self.template, self.words, inquiry, count), schema(inquiry, count), abilities)
+        def form(count: int | None) -> Form:
+            return self._form(_turns(self.template, self.words, inquiry, count), schema(inquiry, count))
 
         async def work(shot: Shot) -> Scene:
             try:
@@ -73,7 +73,7 @@ class DescribingBackend(RemoteBackend):
             except ImageError as error:
                 return Scene(problem=Reply(error=str(error)))
             whole = functools.partial(_is_whole, inquiry=inquiry, count=shot.count)
-            request, samples = skeleton(None if boxes else shot.count), range(self.options.samples)
+            request, samples = form(None if boxes else shot.count), range(self.options.samples)
             said = [await self._exchange(request, jpegs, n, whole) for n in samples]
             return polls.vote([read(completion, inquiry, shot.count) for completion in said], inquiry)
 
@@ -94,9 +94,13 @@ class DescribingBackend(RemoteBackend):
 
     def _check_samples(self, inquiry: Inquiry) -> None:
         if self.options.samples != 1 and inquiry.shown == "boxes":
-            raise InputError(
+            said = (
                 f"Got samples={self.options.samples} without numbered faces, expected 1: people of two answers cannot "
-                "be told apart by boxes. Known faces can be numbered, by faces= with mark='numbers' or mark='crops'."
+                "be told apart by boxes."
+            )
+            raise InputError(
+                f"{said} Known faces can be numbered, by faces= with mark='numbers' or mark='crops'.",
+                app=f"{said} Choose known faces, and numbers to tell them apart.",
             )
 
     def briefing_of(self, counts: Sequence[int], inquiry: Inquiry) -> Briefing:
@@ -174,7 +178,7 @@ def _person(
 ) -> Person:
     said = completion if start is not None else replace(completion, tokens=())
     values = tuple(replies.kept(replies.value_of(q, found, said, start or 0)) for q in inquiry.questions)
-    own = json.dumps(dict(found), ensure_ascii=False)
+    own = replies.written(dict(found))
     values = tuple(replace(v, text=replies.storable(own)) if v.malformed else v for v in values)
     free = {name: _phrase(found.get(name)) for name in inquiry.free}
     return Person(values, free, box_of(found.get(BOX)), _number(found.get(NUMBER), count))

@@ -17,9 +17,37 @@ class Usage:
     output: int = 0
 
 
+Meaning = Literal["declined", "key", "quota", "day", "missing", "moved", "forbidden", "busy", "trouble", "request"]
+"""What an error means: no answer about this picture; none with this key, before somebody pays, or today; no such model
+or address; another address; not allowed to this key or not in this form; too many requests; trouble that may pass; a
+request that will not do."""
+FATAL = ("key", "quota", "day", "missing", "moved", "forbidden")
+"""Meanings by which all further requests would fail."""
+ABOUT_THE_FORM = ("request", "forbidden", "missing", "trouble")
+"""Meanings that may go back to something in the request that can be left out."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An error of a server: its status, or that which it names (0 for none), and what it means.
+
+    ``reason`` is for a user, ``text`` the server's own message in short, ``words`` all that it said as plain words.
+    """
+
+    status: int
+    reason: str
+    text: str
+    means: Meaning
+    words: str = ""
+
+    @property
+    def is_fatal(self) -> bool:
+        return self.means in FATAL
+
+
 @dataclass(frozen=True)
 class Completion:
-    """What a server answered to one request: the text, or why there is none."""
+    """What a server answered to one request: the text, or why there is none; ``fault`` where it sent an error."""
 
     content: str | None = None
     refusal: str | None = None
@@ -27,6 +55,7 @@ class Completion:
     tokens: tuple[Token, ...] = ()
     finish: str = ""
     usage: Usage = field(default_factory=Usage)
+    fault: Fault | None = None
 
 
 STRUCTURES = ("schema", "json", "text")
@@ -59,8 +88,23 @@ class Abilities:
 
     @property
     def is_less(self) -> bool:
-        """Whether anything of use is not honoured."""
-        return self.structure != "schema" or not self.top
+        """Whether anything of use is not honoured. The older name of a parameter is of no use beside the newer one."""
+        return self.structure != "schema" or not self.top or bool(self._refused)
+
+    @property
+    def _refused(self) -> list[str]:
+        newer = "max_completion_tokens" in self.dropped
+        return [name for name in self.dropped if newer or name != "max_tokens"]
+
+    def lost(self, found: Abilities) -> list[str]:
+        """What a lesser form leaves out of this one, in words."""
+        fewer = [f"log-probabilities of more than {found.top} alternatives" if found.top else "log-probabilities"]
+        other = {"json": ["the schema of labels"], "text": ["schema and JSON mode"]}.get(found.structure, [])
+        return [
+            *(fewer if found.top != self.top else []),
+            *(other if found.structure != self.structure else []),
+            *(name for name in found.dropped if name not in self.dropped),
+        ]
 
     def sentence(self) -> str:
         """What it means for the answers, in words."""
@@ -69,7 +113,9 @@ class Abilities:
             "json": "The server ignores the schema of labels but answers in JSON.",
             "text": "The server ignores schema and JSON mode; answers that are no JSON end as unparsed.",
         }[self.structure]
-        return held + ("" if self.top else " It gives no log-probabilities, so answers have no confidence.")
+        scored = "" if self.top else " It gives no log-probabilities, so answers have no confidence."
+        left_out = f" It refuses {', '.join(self._refused)}, which is left out." if self._refused else ""
+        return held + scored + left_out
 
 
 @dataclass(frozen=True)

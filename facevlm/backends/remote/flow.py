@@ -95,11 +95,14 @@ def flow(
     given: Iterable[Given],
     room: int,
     last: type[Exception],
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[list[tuple[int, Result]], None, None]:
     """Lists of (number of the item, result) in the order of completion, one at least every quarter of a second.
 
     At most ``room`` items are in work. After an exception of type ``last`` no new item is taken; what is in work may
-    still end, and then the exception is raised. Any other exception cancels all work. So does closing the generator.
+    still end, and then the exception is raised. After any other exception ``stop`` is called, what still comes without
+    a silent tick comes out, and the rest is cancelled: an answer that is being kept is one that was paid. Closing the
+    generator cancels all work.
     """
     inbox: _Inbox[Result | Exception] = _Inbox()
     numbered, more = enumerate(given), True
@@ -118,6 +121,9 @@ def flow(
             ended = ended or failed
             yield rows
             if failed is not None and not isinstance(failed, last):
+                stop()
+                while inbox.pending and (late := inbox.take()):
+                    yield _sort(late)[0]
                 break
         if ended is not None:
             raise ended

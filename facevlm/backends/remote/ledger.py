@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from facevlm import doors
+from facevlm import doors, folders
 from facevlm.backends.remote import services
 from facevlm.backends.remote.exchange import Usage
 from facevlm.errors import InputError
@@ -107,7 +107,7 @@ def _find(model: str, table: Mapping[str, Any]) -> Price | None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = folders.read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _unreadable(str(path), error) from error
     return _checked(data, str(path))

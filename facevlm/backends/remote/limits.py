@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+
+from facevlm.backends.remote import numbers
 
 FIRST = 16
 SLOW = 2.0
@@ -14,8 +15,6 @@ SLOW = 2.0
 SMOOTH = 0.05
 WARM = 30
 LONGEST_PAUSE = 120.0
-PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 Clock = Callable[[], float]
 
 
@@ -133,15 +132,5 @@ def quota_pause(headers: Mapping[str, str]) -> float:
     pause = 0.0
     for unit in ("requests", "tokens"):
         if headers.get(f"x-ratelimit-remaining-{unit}", "").strip() in ("0", "-1"):
-            pause = max(pause, duration(headers.get(f"x-ratelimit-reset-{unit}", "")))
+            pause = max(pause, numbers.duration(headers.get(f"x-ratelimit-reset-{unit}", "")))
     return min(pause, LONGEST_PAUSE)
-
-
-def duration(text: str) -> float:
-    """Seconds in a text such as ``6m0s``, ``20ms``, ``1.5`` or ``1h2m``; 0 for anything else."""
-    text = text.strip()
-    try:
-        return max(0.0, float(text)) if text and text.lower() not in ("nan", "inf", "infinity") else 0.0
-    except ValueError:
-        found = PARTS.findall(text)
-    return sum(float(number) * SECONDS[unit] for number, unit in found)

@@ -2,63 +2,62 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from facevlm.attributes import fold
-from facevlm.backends.remote import scores, services
+from facevlm.backends.remote import plain, redaction, scores, services, thoughts
 from facevlm.backends.remote.exchange import Completion
 from facevlm.parsing import answer_table
 from facevlm.types import Question, Reply
 
 FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
-THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
-ECHOES = ("input", "body", "request", "messages", "ctx")
-"""Parts of an error in which servers repeat what they were sent."""
+MESSAGES = ("message", "detail", "msg", "error_msg", "status_msg", "reason")
+"""Keys under which an error says in words what it is."""
+PAGE = re.compile(r"^\s*<(?:!doctype|html|head|body|center|h1|\?xml)", re.IGNORECASE)
+TITLE = re.compile(r"<(title|h1|h2)[^>]*>(.*?)</\1>", re.DOTALL | re.IGNORECASE)
+TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 SHOWN = 200
 LONGEST = 20_000
 """Characters of a reply that are kept."""
 
 
 def error_text(error: object) -> str:
-    """The message of a provider's error object, cut to a length that fits a reason. Gemini wraps it in a list."""
-    if isinstance(error, list) and len(error) == 1:
-        return error_text(error[0])
-    if isinstance(error, Mapping) and isinstance(error.get("error"), Mapping):
-        return error_text(error["error"])
-    said = error.get("message") if isinstance(error, Mapping) else error
-    text = said if isinstance(said, str) else json.dumps(error, default=str)
-    return storable(" ".join(text.split())[:SHOWN]) or "no reason given"
+    """The message of a provider's error object, cut to a length that fits a reason; of a page, its title."""
+    said = _message(error)
+    text = said if isinstance(said, str) else json.dumps(said, default=str, ensure_ascii=False)
+    if PAGE.match(text):
+        text = f"a page instead of an answer: {_title(text)}"
+    return storable(one_line(text)[:SHOWN]) or "no reason given"
 
 
-def declines(error: object) -> bool:
-    """Whether a provider's error says that it will not answer about this picture."""
-    return says(error, "refusal_errors")
+def one_line(text: str) -> str:
+    """The text with one blank wherever it has several, or breaks a line."""
+    return " ".join(text.split())
 
 
-def says(error: object, what: str) -> bool:
-    """Whether an error holds one of the provider's codes or words for ``what``, a list in ``assets/remote.yaml``."""
-    text = " ".join(_own_words(error)).lower()
-    return any(word.lower() in text for word in services.data()[what])
+def _message(error: object) -> object:
+    """The words of an error, wherever servers put them: Gemini in a list, others in a field in a field."""
+    if isinstance(error, list) and error and isinstance(error[0], Mapping):
+        return _message(error[0])
+    if not isinstance(error, Mapping):
+        return error
+    inner = error.get("error")
+    if isinstance(inner, (Mapping, list)) and inner:
+        return _message(inner)
+    found = next((error[name] for name in (*MESSAGES, "base_resp", "error") if error.get(name)), None)
+    return error if found is None else _message(found)
 
 
-def _own_words(error: object) -> Iterator[str]:
-    """The texts of an error, without those of the request that it repeats."""
-    if isinstance(error, Mapping):
-        for name, value in error.items():
-            if name not in ECHOES:
-                yield str(name)
-                yield from _own_words(value)
-    elif isinstance(error, list):
-        for value in error:
-            yield from _own_words(value)
-    else:
-        yield str(error)
+def _title(page: str) -> str:
+    found = TITLE.search(page)
+    return html.unescape(TAGS.sub(" ", found.group(2) if found else page)).strip() or "without words"
 
 
 @cache
@@ -105,11 +104,12 @@ def opened(completion: Completion, *, alone: bool) -> dict[str, Any] | Reply:
 
 
 def json_object(content: str) -> dict[str, Any] | None:
-    """The JSON object that a text is: as it is, in one code fence, or behind a thought. None for anything else."""
-    text = THOUGHT.sub("", content).strip()
+    """The JSON object that a text is: as it is, in one code fence, or behind a thought. None for anything else, such
+    as an object in which a name stands twice: which of the two is the answer is not said."""
+    text = thoughts.answer_of(content).strip()
     fenced = FENCE.match(text)
     try:
-        found = json.loads(fenced.group(1) if fenced else text)
+        found = plain.answer(fenced.group(1) if fenced else text)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -131,7 +131,7 @@ def value_of(question: Question, found: Mapping[str, Any], completion: Completio
     if name not in found:
         return Reply(text=completion.content, malformed=True)
     if not isinstance(value, str):
-        return Reply(text=json.dumps(value, ensure_ascii=False))
+        return Reply(text=written(value))
     label = answer_table(question).get(fold(value))
     if label is None:
         return Reply(text=value, refused=is_refusal(value))
@@ -139,6 +139,14 @@ def value_of(question: Question, found: Mapping[str, Any], completion: Completio
     if found_scores.log_probs is None:
         return Reply(text=value, confidence=found_scores.confidence)
     return Reply(text=value, log_probs=found_scores.log_probs, choice=question.attribute.labels.index(label))
+
+
+def written(value: object) -> str:
+    """Data of an answer as JSON."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return redaction.TOO_DEEP
 
 
 def label_of(reply: Reply, question: Question) -> str | None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import functools
 import ipaddress
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import yaml
 
-from facevlm import doors
+from facevlm import doors, folders
 from facevlm.backends.remote import dialects
 from facevlm.doors import Addition
 from facevlm.errors import InputError, lookup
@@ -28,6 +29,10 @@ DATA = ASSETS / "remote.yaml"
 PREFIX = "openai:"
 LOCAL_NAMES = ("localhost", "host.docker.internal")
 LOCAL_ENDS = (".local", ".localhost", ".internal", ".lan", ".home.arpa")
+CLOUD_NAMES = ("metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal")
+CLOUD_NUMBERS = ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192")
+"""Beside the link-local ones."""
+DEPLOYMENT = re.compile(r"/deployments/([^/]+)")
 PARTS = ("services", "models", "prices")
 """What a package may add."""
 
@@ -50,7 +55,8 @@ class Endpoint:
     """A model at a server: everything about where requests go, and no key.
 
     ``key_names`` are the names under which a key for this server may be kept. ``dialect`` is the protocol that it
-    speaks, as :func:`facevlm.backends.remote.dialects.find` takes it.
+    speaks, as :func:`facevlm.backends.remote.dialects.find` takes it. ``replicas`` are other servers of the same model;
+    what answers are known by names the first one alone.
     """
 
     model: str
@@ -59,6 +65,17 @@ class Endpoint:
     max_side: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     dialect: str = dialects.USUAL
+    replicas: tuple[Endpoint, ...] = ()
+
+    @property
+    def each(self) -> tuple[Endpoint, ...]:
+        """The server and its replicas, each by itself."""
+        return (replace(self, replicas=()), *self.replicas)
+
+    @property
+    def hosts(self) -> str:
+        """The hosts of all of them."""
+        return ", ".join(one.host for one in self.each)
 
     @property
     def host(self) -> str:
@@ -67,8 +84,14 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether the host is this machine or on a private network, by name or number: nothing is looked up."""
-        return is_local(urlsplit(self.base_url).hostname or "")
+        """Whether all hosts are this machine or on a private network, by name or number: nothing is looked up."""
+        own = is_local(urlsplit(self.base_url).hostname or "")
+        return own and all(one.is_local for one in self.replicas)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any host that is not local is reached without encryption."""
+        return any(not one.is_local and not one.base_url.startswith("https:") for one in self.each)
 
 
 @functools.cache
@@ -108,7 +131,7 @@ def _supply(value: object, known: set[str]) -> Supply:
 
     Raises :class:`~facevlm.errors.InputError` or TypeError for what is of another form.
     """
-    raw = yaml.safe_load(Path(value).read_text(encoding="utf-8")) if isinstance(value, (str, os.PathLike)) else value
+    raw = folders.read_yaml(value) if isinstance(value, (str, os.PathLike)) else value
     if not isinstance(raw, Mapping) or set(raw) - set(PARTS):
         raise TypeError(f"got {raw!r}, expected a mapping with the keys {', '.join(PARTS)}, or the path of such a file")
     services, models, prices = (raw.get(part) or {} for part in PARTS)
@@ -153,8 +176,15 @@ def is_remote(name: str) -> bool:
     return name.startswith(PREFIX) or name in presets()
 
 
-def endpoint(name: str, base_url: str | None = None, key_name: str | None = None) -> Endpoint:
-    """Where ``openai:MODEL`` or a preset is asked.
+def addresses(base_url: str | Sequence[str]) -> list[str]:
+    """The addresses in a text, with blanks or commas between, or in several texts; each once, and :func:`checked`."""
+    texts = [base_url] if isinstance(base_url, str) else base_url
+    found = [part for text in texts for part in re.split(r"[,\s]+", text) if part]
+    return list(dict.fromkeys(checked(part) for part in found or [""]))
+
+
+def endpoint(name: str, base_url: str | Sequence[str] | None = None, key_name: str | None = None) -> Endpoint:
+    """Where ``openai:MODEL`` or a preset is asked; several addresses are of servers of the same model.
 
     Raises :class:`~facevlm.errors.InputError` for no model or a base_url that is no plain http(s) address.
     """
@@ -163,11 +193,21 @@ def endpoint(name: str, base_url: str | None = None, key_name: str | None = None
     if not model:
         raise InputError(f"Got the model '{name}', expected openai:MODEL such as openai:gpt-4o.")
     own = lookup("service", services(), preset.service if preset else "openai")["base_url"]
-    url = checked(own if base_url is None else base_url)
-    dialect = str((service_of(url) or {}).get("dialect", dialects.USUAL))
-    if preset is None or (base_url is not None and name.startswith(PREFIX)):
-        return Endpoint(model, url, _keys(url, key_name), dialect=dialect)
-    return Endpoint(preset.model, url, _keys(url, key_name), preset.max_side, preset.extra, dialect)
+    urls = addresses(own if base_url is None else base_url)
+    if preset is not None and base_url is not None and name.startswith(PREFIX):
+        preset = None
+    first, *others = (_at(url, model, preset, key_name) for url in urls)
+    if strange := [one for one in others if one.dialect != first.dialect]:
+        raise InputError(f"Got {first.host} and {strange[0].host}, which speak two protocols; expected one model's.")
+    return replace(first, replicas=tuple(others))
+
+
+def _at(url: str, model: str, preset: Preset | None, key_name: str | None) -> Endpoint:
+    """A model at one address."""
+    dialect, names = str((service_of(url) or {}).get("dialect", dialects.USUAL)), key_names(url, key_name)
+    if preset is None:
+        return Endpoint(model, url, names, dialect=dialect)
+    return Endpoint(preset.model, url, names, preset.max_side, preset.extra, dialect)
 
 
 def checked(base_url: str) -> str:
@@ -181,6 +221,8 @@ def checked(base_url: str) -> str:
     plain = all("!" <= letter <= "~" for letter in url)
     if parts.scheme not in ("http", "https") or not hostname or not plain:
         raise InputError(f"Got base_url='{_without_user(url)}', expected an address such as http://localhost:8000/v1.")
+    if (path := _own_path(hostname)) and parts.path != path:
+        raise _other_path(parts, path)
     if parts.username is not None or parts.query or parts.fragment:
         raise InputError(
             f"Got base_url='{_without_user(url)}' with a user name, password or query, expected the bare address. "
@@ -189,12 +231,30 @@ def checked(base_url: str) -> str:
     return url
 
 
+def _own_path(host: str) -> str | None:
+    """The one path under which a host of a shipped service speaks the protocol, where its data says one."""
+    own = (service for service in data()["services"].values() if host.endswith(tuple(service.get("hosts", ()))))
+    return next((service.get("path") for service in own), None)
+
+
+def _other_path(parts: SplitResult, path: str) -> InputError:
+    """What to give instead of an address of another protocol, such as Azure's with a deployment and an api-version."""
+    named = DEPLOYMENT.search(parts.path)
+    model = f", and the deployment as the model: {PREFIX}{named.group(1)}" if named else ""
+    bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return InputError(
+        f"Got base_url='{bare}{parts.path}', under which {parts.hostname} does not speak the OpenAI protocol; expected "
+        f"base_url='{bare}{path}'{model}."
+    )
+
+
 def _without_user(url: str) -> str:
     bare = url.partition("?")[0].partition("#")[0]
     return bare.rpartition("//")[0] + "//" + bare.rpartition("@")[2] if "@" in bare else bare
 
 
-def _keys(base_url: str, key_name: str | None) -> tuple[str, ...]:
+def key_names(base_url: str, key_name: str | None = None) -> tuple[str, ...]:
+    """Names under which a key for an address is looked for, unless one is named."""
     if key_name:
         return (key_name,)
     service = service_of(base_url)
@@ -209,6 +269,23 @@ def service_of(base_url: str) -> Mapping[str, Any] | None:
         if host == own or any(host.endswith(end) for end in service.get("hosts", ())):
             return service
     return None
+
+
+def is_of_a_cloud(hostname: str) -> bool:
+    """Whether a host is one by which machines of a cloud are told their own secrets, by name or by a number in any
+    form that a resolver takes, such as ``0xA9FEA9FE``."""
+    name = hostname.lower().rstrip(".").strip("[]")
+    if name in CLOUD_NAMES:
+        return True
+    try:
+        number: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(name))
+    except OSError:
+        try:
+            number = ipaddress.ip_address(name.partition("%")[0])
+        except ValueError:
+            return False
+    inner = getattr(number, "ipv4_mapped", None) or number
+    return inner.is_link_local or str(inner) in CLOUD_NUMBERS
 
 
 def is_local(hostname: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,11 @@ from typing import Any
 
 import yaml
 
+from facevlm import folders
 from facevlm.backends.options import MAX_SIDE, Remote
 from facevlm.backends.remote import pictures
 from facevlm.backends.remote.exchange import Turn
-from facevlm.errors import ImageError, InputError, UnknownName
+from facevlm.errors import ImageError, InputError, UnknownName, is_blank
 from facevlm.faces import images
 from facevlm.folders import ASSETS
 from facevlm.types import Attribute, Question, digest
@@ -130,10 +132,18 @@ def load(options: Remote) -> Template:
         system=str(raw.get("system") or ""),
         text=_checked(raw, chosen, "text"),
         line=_checked(raw, chosen, "line"),
-        questions={str(k): str(v) for k, v in wordings[options.wording].items()},
+        questions=_worded(wordings[options.wording], options.wording),
         order=options.order,
         examples=tuple(_example(e, Path(path).parent, options) for e in raw.get("examples") or ()),
     )
+
+
+def _worded(raw: Mapping[Any, Any], name: str) -> dict[str, str]:
+    """The questions of a wording by attribute."""
+    for attribute, question in raw.items():
+        if not isinstance(question, str) or is_blank(question):
+            raise InputError(f"Wording '{name}': got {question!r} for {attribute}, expected a question.")
+    return {str(attribute): question for attribute, question in raw.items()}
 
 
 def of_ones_own(template: str) -> dict[str, Any]:
@@ -151,14 +161,16 @@ def read(path: Path) -> dict[str, Any]:
     Raises :class:`~facevlm.errors.InputError` for one of another form.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = folders.read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"Cannot read the template file {path}: {error}") from error
+        raise InputError(f"Cannot read the template file {path}: {_why(error)}") from None
     parts = {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else {}
     wanted = " or ".join(f"'{part}'" for part in PARTS)
     strange = [str(key) for key in parts if key not in PARTS]
     if strange or not parts or not all(isinstance(part, dict) and part for part in parts.values()):
-        got = f"got the key {', '.join(strange)}, " if strange else ""
+        # A misspelled key is named; of a file of another kind, such as one with passwords, nothing is.
+        meant = [key for key in strange if difflib.get_close_matches(key, PARTS)]
+        got = f"got the key {', '.join(meant)}, " if meant else "got other keys, " if strange else ""
         raise InputError(f"{path}: {got}expected a mapping with the key {wanted}; see facevlm/assets/prompts.yaml")
     for part in ("templates", "wordings"):
         if not all(isinstance(named, dict) for named in parts.get(part, {}).values()):
@@ -166,6 +178,14 @@ def read(path: Path) -> dict[str, Any]:
                 f"{path}: expected mappings by name under the key '{part}'; see facevlm/assets/prompts.yaml"
             )
     return parts
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file, without a word of it: it may be any file, of which an error must not tell."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    mark = getattr(error, "problem_mark", None)
+    return f"it is no YAML{f' in line {mark.line + 1}, column {mark.column + 1}' if mark else ''}"
 
 
 def _checked(raw: Mapping[str, Any], name: str, part: str) -> str:

@@ -18,6 +18,7 @@ from facevlm.faces.crops import Crop
 from facevlm.store import targets
 from facevlm.tasks._options import RunOptions, settings, takes_options
 from facevlm.tasks._run import carry_out
+from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyRun, selected
 from facevlm.tasks.batch.collect import Batches, Collected, Overview, overview, prefixes
 from facevlm.tasks.batch.submit import SubmitRun, Submitted
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 
+@verb
 @takes_options(RunOptions)
 def submit(
     target: targets.Collection,
@@ -84,23 +86,32 @@ def submit(
     return carry_out(SubmitRun(run, model, told.options.remote), confirm, progress=told.progress)
 
 
+@verb
 def status(dataset: targets.Collection, prefix: str | None = None) -> list[State]:
     """How far the batches of a prefix are, by default the one handed in last."""
     with Batches(dataset, prefix) as batches:
         return batches.states()
 
 
-def collect(dataset: targets.Collection, prefix: str | None = None, *, wait: bool = False) -> Collected:
-    """Store the answers of all batches of a prefix that are over, after waiting for them if wanted."""
+@verb
+def collect(
+    dataset: targets.Collection, prefix: str | None = None, *, wait: bool = False, overwrite: bool = False
+) -> Collected:
+    """Store the answers of all batches of a prefix that are over, after waiting for them if wanted.
+
+    Where another model or prompt answered under the prefix since they were handed in, that is refused unless its
+    answers are to be overwritten.
+    """
     with Batches(dataset, prefix) as batches:
         if wait:
             batches.wait()
-        with closing(batches.collect()) as steps:
+        with closing(batches.collect(overwrite=overwrite)) as steps:
             for _ in steps:
                 pass
         return batches.collected()
 
 
+@verb
 def cancel(dataset: targets.Collection, prefix: str | None = None) -> list[State]:
     """Ask to cancel the batches of a prefix that are not over."""
     with Batches(dataset, prefix) as batches:

@@ -9,16 +9,19 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import Any, cast
 
+from facevlm.arguments import checked
 from facevlm.backends import Hosted, Options, Remote, Secrets, open_backend
 from facevlm.backends.remote.batches import Line, State
 from facevlm.backends.remote.exchange import Usage
-from facevlm.engines.local import row_of
+from facevlm.engines import facts
+from facevlm.engines.answering import row_of
 from facevlm.engines.tally import Progress, Tally
 from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import FieldError, GoneError
 from facevlm.faces.selection import Selection
-from facevlm.store import runs, targets
+from facevlm.store import provenance, runs, targets
 from facevlm.store.asking import FaceSubjects, PictureSubjects, Subjects, subjects
+from facevlm.tasks._verb import verb
 from facevlm.tasks.batch.common import METHOD, batch_key, batching, flat, lacks, storable
 from facevlm.types import Attribute, Prediction, Question, Reply
 
@@ -67,13 +70,14 @@ class Batches:
     """
 
     def __init__(self, dataset: targets.Collection, prefix: str | None = None, secrets: Secrets | None = None) -> None:
+        targets.require(dataset)
         self.dataset = dataset._root_dataset
         self.prefix = _prefix(self.dataset, prefix)
         self._key = batch_key(self.prefix)
-        self._record = runs.fresh(self.dataset, self._key)
+        self._record = runs.read(self.dataset, self._key)
         options = Options(remote=Remote(**self._record["remote"]))
         opened = open_backend(self._record["model"], options, secrets=secrets)
-        self._batching, self._hosted = batching(opened), cast(Hosted, opened)
+        self._backend, self._batching, self._hosted = opened, batching(opened), cast(Hosted, opened)
         self._service = self._batching.batches()
         self.questions = {name: _question(raw) for name, raw in json.loads(self._record["asked"]).items()}
         self._collected: list[str] = list(self._record["collected"])
@@ -89,7 +93,7 @@ class Batches:
 
     def states(self) -> list[State]:
         """How far every batch is, those included whose submission was stopped before they were noted."""
-        self._record = runs.fresh(self.dataset, self._key)
+        self._record = runs.read(self.dataset, self._key) or self._record
         if self._record["status"] != "submitted":
             found = [state.id for state in self._service.marked(self._record["mark"])]
             # Oldest first, as those that are noted stand; a provider lists the newest first.
@@ -119,27 +123,48 @@ class Batches:
             time.sleep(pause)
             pause = min(LONGEST_WAIT, 1.5 * pause)
 
-    def collect(self) -> Generator[Progress, None, None]:
-        """Store the answers of all batches that are over, once; stopped or repeated, it loses and doubles nothing."""
+    @checked
+    def collect(self, *, overwrite: bool = False) -> Generator[Progress, None, None]:
+        """Store the answers of all batches that are over, once; stopped or repeated, it loses and doubles nothing.
+
+        Raises :class:`~facevlm.errors.FieldError` where another run has answered since they were handed in, whose
+        answers would be lost, unless these are to be overwritten.
+        """
         states = [state for state in self.states() if state.is_over and not self.is_collected(state.id)]
         total, done = sum(state.total for state in states), 0
         for state in states:
             # Anew for each: others may have asked, or taken faces away, meanwhile.
             asked = self._subjects()
+            if not overwrite:
+                self._check_own()
+            asked.check_fields(self.dataset, self.prefix, list(self._record["fields"].values()))
             writer = asked.writer(self.prefix, self._record["fields"], self._record["stamps"])
             with ChunkWriter[list[Prediction]](flat(writer), 256) as kept:
                 for row in self._new(self._rows(state, asked), asked):
                     kept.add([row])
                     done += 1
                     yield Progress(done, max(total, done), self._tally)
+            self._gone += len(writer.gone)
             self._collected.append(state.id)
             self._keep(lambda now: {"collected": _merged(now["collected"], self._collected)})
             self._account(asked)
 
+    def _check_own(self) -> None:
+        meant = set(self._record.get("replaces") or ())
+        found = provenance.others(self.dataset, self._record["fields"], self._record["stamps"])
+        others = {name: some for name, stamps in found.items() if (some := [s for s in stamps if s not in meant])}
+        if others:
+            models = {provenance.model_of(self.dataset, stamp) for some in others.values() for stamp in some}
+            raise FieldError(
+                f"Since the batches of prefix '{self.prefix}' were handed in, {' and '.join(sorted(models))} answered "
+                f"{', '.join(others)} there. Nothing was stored, and the batches can be collected: with overwrite, "
+                "in the place of what is there now."
+            )
+
     def _subjects(self) -> Subjects:
         about = self._record["about"]
         chosen = None if about is None else Selection(about["field"], tuple(about["labels"]), about["min_confidence"])
-        return subjects(self.dataset, chosen)
+        return subjects(targets.all_pictures(self.dataset), chosen)
 
     def _new(self, rows: Iterable[list[Prediction]], asked: Subjects) -> Iterator[list[Prediction]]:
         """What is to be stored of every row, counted."""
@@ -196,14 +221,18 @@ class Batches:
 
     def _keep(self, changes: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         """Change the record as it stands now: more may have been handed in meanwhile."""
-        now = runs.fresh(self.dataset, self._key)
+        # Somebody may have deleted it: then what was read of it is all that there is.
+        now = runs.read(self.dataset, self._key) or self._record
         self._record = {**now, **changes(now)}
         runs.update(self.dataset, self._key, self._record, METHOD)
 
     def _account(self, asked: Subjects) -> None:
         """Bring the record of the run itself up to what is stored now."""
         key = runs.run_key(self.prefix)
-        record = runs.fresh(self.dataset, key)
+        record = runs.read(self.dataset, key)
+        marks = {name: runs.mark_of(stamp) for name, stamp in self._record["stamps"].items()}
+        if runs.is_due(record, marks.values()):
+            record = {**record, **self._facts(marks)}
         now: dict[str, float] = {"requests": self._usage["requests"], "dollars": self._dollars(self._usage) or 0.0}
         now |= {f"{side}_tokens": self._usage[side] for side in ("input", "output")}
         before = record.get("spent") or {}
@@ -212,6 +241,11 @@ class Batches:
         runs.update(self.dataset, key, {**record, "spent": spent, "outcomes": outcomes, "status": "done"})
         self._charged += self._usage
         self._usage.clear()
+
+    def _facts(self, marks: Mapping[str, str]) -> dict[str, Any]:
+        """What the record of the run says whose batches these are, where somebody deleted that."""
+        told = facts.facts(self._backend.info, self.questions)
+        return {"prefix": self.prefix, "fingerprints": dict(marks), "answered_by": facts.ways(told, marks), **told}
 
     def collected(self) -> Collected:
         """What :meth:`collect` stored."""
@@ -254,15 +288,19 @@ def _question(raw: Mapping[str, Any]) -> Question:
     return Question(Attribute(**attribute), raw["text"], forms, raw["context"], raw["cue"])
 
 
+@verb
 def prefixes(dataset: targets.Collection) -> list[str]:
     """Prefixes for which batches were handed in, oldest first."""
+    targets.require(dataset)
     return runs.prefixes(dataset._root_dataset, METHOD)
 
 
+@verb
 def overview(dataset: targets.Collection) -> list[Overview]:
     """What is noted about all batches of a dataset, oldest first."""
+    targets.require(dataset)
     root = dataset._root_dataset
-    records = [runs.fresh(root, batch_key(prefix)) for prefix in prefixes(root)]
+    records = [runs.read(root, batch_key(prefix)) for prefix in prefixes(root)]
     return [Overview(r["prefix"], r["model"], r["status"], len(r["batches"]), len(r["collected"])) for r in records]
 
 

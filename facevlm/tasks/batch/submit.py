@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import tempfile
@@ -14,12 +15,12 @@ from typing import Any
 
 from facevlm.backends import Remote
 from facevlm.backends.remote.batches import URL, BatchService, limits
-from facevlm.engines.local import row_of, unread_row
+from facevlm.engines.answering import row_of, unread_row
 from facevlm.engines.reading import Cutter, Loader
 from facevlm.engines.tally import Progress
 from facevlm.engines.writing import ChunkWriter
 from facevlm.errors import FieldError, ImageError, InputError
-from facevlm.store import runs
+from facevlm.store import provenance, runs
 from facevlm.tasks._run import Run
 from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.batch.common import METHOD, batch_key, batching, flat, lacks, storable
@@ -82,6 +83,7 @@ class SubmitRun(Run[Submitted]):
         self._lacking = lacks(run.pending)
         self._mark = uuid.uuid4().hex
         self._batches: list[str] = []
+        self._replaces: list[str | None] = []
         self._known = self._unread = self._sent = 0
         self._service: BatchService | None = None
 
@@ -102,6 +104,8 @@ class SubmitRun(Run[Submitted]):
         service = self._batching.batches()
         service.check()
         self._service = service
+        others = provenance.others(run.dataset, run.fields, run.stamps)
+        self._replaces = sorted({stamp for some in others.values() for stamp in some}, key=str)
         writer = run.subjects.writer(run.prefix, run.fields, run.stamps)
         self._note("submitting")
         run.record("submitted")
@@ -116,10 +120,10 @@ class SubmitRun(Run[Submitted]):
         run, most = self.run, self._affordable()
         cutter = Cutter(run.backend.info, run.crop, run.min_face_px)
         with (
-            tempfile.TemporaryDirectory(prefix="facevlm-batch-") as folder,
+            _room() as folder,
             Loader(faces, cutter, run.batch_size, run.threads) as loader,
         ):
-            parts = (_Part(Path(folder) / f"{n}.jsonl") for n in itertools.count())
+            parts = (_Part(folder / f"{n}.jsonl") for n in itertools.count())
             part = next(parts)
             for face, body, known in self._requests(loader, kept):
                 if known is not None:
@@ -168,7 +172,7 @@ class SubmitRun(Run[Submitted]):
         """Keep what is needed to collect from any process: no picture, no key. What is collected already stays so."""
         run = self.run
         chosen = run.subjects.selection
-        before = runs.fresh(run.dataset, self.batch_key)
+        before = runs.read(run.dataset, self.batch_key)
         record = {
             "status": status,
             "prefix": self.prefix,
@@ -178,6 +182,7 @@ class SubmitRun(Run[Submitted]):
             "about": None if chosen is None else asdict(chosen),
             "stamps": dict(run.stamps),
             "fields": dict(run.fields),
+            "replaces": self._replaces,
             "asked": json.dumps({name: asdict(question) for name, question in run.questions.items()}),
             "batches": list(self._batches),
             "collected": before["collected"] if before.get("mark") == self._mark else [],
@@ -197,6 +202,22 @@ class SubmitRun(Run[Submitted]):
         )
 
 
+@contextlib.contextmanager
+def _room() -> Iterator[Path]:
+    """A folder for the files that are handed in, for the length of the block.
+
+    Raises :class:`~facevlm.errors.InputError` where there is none, or no room in it.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="facevlm-batch-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write the requests of a batch to the system's folder for such files: {error}. What was handed in "
+            "before can be collected. Make room, or name another folder by TMPDIR."
+        ) from error
+
+
 def _line(face: Face, body: Mapping[str, Any]) -> bytes:
     """A request in a batch; its id names the face by the ids of the dataset, and says nothing else."""
     name = face.sample_id if face.label_id is None else f"{face.sample_id}.{face.label_id}"
@@ -205,10 +226,12 @@ def _line(face: Face, body: Mapping[str, Any]) -> bytes:
 
 
 def _check_none_out(dataset: Any, prefix: str) -> None:
-    record = runs.fresh(dataset, batch_key(prefix))
+    record = runs.read(dataset, batch_key(prefix))
     out = [batch for batch in record.get("batches") or () if batch not in (record.get("collected") or ())]
     if out or record.get("status", "submitted") != "submitted":
+        said = f"{len(out) or 'Some'} batches of prefix '{prefix}' are not collected yet."
         raise FieldError(
-            f"{len(out) or 'Some'} batches of prefix '{prefix}' are not collected yet. Collect or cancel them first "
-            f"(facevlm batch collect {dataset.name} --prefix {prefix}), or choose another prefix."
+            f"{said} Collect or cancel them first (facevlm batch collect {dataset.name} --prefix {prefix}), or choose "
+            "another prefix.",
+            app=f"{said} Run 'Collect face attribute batches' first, or choose another field prefix.",
         )

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,14 @@ from facevlm.backends.remote.backend import RemoteBackend
 from facevlm.backends.remote.client import Stopped
 from facevlm.errors import InputError
 from facevlm.types import Question
-from tests.servers.server import Act, Answer, Request, Server, after_probe, completion, obedient, running, token
+from tests.backends.remote.opening import opened as backend
+from tests.servers.server import Act, Request, Server, after_probe, completion, obedient, running, token
 from tests.waiting import SOON
 
 
 def pictures(count: int = 10, side: int = 24) -> list[Image.Image]:
     """Pictures of one grey level each: 10, 30, 50, ..."""
     return [Image.new("RGB", (side, side), (10 + 20 * k,) * 3) for k in range(count)]
-
-
-@contextmanager
-def backend(answer: Answer = obedient, **options: Any) -> Iterator[tuple[RemoteBackend, Server]]:
-    with running(answer) as server:
-        opened = open_backend("openai:m", Options(remote=Remote(base_url=server.base_url, **options)))
-        assert isinstance(opened, RemoteBackend)
-        try:
-            yield opened, server
-        finally:
-            opened.close()
 
 
 def test_one_request_per_face_for_all_attributes(questions: list[Question]) -> None:

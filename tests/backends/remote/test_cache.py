@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,43 @@ def test_a_file_that_is_no_cache_is_an_error_that_says_what_to_do(tmp_path: Path
         Cache(tmp_path)
     with pytest.raises(InputError, match="Cannot use the reply cache"):
         Cache(tmp_path / FILE / "below")
+
+
+def damage(path: Path) -> None:
+    """Write over all of the file but the head by which it is known."""
+    for one in path.parent.glob(f"{FILE}-*"):
+        one.unlink()
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * (size - 100))
+
+
+def test_a_file_that_is_damaged_later_costs_what_is_kept_and_nothing_else(tmp_path: Path) -> None:
+    with closing(Cache(tmp_path)) as cache:
+        cache.put("k", "host", "m", {"a": 1})
+    cache = Cache(tmp_path)
+    damage(cache.path)
+    assert (cache.get("k"), cache.server("s", 60)) == (None, None)
+    cache.put("k", "host", "m", {"a": 2})
+    cache.put_server("s", {})
+    assert cache.errors == 4
+    for look in (cache.info, cache.clear):
+        with pytest.raises(InputError, match="Cannot use the reply cache"):
+            look()
+
+
+def test_what_is_no_json_in_it_is_no_answer(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("k", "host", "m", {"a": 1})
+    with closing(sqlite3.connect(cache.path)) as other:
+        other.execute("UPDATE replies SET body = ?", ("{",))
+        other.commit()
+    assert (cache.get("k"), cache.errors) == (None, 1)
+
+
+def test_halves_of_characters_are_kept_as_they_came(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put("k", "host", "m", {"said": "half \ud83d"})
+    assert (cache.get("k"), cache.errors) == ({"said": "half \ud83d"}, 0)
 
 
 def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import bson
@@ -22,6 +22,7 @@ from facevlm.backends.remote.client import Stopped
 from facevlm.engines.local import run
 from facevlm.engines.tally import Tally
 from facevlm.types import Face, Prediction, Question
+from tests.backends.remote import opening
 from tests.servers.server import Act, Answer, Request, Server, after_probe, completion, running
 from tests.waiting import SOON
 
@@ -35,16 +36,8 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "LONGEST_WAIT", 0.1)
 
 
-@contextmanager
-def opened(answer: Answer, **options: Any) -> Iterator[tuple[RemoteBackend, Server]]:
-    given = {"attempts": ATTEMPTS, "max_failures": 1.0} | options
-    with running(after_probe(answer)) as server:
-        backend = open_backend("openai:m", Options(remote=Remote(base_url=server.base_url, **given)))
-        assert isinstance(backend, RemoteBackend)
-        try:
-            yield backend, server
-        finally:
-            backend.close()
+def opened(answer: Answer, **options: Any) -> AbstractContextManager[tuple[RemoteBackend, Server]]:
+    return opening.opened(after_probe(answer), **{"attempts": ATTEMPTS, "max_failures": 1.0} | options)
 
 
 def ask(answer: Answer, questions: Sequence[Question], count: int = 1, **options: Any) -> tuple[list[str], Server]:
@@ -92,7 +85,7 @@ def test_what_will_not_pass_is_not_tried_again(status: int, questions: list[Ques
             "(text/html): <html>maintenance</html>",
         ),
         (Act({"choices": []}), "without a choice"),
-        (Act({"error": {"message": "overloaded"}}), "the server reports: overloaded"),
+        (Act({"error": {"message": "no pictures"}}), "the server reports: no pictures"),
         (Act([1, 2]), "a JSON list, expected a chat completion"),
         (Act(completion(None)), "the answer is empty"),
     ],
@@ -309,9 +302,9 @@ FAULTS = (
 )
 
 
-def test_a_thousand_faces_of_every_fault(questions: list[Question], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_hundreds_of_faces_of_every_fault(questions: list[Question], tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("many")
-    count, draw = 1024, random.Random(7)
+    count, draw = 320, random.Random(7)
     fate = {
         k: [draw.choice(FAULTS) if draw.random() < 0.45 else Act(GOOD) for _ in range(ATTEMPTS)] for k in range(count)
     }
@@ -351,5 +344,5 @@ def test_a_thousand_faces_of_every_fault(questions: list[Question], tmp_path_fac
     last = {k: fate[k][asked[k] - 1] for k in range(count)}
     whole = [act for act in last.values() if act.cut_at is None and not act.hang and not act.drip]
     good = sum(act.body is GOOD or act.body is HALF for act in whole)
-    assert sum(p.outcome == "ok" for p in written if p.attribute == "gender") == pytest.approx(good, abs=5)
+    assert sum(p.outcome == "ok" for p in written if p.attribute == "gender") == pytest.approx(good, abs=2)
     assert tally.faces == count

@@ -125,6 +125,29 @@ def test_any_other_exception_cancels_what_is_in_work(thread: LoopThread) -> None
     assert sorted(ended) == [0, 1, 2]
 
 
+def test_what_is_being_kept_comes_out_before_the_exception(thread: LoopThread) -> None:
+    stopped, both = asyncio.Event(), asyncio.Event()
+    got: list[int] = []
+
+    async def work(x: int) -> int:
+        if x == 0:
+            await both.wait()
+            raise Wrong
+        if x == 1:
+            await stopped.wait()
+            return x
+        both.set()
+        await asyncio.sleep(30)
+        return x
+
+    def stop() -> None:
+        thread.loop.call_soon_threadsafe(stopped.set)
+
+    with pytest.raises(Wrong):
+        got += (n for rows in flow(thread, work, range(3), 3, End, stop) for n, _ in rows)
+    assert got == [1]
+
+
 def test_an_error_in_what_is_given_surfaces(thread: LoopThread) -> None:
     def broken() -> Iterator[int]:
         yield 1

@@ -95,3 +95,32 @@ def test_a_key_that_cannot_be_sent_is_said_without_it(key: str, monkeypatch: pyt
 def test_blanks_around_a_key_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     assert keys.find(OPENAI).reveal() == KEY
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "169.254.169.254.",
+        "2852039166",
+        "0xA9FEA9FE",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "[::ffff:169.254.169.254]",
+        "[fe80::1]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "metadata.google.internal",
+        "METADATA",
+    ],
+)
+def test_no_form_reaches_where_a_cloud_tells_secrets(host: str) -> None:
+    with pytest.raises(ModelError, match="The App asks no server at"):
+        keys.Guard(lambda name: None, local=True).check(f"http://{host}/v1")
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "10.0.0.7", "gpu-box", "gpu.lan"])
+def test_servers_nearby_are_asked_where_the_app_is_alone(host: str) -> None:
+    keys.Guard(lambda name: None, local=True).check(f"http://{host}/v1")
+    with pytest.raises(ModelError, match="The App asks no server at"):
+        keys.Guard(lambda name: None).check(f"http://{host}/v1")

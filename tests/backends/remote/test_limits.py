@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facevlm.backends.remote import limits
-from facevlm.backends.remote.client import retry_after
 from facevlm.backends.remote.limits import Concurrency, Pace, Pause
+from facevlm.backends.remote.numbers import duration, retry_after
 from tests.waiting import SOON
 
 
@@ -173,7 +173,7 @@ def test_a_pause_holds_as_long_as_the_longest() -> None:
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert limits.duration(text) == pytest.approx(seconds)
+    assert duration(text) == pytest.approx(seconds)
 
 
 def test_a_used_up_quota_is_a_pause() -> None:

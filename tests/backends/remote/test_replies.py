@@ -106,14 +106,6 @@ def test_odd_counts_of_tokens_are_none(count: Any) -> None:
     assert CHAT.read({**body("x"), "usage": {"prompt_tokens": count, "completion_tokens": 3}}).usage == Usage(0, 3)
 
 
-def test_words_of_the_request_that_an_error_repeats_are_not_the_servers() -> None:
-    inner = {"code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}
-    assert replies.declines({"error": inner})
-    echo = {"detail": [{"type": "missing", "msg": "Field required", "input": {"text": "content_filter"}}]}
-    assert not replies.declines(echo)
-    assert replies.says([{"error": {"status": "API_KEY_INVALID"}}], "key_errors")
-
-
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)

@@ -19,7 +19,6 @@ from facevlm.tasks import sources as sources_task
 from facevlm.types import Question
 from tests.servers.serving import checkpoint, serving
 
-pytest.importorskip("fastapi")
 pytestmark = pytest.mark.process
 APPLY = "@facevlm/face-attributes/apply_vlm_face_attributes"
 

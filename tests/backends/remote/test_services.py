@@ -131,3 +131,26 @@ def test_every_preset_names_a_service_with_keys() -> None:
     for name, preset in services.presets().items():
         assert services.endpoint(name).key_names == tuple(services.data()["services"][preset.service]["keys"])
         assert preset.title
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/openai/deployments/my-gpt?api-version=2024-06-01", "openai:my-gpt"),
+        ("/openai/deployments/my-gpt/chat/completions?api-version=2024-06-01", "openai:my-gpt"),
+        ("", ""),
+        ("/", ""),
+        ("/openai", ""),
+        ("/v1", ""),
+        ("/openai/v1/chat/completions", ""),
+    ],
+)
+@pytest.mark.parametrize(
+    "host", ["mine.openai.azure.com", "mine.services.ai.azure.com", "Mine.cognitiveservices.azure.com"]
+)
+def test_an_older_address_of_azure_is_answered_with_the_one_to_give(host: str, path: str, model: str) -> None:
+    with pytest.raises(InputError) as caught:
+        services.endpoint("openai:m", f"https://{host}{path}")
+    assert f"expected base_url='https://{host}/openai/v1'" in str(caught.value)
+    assert model in str(caught.value)
+    assert services.endpoint("openai:m", f"https://{host}/openai/v1/").key_names == ("AZURE_OPENAI_API_KEY",)

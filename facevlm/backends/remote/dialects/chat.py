@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from facevlm.backends.remote import replies
+from facevlm.backends.remote import meanings, numbers, thoughts
 from facevlm.backends.remote.exchange import Abilities, Asked, Completion, Turn, Usage
 from facevlm.backends.remote.scores import Token
 
-FILTERED = ("content_filter", "safety", "prohibited_content", "blocklist", "recitation")
-"""Reasons for an end that are a refusal."""
+MESSAGES = ("message", "detail", "msg", "error_msg", "base_resp")
+"""Keys under which a body that holds no choice says why, where it does not say so under ``error``."""
 
 
 class ChatCompletions:
@@ -40,7 +39,9 @@ class ChatCompletions:
             return _from_error(body["error"], usage)
         choices = body.get("choices")
         if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-            return Completion(error="the server answered without a choice", usage=usage)
+            return _without_choice(body, usage)
+        if choices[0].get("error"):
+            return _from_error(choices[0]["error"], usage)
         return _of_choice(choices[0], usage)
 
 
@@ -95,20 +96,43 @@ def _of_choice(choice: Mapping[str, Any], usage: Usage) -> Completion:
         return Completion(error="the server answered without a message", usage=usage)
     finish = str(choice.get("finish_reason") or "")
     content = _text(message.get("content"))
-    refusal = message.get("refusal")
-    if isinstance(refusal, str) and refusal.strip():
+    if refusal := _refusal(message):
         return Completion(content, refusal=refusal, finish=finish, usage=usage)
-    if finish.lower() in FILTERED:
-        return Completion(content, refusal=f"stopped by the provider: {finish}", finish=finish, usage=usage)
+    if stop := meanings.stops(choice):
+        return Completion(content, refusal=f"stopped by the provider: {stop}", finish=finish, usage=usage)
     if content is None or not content.strip():
-        return Completion(error=f"the answer is empty (finish reason: {finish or 'none'})", finish=finish, usage=usage)
-    return Completion(content, tokens=tokens(choice.get("logprobs")), finish=finish, usage=usage)
+        return _empty(choice, message, finish, usage)
+    answer = thoughts.answer_of(content)
+    read = thoughts.tokens_of(answer, tokens(choice.get("logprobs")))
+    return Completion(answer, tokens=read, finish=finish, usage=usage)
+
+
+def _empty(choice: Mapping[str, Any], message: Mapping[str, Any], finish: str, usage: Usage) -> Completion:
+    """A choice without text: declined, or an answer that went where thoughts go, or a failure."""
+    if reason := meanings.declined(choice):
+        return Completion(refusal=f"stopped by the provider: {reason}", finish=finish, usage=usage)
+    thought = thoughts.thought_of(message)
+    answer = thoughts.answer_of(thought)
+    if thoughts.is_json(answer):
+        # Servers with a parser of thoughts that wait for the end of one take the whole answer for a thought.
+        return Completion(answer, finish=finish, usage=usage)
+    only = "; the model only thought, so a larger max_tokens may help" if thought else ""
+    error = f"the answer is empty (finish reason: {finish or 'none'}{only})"
+    return Completion(error=error, finish=finish, usage=usage)
+
+
+def _refusal(message: Mapping[str, Any]) -> str | None:
+    """The words of a message that is a refusal by the protocol, in a field or a part of its own."""
+    content = message.get("content")
+    parts = [p.get("refusal") for p in content if isinstance(p, Mapping)] if isinstance(content, list) else []
+    said = (r for r in (message.get("refusal"), *parts) if isinstance(r, str) and r.strip())
+    return next(said, None)
 
 
 def _text(content: object) -> str | None:
-    """A message's content: a string, or the text parts of a list."""
+    """A message's content: a string, or the text parts of a list that are no thought."""
     if isinstance(content, list):
-        parts = [p.get("text") for p in content if isinstance(p, Mapping)]
+        parts = [p.get("text") for p in content if isinstance(p, Mapping) and not thoughts.is_thought(p)]
         return "".join(p for p in parts if isinstance(p, str))
     return content if isinstance(content, str) else None
 
@@ -116,18 +140,23 @@ def _text(content: object) -> str | None:
 def _usage(raw: object) -> Usage:
     if not isinstance(raw, Mapping):
         return Usage()
-    return Usage(_count(raw.get("prompt_tokens")), _count(raw.get("completion_tokens")))
-
-
-def _count(value: object) -> int:
-    return value if type(value) is int and value > 0 else 0
+    said = (raw.get("prompt_tokens"), raw.get("completion_tokens"))
+    return Usage(*(numbers.count(value, numbers.MOST_TOKENS) for value in said))
 
 
 def _from_error(error: object, usage: Usage) -> Completion:
-    text = replies.error_text(error)
-    if replies.declines(error):
-        return Completion(refusal=f"the provider declined: {text}", usage=usage)
-    return Completion(error=f"the server reports: {text}", usage=usage)
+    fault = meanings.of_error(error)
+    if fault.means == "declined":
+        return Completion(refusal=f"the provider declined: {fault.text}", usage=usage)
+    return Completion(error=fault.reason, usage=usage, fault=fault)
+
+
+def _without_choice(body: Mapping[str, Any], usage: Usage) -> Completion:
+    if reason := meanings.declined(body):
+        return Completion(refusal=f"stopped by the provider: {reason}", usage=usage)
+    if body.get("object") == "error" or any(body.get(name) for name in MESSAGES):
+        return _from_error(body, usage)
+    return Completion(error="the server answered without a choice", usage=usage)
 
 
 def tokens(raw: object) -> tuple[Token, ...]:
@@ -151,7 +180,5 @@ def _token(item: object) -> Token | None:
 def _pair(item: object) -> tuple[str, float] | None:
     if not isinstance(item, Mapping) or not isinstance(item.get("token"), str):
         return None
-    value = item.get("logprob")
-    if not isinstance(value, (int, float)) or math.isnan(value) or value > 1e-3:
-        return None
-    return item["token"], min(0.0, float(value))
+    value = numbers.log_prob(item.get("logprob"))
+    return None if value is None else (item["token"], value)

@@ -1,0 +1,7 @@
+"""python -m facevlm"""
+
+import sys
+
+from facevlm.cli import main
+
+sys.exit(main())

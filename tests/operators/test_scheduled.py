@@ -1,0 +1,109 @@
+"""Scheduled runs as a form tells of them: waiting, under way, ended, failed."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import fiftyone as fo
+import pytest
+from fiftyone.core.odm import get_db_conn
+from fiftyone.operators.delegated import DelegatedOperationService
+from fiftyone.operators.executor import ExecutionContext, ExecutionProgress, ExecutionResult, ExecutionRunState
+
+from facevlm.tasks import sources as sources_task
+from tests.operators.test_operators import APPLY, EVALUATE, form
+from tests.servers import warm
+from tests.servers.server import Act, completion, running
+from tests.waiting import until
+
+
+@pytest.fixture
+def faces(dataset_name: str) -> fo.Dataset:
+    return sources_task.sample_faces(dataset_name)
+
+
+@pytest.fixture
+def service() -> Iterator[DelegatedOperationService]:
+    service = DelegatedOperationService()
+    yield service
+    for run in service.list_operations():
+        service.delete_operation(run.id)
+
+
+def queue(service: DelegatedOperationService, dataset: fo.Dataset, uri: str, **params: Any) -> Any:
+    context = ExecutionContext({"dataset_name": dataset.name, "params": params, "delegated": True}, operator_uri=uri)
+    return service.queue_operation(operator=uri, context=context)
+
+
+def said(dataset: fo.Dataset, uri: str = APPLY) -> str:
+    return str(form(uri, dataset).get("scheduled", {}).get("view", {}).get("label", ""))
+
+
+def test_a_form_tells_of_a_scheduled_run_from_the_queue_to_its_end(
+    faces: fo.Dataset, service: DelegatedOperationService
+) -> None:
+    assert said(faces) == ""
+    run = queue(service, faces, APPLY, ask_gender=True)
+    assert said(faces) == "A scheduled run, 'Apply VLM face attributes', was queued 1 s ago."
+    earlier = {"$set": {"queued_at": run.queued_at - timedelta(minutes=3)}}
+    get_db_conn()["delegated_ops"].update_one({"_id": run.id}, earlier)
+    assert "queued 3 min ago. Nothing begins it: run" in said(faces)
+    assert "fiftyone delegated launch" in said(faces)
+    service.set_running(run.id)
+    service.set_progress(run.id, ExecutionProgress(0.3, "30 of 96 faces"))
+    assert said(faces).endswith("is under way: 30 of 96 faces.")
+    service.set_completed(run.id, ExecutionResult())
+    assert "ended 1 s ago: 30 of 96 faces" in said(faces)
+    long_ago = {"$set": {"completed_at": run.queued_at - timedelta(days=2)}}
+    get_db_conn()["delegated_ops"].update_one({"_id": run.id}, long_ago)
+    assert said(faces) == ""
+
+
+def test_a_scheduled_run_is_carried_out_and_its_end_told(faces: fo.Dataset, service: DelegatedOperationService) -> None:
+    queue(service, faces, APPLY, ask_gender=True)
+    service.execute_queued_operations(limit=1, log=False)
+    faces.reload()
+    assert faces.count_values("demo_gender.outcome") == {"ok": 96}
+    assert "ended" in said(faces, EVALUATE)
+    assert "96 of 96 faces" in said(faces, EVALUATE)
+
+
+def test_a_scheduled_run_that_fails_says_why_in_the_next_form(
+    faces: fo.Dataset, service: DelegatedOperationService
+) -> None:
+    queue(service, faces, EVALUATE)
+    service.execute_queued_operations(limit=1, log=False)
+    assert "The last scheduled run, 'Evaluate face attributes against ground truth', failed" in said(faces)
+    assert "holds no predictions" in said(faces)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_scheduled_run_that_a_signal_stops_keeps_its_answers_and_says_so(
+    faces: fo.Dataset, service: DelegatedOperationService, number: int
+) -> None:
+    good = iter([Act(completion('{"gender": "Male"}'))] * 24)
+    with running(lambda request: next(good, Act(hang=True))) as server:
+        remote = {"model": "api", "api_model": "m", "base_url": server.base_url, "concurrency": 4, "agreed": True}
+        queue(service, faces, APPLY, ask_gender=True, **remote)
+        code = "from fiftyone.operators.delegated import DelegatedOperationService as S\n"
+        code += "S().execute_queued_operations(limit=1, log=False)"
+        process = warm.start(code)
+        until(lambda: server.served > 24, "a part is answered, and more is asked")
+        process.send_signal(number)
+        process.communicate(timeout=60)
+    faces.reload()
+    kept = faces.count("m_gender")
+    assert 8 <= kept <= 24
+    assert faces.get_run_info("facevlm_m").config.serialize()["status"] == "stopped"
+    assert "failed" in said(faces)
+    assert "Stopped by a signal; what it did is kept. The same run goes on from there." in said(faces)
+
+
+def test_runs_of_other_plugins_are_not_told(faces: fo.Dataset, service: DelegatedOperationService) -> None:
+    run = queue(service, faces, "@voxel51/operators/clone_sample_field")
+    assert run.run_state == ExecutionRunState.QUEUED
+    assert said(faces) == ""

@@ -1,0 +1,173 @@
+"""What is taken away while a run writes to it is said in one sentence, and nothing more is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fiftyone as fo
+import fiftyone.core.odm as odm
+import pytest
+from PIL import Image
+
+import facevlm
+from facevlm.detection import DetectorInfo, FoundFace
+from facevlm.errors import DatabaseError
+from facevlm.store import faults, runs
+from facevlm.types import Question, Reply
+from tests.scripted import ScriptedBackend, certain
+from tests.servers.killing import distinct_pictures
+
+COUNT, BATCH = 40, 4
+Take = Callable[[fo.Dataset], Any]
+
+
+@pytest.fixture
+def dataset(dataset_name: str, tmp_path: Path) -> fo.Dataset:
+    dataset = fo.Dataset(dataset_name, persistent=True)
+    faces = fo.Detections(detections=[fo.Detection(label="face", bounding_box=[0.1, 0.1, 0.8, 0.8])])
+    paths = distinct_pictures(tmp_path, COUNT, side=64)
+    dataset.add_samples([fo.Sample(filepath=path, boxes=faces.copy()) for path in paths])
+    return dataset
+
+
+def collection(dataset: fo.Dataset) -> Any:
+    return odm.get_db_conn()[dataset._sample_collection_name]
+
+
+def drop_dataset(dataset: fo.Dataset) -> None:
+    """As another process does, of which this one hears nothing."""
+    collection(dataset).drop()
+    odm.get_db_conn().datasets.delete_one({"_id": dataset._doc.id})
+
+
+def drop_samples(dataset: fo.Dataset) -> None:
+    collection(dataset).delete_many({})
+
+
+def drop_fields(dataset: fo.Dataset) -> None:
+    """All that are named after the prefix, as another process does."""
+    ours = {"$pull": {"sample_fields": {"name": {"$regex": "^x_|^found$"}}}}
+    odm.get_db_conn().datasets.update_one({"_id": dataset._doc.id}, ours)
+
+
+def delete_in_this_process(dataset: fo.Dataset) -> None:
+    dataset.delete()
+
+
+class Taker:
+    """Answers, and takes something away when the second batch is asked about."""
+
+    def __init__(self, dataset: fo.Dataset, take: Take) -> None:
+        self._dataset, self._take, self.asked = dataset, take, 0
+
+    def __call__(self, image: Image.Image, question: Question) -> Reply:
+        self.asked += 1
+        if self.asked == BATCH + 1:
+            self._take(self._dataset)
+        return certain(question.attribute.labels[0], question)
+
+
+def apply(dataset: fo.Dataset, take: Take, faces: str | None) -> int:
+    answer = Taker(dataset, take)
+    with pytest.raises(DatabaseError) as caught:
+        facevlm.apply(
+            dataset, ScriptedBackend(answer), ["gender"], faces=faces, prefix="x", batch_size=BATCH, chunk_size=BATCH,
+            progress=False,
+        )  # fmt: skip
+    assert "\n" not in str(caught.value)
+    assert str(caught.value) in said(take)(dataset.name)
+    return answer.asked
+
+
+def said(take: Take) -> Callable[[str], list[str]]:
+    gone = "Dataset '{}' was deleted while it was worked on, with all that was written to it. Nothing more is asked."
+    field = (
+        "Field 'x_gender' of dataset '{}' was deleted while it was written to. What is in other fields is kept; the "
+        "same call declares it anew and asks what it lacks."
+    )
+    empty = "Dataset '{}' holds no sample any more: all were deleted while it was written to."
+    sentences: dict[Take, str] = {drop_samples: empty, drop_fields: field}
+    sentence = sentences.get(take, gone)
+    # FiftyOne deletes the samples of a dataset first.
+    either = [sentence, empty] if take is delete_in_this_process else [sentence]
+    return lambda name: [one.format(name) for one in either]
+
+
+@pytest.mark.parametrize("faces", [None, "boxes"], ids=["pictures", "faces"])
+@pytest.mark.parametrize("take", [drop_dataset, delete_in_this_process, drop_samples, drop_fields])
+def test_apply_stops_at_the_first_write_that_says_so(dataset: fo.Dataset, take: Take, faces: str | None) -> None:
+    assert apply(dataset, take, faces) <= 4 * BATCH
+
+
+def test_a_field_that_was_deleted_is_declared_anew_by_the_same_call(dataset: fo.Dataset) -> None:
+    apply(dataset, drop_fields, None)
+    assert runs.read(dataset, "facevlm_x")["status"] == "stopped"
+    dataset.reload()
+    again = facevlm.apply(
+        dataset, ScriptedBackend(Taker(dataset, lambda _: None)), ["gender"], prefix="x", progress=False
+    )
+    assert again.outcomes == {"gender": {"ok": again.asked}}
+    assert dataset.count("x_gender.label") == COUNT
+
+
+@pytest.mark.parametrize("faces", [None, "boxes"], ids=["pictures", "faces"])
+def test_samples_that_are_deleted_meanwhile_are_counted_and_the_rest_goes_on(
+    dataset: fo.Dataset, faces: str | None
+) -> None:
+    ids = dataset.values("id")
+    answer = Taker(dataset, lambda there: there.delete_samples(ids[-3:]))
+    result = facevlm.apply(
+        dataset, ScriptedBackend(answer), ["gender"], faces=faces, prefix="x", batch_size=BATCH, progress=False
+    )
+    assert (result.asked, result.gone, len(dataset)) == (COUNT, 3, COUNT - 3)
+    assert "3 pictures were deleted from the dataset meanwhile; what came of them is not kept." in result.warnings
+    path = "x_gender.label" if faces is None else "x_gender.detections.label"
+    assert dataset.count(path) == COUNT - 3
+    assert runs.read(dataset, "facevlm_x")["status"] == "done"
+
+
+class Nobody:
+    """A detector that finds nobody, and takes something away when it is first asked."""
+
+    def __init__(self, take: Callable[[], Any]) -> None:
+        self.info, self._take = DetectorInfo("nobody", "1", "none"), take
+
+    def detect(self, images: Sequence[Image.Image]) -> list[list[FoundFace]]:
+        self._take()
+        self._take = lambda: None
+        return [[] for _ in images]
+
+
+@pytest.mark.parametrize(
+    ("take", "why"),
+    [
+        (drop_dataset, "was deleted while it was worked on"),
+        (delete_in_this_process, "was deleted while it was worked on|holds no sample any more"),
+        (drop_samples, "holds no sample any more"),
+        (drop_fields, "Field 'found' of dataset '.*' was deleted"),
+    ],
+)
+def test_detect_says_what_was_taken_away(dataset: fo.Dataset, take: Take, why: str) -> None:
+    with pytest.raises(DatabaseError, match=why):
+        facevlm.detect(dataset, "found", detector=Nobody(lambda: take(dataset)), progress=False)
+
+
+def test_detect_counts_samples_that_are_deleted_meanwhile(dataset: fo.Dataset) -> None:
+    detector = Nobody(lambda: dataset.delete_samples(dataset.values("id")[:1]))
+    result = facevlm.detect(dataset, "found", detector=detector, progress=False)
+    assert (result.asked, result.gone) == (COUNT, 1)
+    assert result.warnings == ["1 picture was deleted from the dataset meanwhile; what came of it is not kept."]
+
+
+def test_check_says_that_the_dataset_is_gone(dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = faults.write
+
+    def take_and_write(*args: Any) -> Any:
+        drop_dataset(dataset)
+        return read(*args)
+
+    monkeypatch.setattr(faults, "write", take_and_write)
+    with pytest.raises(DatabaseError, match="was deleted"):
+        facevlm.check(dataset, near=64, progress=False)
