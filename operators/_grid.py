@@ -14,6 +14,8 @@ import fiftyone.operators as foo
 from facevlm.store.targets import Collection
 from facevlm.types import digest
 
+from . import keep
+
 WORDS, NOW, BEFORE = "in_grid.words", "in_grid.now", "in_grid.before"
 """Paths in the panel's state: the words of views by their marks, the mark of what is shown, the user's own view.
 
@@ -39,9 +41,14 @@ def look(ctx: foo.ExecutionContext) -> None:
 
 
 def show(ctx: foo.ExecutionContext, view: Collection, words: str, **more: Any) -> None:
-    """Show a view of the panel's, with the words for it and what else is to be known of it."""
+    """Show a view of the panel's, with the words for it and what else is to be known of it.
+
+    Filters of the sidebar would hide some of the faces that the words count: they come back with the user's own view.
+    """
+    keep.leave(ctx)
     if shown(ctx) is None:
-        ctx.panel.state.set(BEFORE, {"view": _stages(ctx), "name": ctx.request_params.get("view_name")})
+        name = ctx.request_params.get("view_name")
+        ctx.panel.state.set(BEFORE, {"view": _stages(ctx), "name": name, "filters": keep.filters(ctx)})
     here = mark(view._serialize())
     told = {k: v for k, v in (ctx.panel.state.get(WORDS) or {}).items() if k != here}
     kept = list(told.items())[1 - MOST_WORDS :]
@@ -58,7 +65,7 @@ def shown(ctx: foo.ExecutionContext) -> Mapping[str, Any] | None:
 
 
 def back(ctx: foo.ExecutionContext) -> None:
-    """Show what the user's view was before the panel changed it, or the whole dataset."""
+    """Show what the user's view was before the panel changed it, and its filters, or the whole dataset."""
     before = (ctx.panel.state.get(BEFORE) or {}) if shown(ctx) is not None else {}
     if before.get("name"):
         ctx.ops.set_view(name=before["name"])
@@ -66,6 +73,7 @@ def back(ctx: foo.ExecutionContext) -> None:
         ctx.trigger("set_view", {"view": before["view"]})
     else:
         ctx.ops.clear_view()
+    keep.watch(ctx, before.get("filters"))
     ctx.panel.state.set(NOW, None)
     ctx.panel.state.set(BEFORE, None)
 

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import Any
+from dataclasses import dataclass
+from datetime import timezone
+from typing import Any, TypeAlias
 
 import fiftyone as fo
 import fiftyone.operators as foo
 from fiftyone.server.events import get_state
 
 from facevlm.store.appearance import added, tick
+from facevlm.types import digest
 
 NAME = "keep_sidebar_filters"
 URI = f"@facevlm/face-attributes/{NAME}"
-LOOKS, PAUSE = 60, 0.25
-"""How often, and how many seconds apart, to look whether the App has loaded a dataset anew."""
-AFTER = 12
-"""How often to look whether filters that were given back are dropped once more, as by colours that arrive later."""
+PAUSE = 0.25
+"""Seconds between two looks at the filters, beside what the App takes to call again."""
+QUIET, PACE = 3.0, 6
+"""Filters are given back until the dataset was not loaded for so many seconds, and so many times the longest call.
+
+A page that is slow to call again is slow to load, too. After that who has no filters has dropped them on purpose.
+"""
+ALIVE = 30.0
+"""Seconds after which a watch that has not looked is over."""
+
+
+@dataclass
+class _Watch:
+    """Filters that are looked after: since when, and when last."""
+
+    began: float
+    looked: float
+
+
+Filters: TypeAlias = dict[str, Any]
+_watches: dict[tuple[str, str], _Watch] = {}
 
 
 class KeepSidebarFilters(foo.Operator):
-    """Gives the App its filters back once it has dropped them.
+    """Gives the App its filters back as often as it drops them.
 
-    The App drops them when a dataset that is loaded anew has arrived, and tells nobody. So this operator has itself
-    called by the App, whose filters come along with each call, until they are gone.
+    The App drops them whenever a dataset that is loaded anew has arrived: after ``reload_dataset``, and after every
+    change of a panel's state, which is a part of the page's address. It tells nobody. So this operator has itself
+    called by the App, whose filters come along with each call, until the dataset has not been loaded for a while.
     """
 
     @property
@@ -32,19 +53,66 @@ class KeepSidebarFilters(foo.Operator):
         return foo.OperatorConfig(name=NAME, label="Keep sidebar filters", unlisted=True)
 
     def execute(self, ctx: foo.ExecutionContext) -> None:
-        kept, left = ctx.params["filters"], ctx.params["left"]
-        held = filters(ctx)
-        if held and held != kept:
+        kept, held, now = ctx.params["filters"], filters(ctx), time.time()
+        slowest = max(ctx.params["slowest"], now - ctx.params["called"])
+        ours = _watches.get(_key(ctx, kept))
+        if ours is None:
+            return
+        ours.looked = now
+        quiet = now - max(ours.began, _loaded(ctx))
+        if (held and held != kept) or quiet > QUIET + PACE * slowest:
+            _watches.pop(_key(ctx, kept), None)
             return
         if not held:
             ctx.trigger("set_filters", kept)
-            left = min(left, AFTER)
-        if left:
-            time.sleep(PAUSE)
-            ctx.trigger(URI, {"filters": kept, "left": left - 1})
+        time.sleep(PAUSE)
+        ctx.trigger(URI, _call(kept, slowest))
 
 
-def filters(ctx: foo.ExecutionContext) -> dict[str, Any]:
+def look_after(ctx: foo.ExecutionContext, earlier: Filters | None = None) -> Generator[Any, None, None]:
+    """See to it that the filters of now outlast that the dataset is loaded anew; one watch does for many loads.
+
+    Where there are none, ``earlier`` ones come back.
+    """
+    kept, now = filters(ctx) or earlier, time.time()
+    if not kept:
+        return
+    for key in [key for key, one in _watches.items() if now - one.looked > ALIVE]:
+        _watches.pop(key, None)
+    if going_on := _watches.get(_key(ctx, kept)):
+        going_on.began = now
+    else:
+        _watches[_key(ctx, kept)] = _Watch(now, now)
+        yield ctx.trigger(URI, _call(kept, 0.0))
+
+
+def watch(ctx: foo.ExecutionContext, earlier: Filters | None = None) -> None:
+    """As :func:`look_after`, for what is no generator."""
+    for _ in look_after(ctx, earlier):
+        pass
+
+
+def leave(ctx: foo.ExecutionContext) -> None:
+    """Look after no filters of this dataset any more."""
+    for key in [key for key in _watches if key[0] == ctx.dataset.name]:
+        _watches.pop(key, None)
+
+
+def _call(kept: Filters, slowest: float) -> dict[str, Any]:
+    return {"filters": kept, "slowest": slowest, "called": time.time()}
+
+
+def _key(ctx: foo.ExecutionContext, kept: Filters) -> tuple[str, str]:
+    return ctx.dataset.name, digest(kept)
+
+
+def _loaded(ctx: foo.ExecutionContext) -> float:
+    """When a page last loaded the dataset, in seconds of the epoch; in the App's server nothing else is noted there."""
+    at = ctx.dataset.last_loaded_at
+    return at.replace(tzinfo=timezone.utc).timestamp() if at is not None else 0.0
+
+
+def filters(ctx: foo.ExecutionContext) -> Filters:
     """The filters of the App's sidebar, by path."""
     return dict(ctx.request_params.get("filters") or {})
 
@@ -52,8 +120,7 @@ def filters(ctx: foo.ExecutionContext) -> dict[str, Any]:
 def reloaded(ctx: foo.ExecutionContext) -> Generator[Any, None, None]:
     """The dataset as it is now, with its new fields; view, selection and filters stay as they are."""
     yield ctx.ops.reload_dataset()
-    if kept := filters(ctx):
-        yield ctx.trigger(URI, {"filters": kept, "left": LOOKS})
+    yield from look_after(ctx)
 
 
 def painted(ctx: foo.ExecutionContext) -> Generator[Any, None, None]:

@@ -63,8 +63,15 @@ class FaceAttributeErrors(Reviewing, foo.Panel):
     def execute(self, ctx: foo.ExecutionContext) -> Any:
         if ctx.panel_id is None:
             return super().execute(ctx)
-        with _latest.turn(ctx):
-            return super().execute(ctx)
+        is_of_the_page = str(ctx.params.get("__method__")).startswith("on_change")
+        if not is_of_the_page:
+            # The browser changes its own state of the panel, too, before it tells of what was done.
+            keep.watch(ctx)
+        with _latest.turn(ctx) as changed:
+            result = super().execute(ctx)
+        if is_of_the_page and changed:
+            keep.watch(ctx)
+        return result
 
     def on_load(self, ctx: foo.ExecutionContext) -> None:
         # A panel of the modal loads while a sample is open, one of the grid while none is.

@@ -103,7 +103,9 @@ def load(card: Card, name: str, options: Options) -> tuple[Family, str]:
             **_placed(options, config, device),
         )
         _check_whole(card, path, loading)
-        if not _is_quantised(options, config):
+        if _is_quantised(options, config):
+            _unpack_uneven(model)
+        else:
             model.to(device)
         if adapter:
             merge = options.merge_adapter and not _is_quantised(options, config)
@@ -217,6 +219,19 @@ def _attention(options: Options) -> dict[str, Any]:
 
 def _is_quantised(options: Options, config: Any) -> bool:
     return bool(options.quantize) or _stored_quantised(config) is not None
+
+
+def _unpack_uneven(model: torch.nn.Module) -> None:
+    """Let layers be multiplied as they lie whose rows are no whole blocks of 64, or not 32 to a block.
+
+    CPUs with bfloat16 instructions repack 4 bits, which bitsandbytes 0.50 does for whole blocks alone: the tower of
+    PaliGemma, whose inner layers are 4,304 wide, would not answer there.
+    """
+    layer: Any
+    for layer in model.modules():
+        packs = getattr(layer, "support_avx512bf16_for_cpu", False)
+        if packs and (layer.in_features % 64 or layer.out_features % 32):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _tells_something(record: logging.LogRecord) -> bool:

@@ -164,6 +164,32 @@ def test_an_event_that_was_sent_before_the_last_answer_is_drawn_as_things_are_no
     assert "Tag all 96 faces" not in send(evaluated, "on_load").text
 
 
+def test_what_is_as_it_was_is_not_told(evaluated: fo.Dataset) -> None:
+    """The App loads the dataset anew for every change of a panel's state, and tells the panel of that."""
+    loaded = send(evaluated, "on_load")
+    assert loaded.params("patch_panel_state")
+    for event in ("on_change_view", "on_change_selected", "on_change_current_sample"):
+        assert send(evaluated, event, loaded.state).params("patch_panel_state") == []
+    chosen = send(evaluated, "on_choose", loaded.state, params={"path": "choose.attribute", "value": "gender"})
+    assert [list(p["state"]) for p in chosen.params("patch_panel_state")] == [["choose.attribute"], ["told"]]
+    again = send(evaluated, "on_choose", chosen.state, params={"path": "choose.attribute", "value": "gender"})
+    assert again.params("patch_panel_state") == []
+    cleared = send(evaluated, "on_choose", chosen.state, params={"path": "choose.attribute", "value": "race5"})
+    assert cleared.state["choose"]["attribute"] == "race5"
+
+
+def test_filters_are_looked_after_and_come_back_with_the_users_view(evaluated: fo.Dataset) -> None:
+    uri = f"{NAME}/keep_sidebar_filters"
+    women = {"gender.label": {"values": ["Female"], "exclude": False, "isMatching": True}}
+    loaded = send(evaluated, "on_load")
+    opened = send(evaluated, "on_tab", loaded.state, params={"path": "tabs_0", "value": "groups"}, filters=women)
+    assert [p["filters"] for p in opened.params(uri)] == [women]
+    assert send(evaluated, "on_change_view", opened.state, filters=women).params(uri) == []
+    cell = send(evaluated, "on_show", opened.state, params={"which": "errors"}, filters=women)
+    back = send(evaluated, "on_show_all", cell.state)
+    assert [p["filters"] for p in back.params(uri)] == [women]
+
+
 def test_a_question_about_all_faces_stands_until_some_are_selected(evaluated: fo.Dataset) -> None:
     asked = {"pending": {"tag": "ambiguous", "n": 96}}
     assert "confirm" in send(evaluated, "on_change_selected", asked).text
