@@ -27,6 +27,21 @@ def show_only(page: Page, field: str) -> None:
     driving.repeat(page, lambda: None, lambda: tags(page) == {field}, f"see only '{field}' on the tiles")
 
 
+def loads_of(page: Page, milliseconds: int = 3_000) -> int:
+    """How often a page that nobody touches loads its dataset, once it does so no more or half a minute is over."""
+    loads: list[str] = []
+    page.on(
+        "request",
+        lambda request: loads.append(request.url) if "DatasetPageQuery" in (request.post_data or "") else None,
+    )
+    for _ in range(10):
+        loads.clear()
+        page.wait_for_timeout(milliseconds)
+        if not loads:
+            break
+    return len(loads)
+
+
 def test_a_run_leaves_filter_and_selection_and_shows_only_its_fields(page: Page, app: str, faces: fo.Dataset) -> None:
     n = faces.count_values("gender.label")["Female"]
     driving.open_dataset(page, app, faces)
@@ -49,6 +64,7 @@ def test_a_run_leaves_filter_and_selection_and_shows_only_its_fields(page: Page,
     chip = page.locator("[data-cy=tag-demo_eval_gender_told]").first
     expect(chip).to_have_css("background-color", GREEN)
     driving.shoot(page, "filter-kept-evaluated")
+    assert loads_of(page) == 0
     page.reload()
     page.wait_for_selector("[data-cy=looker]")
     show_only(page, "demo_eval_gender_told")
