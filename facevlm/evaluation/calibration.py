@@ -7,102 +7,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from facevlm.evaluation.clusters import clustered, independent
+from facevlm.evaluation.ages import AgeErrors as AgeErrors
+from facevlm.evaluation.ages import age_errors as age_errors
 from facevlm.evaluation.groups import SMALL, Grouping
-from facevlm.evaluation.intervals import LEVEL, holm
-from facevlm.evaluation.metrics import Z95, Codes, Floats, score, wilson
+from facevlm.evaluation.intervals import holm
+from facevlm.evaluation.metrics import Z95, Codes, Floats
+from facevlm.evaluation.reliability import BINS as BINS
+from facevlm.evaluation.reliability import TIES, effect_of, worth_in
+from facevlm.evaluation.reliability import Bin as Bin
+from facevlm.evaluation.reliability import Floor as Floor
+from facevlm.evaluation.reliability import Hits as Hits
+from facevlm.evaluation.reliability import ece as ece
+from facevlm.evaluation.reliability import floor as floor
+from facevlm.evaluation.reliability import reliability as reliability
 from facevlm.evaluation.sets import LabelSets, label_sets
 from facevlm.evaluation.thresholds import Promise, promises
 
 POINTS = 101
-DRAWS = 2000
-FINE = 500
-WIDE = 100.0
-"""Variance of the hits in a bin from which on they are drawn from a normal distribution."""
-TIES = 1e-9
-"""An error that differs from the one seen by rounding alone is as large."""
 FOLDS = 5
 MOST_FITTED = 10_000
 """Faces that a temperature is fitted on; it is known to a hundredth then."""
 COLDEST, WARMEST = 0.05, 20.0
 FLOOR = -700.0
 """Stands for a probability of nothing: its exponential is 0 in all but name, and sums stay finite."""
-BINS = 15
-"""As in Guo et al. (2017), On calibration of modern neural networks."""
-
-Hits = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Faces whose confidence lies in (low, high]; the Wilson interval is that of the accuracy."""
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-
-
-def reliability(
-    confidence: Floats, right: Hits, bins: int = BINS, *, equal_mass: bool = False, clusters: Codes | None = None
-) -> tuple[Bin, ...]:
-    """Confidence and accuracy in bins of equal width, or of as many faces each; empty bins are left out."""
-    if not len(confidence):
-        return ()
-    edges = _edges(confidence, bins, equal_mass)
-    at = _places(edges, confidence)
-    found = []
-    for k in np.unique(at):
-        here = at == k
-        n, hits = int(here.sum()), int(right[here].sum())
-        worth = worth_in(clusters, right, here)
-        low, high = wilson(hits, n) if worth is None else score(hits / n * worth, worth)
-        span = (float(edges[k]), float(edges[min(k + 1, len(edges) - 1)]))
-        found.append(Bin(*span, n, float(confidence[here].mean()), hits / n, low, high))
-    return tuple(found)
-
-
-def worth_in(clusters: Codes | None, right: Hits, kept: Hits) -> float | None:
-    """As how many independent faces the share of these that is right is worth; None where all are independent."""
-    if clusters is None:
-        return None
-    return float(clustered(np.zeros(len(right), dtype=np.int64), clusters, right, kept).worth(1)[0])
-
-
-def effect_of(clusters: Codes, each: Floats, few: float) -> float:
-    """The design effect of the mean of values (faces,) in clusters; ``few`` is how many of them are rare."""
-    inverse = np.unique(clusters, return_inverse=True)[1]
-    sizes, n = np.bincount(inverse), len(each)
-    off = each - each.mean()
-    rest = np.maximum(1 - sizes / n, 1 / n)
-    variance = float(((np.bincount(inverse, off) / n / rest) ** 2).sum())
-    of = (n, float((sizes**2).sum()), few, float(off.var()), variance)
-    return n / float(independent(*(np.array([v], dtype=float) for v in of))[0])
-
-
-def _edges(confidence: Floats, bins: int, equal_mass: bool) -> Floats:
-    even = np.linspace(0, 1, bins + 1)
-    return np.unique(np.quantile(confidence, even) if equal_mass else even)
-
-
-def _places(edges: Floats, confidence: Floats) -> Codes:
-    """The bin of each confidence; an edge belongs to the bin below."""
-    return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, max(0, len(edges) - 2))
-
-
-def ece(bins: tuple[Bin, ...]) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy over the faces; nan for none.
-
-    Naeini, Cooper, Hauskrecht (2015), Obtaining well calibrated probabilities using Bayesian binning.
-    """
-    n = sum(b.n for b in bins)
-    return sum(b.n * abs(b.confidence - b.accuracy) for b in bins) / n if n else math.nan
 
 
 def nll(log_probs: Floats, truth: Codes) -> float:
@@ -208,48 +137,6 @@ def short(confidence: float, below: float) -> float:
         if below < cut <= confidence:
             return cut
     return confidence
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The calibration error that these confidences show when each is exactly right, by chance alone.
-
-    ``mean`` over draws, the point ``high`` under which 95 % of them lie, and ``p_value``: how often the error is as
-    large as that seen.
-    """
-
-    mean: float
-    high: float
-    p_value: float
-
-
-def floor(confidence: Floats, seen: float, *, equal_mass: bool = False, seed: int = 0, effect: float = 1.0) -> Floor:
-    """What :func:`ece` is by chance in answers that are right exactly as often as their ``confidence`` says.
-
-    Drawn ``DRAWS`` times; where ``effect`` faces that go together are worth one, errors spread by its root.
-    Vaicenavicius et al. (2019), Evaluating model calibration in classification; Bröcker, J. and Smith, L. A. (2007),
-    Increasing the reliability of reliability diagrams.
-    """
-    if not len(confidence):
-        return Floor(math.nan, math.nan, math.nan)
-    bins = _places(_edges(confidence, BINS, equal_mass), confidence)
-    # Faces of nearly equal confidence are drawn together, so that many cost no more than a few.
-    fine = np.round(confidence * FINE).astype(np.int64) if len(confidence) > FINE else np.arange(len(confidence))
-    _, at, sizes = np.unique(bins * (len(confidence) + FINE) + fine, return_inverse=True, return_counts=True)
-    means = np.clip(np.bincount(at, confidence) / sizes, 0, 1)
-    of = np.zeros(len(sizes), dtype=np.int64)
-    of[at] = bins
-    spread = np.bincount(of, sizes * means * (1 - means))
-    rng, wide = np.random.default_rng(seed), spread >= WIDE
-    errors = np.abs(rng.standard_normal((DRAWS, int(wide.sum()))) * np.sqrt(spread[wide])).sum(1)
-    few = ~wide[of]
-    if few.any():
-        hits = rng.binomial(sizes[few], means[few], (DRAWS, int(few.sum())))
-        starts = np.flatnonzero(np.append(True, of[few][1:] != of[few][:-1]))
-        errors += np.abs(np.add.reduceat(hits - sizes[few] * means[few], starts, axis=1)).sum(1)
-    errors *= math.sqrt(effect) / len(confidence)
-    as_large = float((1 + (errors >= seen - TIES).sum()) / (1 + DRAWS))
-    return Floor(float(errors.mean()), float(np.quantile(errors, LEVEL)), as_large)
 
 
 @dataclass(frozen=True)
@@ -438,47 +325,3 @@ def _group(by: str, value: str, table: Floats, truth: Codes, answer: Codes, clus
 
 def _sure(log_probs: Floats, answer: Codes) -> Floats:
     return np.asarray(np.exp(log_probs[np.arange(len(answer)), answer]))
-
-
-@dataclass(frozen=True)
-class AgeErrors:
-    """How far apparent ages are off in years: the distance of the true age from the predicted group, 0 inside of it.
-
-    ``minors_as_adults`` is the share of answered faces under 18 in whose predicted group nobody is under 18, and
-    ``adults_as_minors`` of those from 18 on in whose group nobody is. ``n`` are the answered faces.
-    """
-
-    n: int
-    mean_years: float
-    n_minors: int
-    minors_as_adults: float
-    n_adults: int
-    adults_as_minors: float
-
-
-ADULT = 18
-
-
-def age_errors(years: Sequence[float], predicted: Codes, edges: Sequence[float]) -> AgeErrors:
-    """Errors in years of predicted age groups, which begin at ``edges`` and end below the next."""
-    age = np.asarray(years, dtype=float)
-    kept = (predicted >= 0) & np.isfinite(age)
-    age, answer = age[kept], predicted[kept]
-    begins = np.asarray(edges, dtype=float)
-    ends = np.append(begins[1:], math.inf)
-    low, high = begins[answer], ends[answer]
-    # Ages are whole years: a face of 20 is one year off the group that ends with 19.
-    off = np.maximum(0, np.maximum(low - age, np.where(age >= high, age - high + 1, 0)))
-    minors = age < ADULT
-    return AgeErrors(
-        n=len(age),
-        mean_years=_share(off.sum(), len(age)),
-        n_minors=int(minors.sum()),
-        minors_as_adults=_share((low[minors] >= ADULT).sum(), minors.sum()),
-        n_adults=int((~minors).sum()),
-        adults_as_minors=_share((high[~minors] <= ADULT).sum(), (~minors).sum()),
-    )
-
-
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole else math.nan

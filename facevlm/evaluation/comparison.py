@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import stats
 
-from facevlm.evaluation.calibration import effect_of
 from facevlm.evaluation.clusters import clustered, flipped
 from facevlm.evaluation.evaluate import to_plain
 from facevlm.evaluation.groups import SMALL, grouping
 from facevlm.evaluation.intervals import DRAWS, percentiles
 from facevlm.evaluation.metrics import Codes, Floats, score, wilson
+from facevlm.evaluation.reliability import effect_of
 
 HALF = 0.5
 """Flip rate of the face that is thought of where no face flips."""

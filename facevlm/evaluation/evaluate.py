@@ -15,7 +15,8 @@ import numpy as np
 
 from facevlm.evaluation import figures, metrics
 from facevlm.evaluation.adjusted import Adjusted, adjusted, strata_of
-from facevlm.evaluation.calibration import AgeErrors, Confidence, age_errors, assess
+from facevlm.evaluation.ages import AgeErrors, age_errors
+from facevlm.evaluation.calibration import Confidence, assess
 from facevlm.evaluation.clusters import Clusters, InClusters, clusters_of
 from facevlm.evaluation.figures import HoldsFigures, Number
 from facevlm.evaluation.gaps import Faces, Gap, by_label, gap, odds, shrunken

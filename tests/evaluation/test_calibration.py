@@ -310,7 +310,7 @@ def test_calibrated_answers_are_beyond_chance_in_one_of_twenty_samples(n: int, e
 def test_many_faces_show_by_chance_what_counted_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
     confidence = np.random.default_rng(4).beta(4, 2, 20_000)
     quick = floor(confidence, 0.006)
-    monkeypatch.setattr("facevlm.evaluation.calibration.WIDE", math.inf)
+    monkeypatch.setattr("facevlm.evaluation.reliability.WIDE", math.inf)
     counted = floor(confidence, 0.006)
     assert quick.mean == pytest.approx(counted.mean, rel=0.02)
     assert quick.high == pytest.approx(counted.high, rel=0.02)
