@@ -5,15 +5,20 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.operators as foo
 import pytest
 from fiftyone.core.odm import get_db_conn
 from fiftyone.operators.delegated import DelegatedOperationService
 from fiftyone.operators.executor import ExecutionContext, ExecutionProgress, ExecutionResult, ExecutionRunState
 
+from facevlm.store import runs
 from facevlm.tasks import sources as sources_task
+from tests.datasets import layouts
+from tests.operators.test_ends_in_words import BAD, URI
 from tests.operators.test_operators import APPLY, EVALUATE, form
 from tests.servers import warm
 from tests.servers.server import Act, completion, running
@@ -80,15 +85,74 @@ def test_a_scheduled_run_that_fails_says_why_in_the_next_form(
     assert "holds no predictions" in said(faces)
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_scheduled_run_that_a_signal_stops_keeps_its_answers_and_says_so(
-    faces: fo.Dataset, service: DelegatedOperationService, number: int
+@pytest.mark.parametrize(("name", "params", "reason"), BAD, ids=[f"{name}-{n}" for n, (name, _, _) in enumerate(BAD)])
+def test_every_scheduled_run_that_fails_says_why(
+    faces: fo.Dataset, service: DelegatedOperationService, name: str, params: dict[str, Any], reason: str
 ) -> None:
-    good = iter([Act(completion('{"gender": "Male"}'))] * 24)
+    if not foo.get_operator(URI + name).config.allow_delegated_execution:
+        pytest.skip("runs at once alone")
+    faces.add_sample_field("age_gender", fo.StringField)
+    queue(service, faces, URI + name, **params)
+    service.execute_queued_operations(limit=1, log=False)
+    assert reason in said(faces)
+
+
+def test_every_verb_is_carried_out_when_scheduled(
+    faces: fo.Dataset, service: DelegatedOperationService, tmp_path: Path
+) -> None:
+    """One after another, each on what the ones before it left."""
+    faces.delete_samples(faces.skip(16))
+    name = f"{faces.name}-loaded"
+    layouts.picture(tmp_path / "Female" / "0.png")
+    loaded = {"data": "folders", "data_folder": str(tmp_path), "option_attribute": "gender", "dataset_name": name}
+    done: list[tuple[str, dict[str, Any]]] = [
+        ("check_face_dataset", {}),
+        ("apply_vlm_face_attributes", {"ask_gender": True, "prefix": "one"}),
+        (
+            "apply_vlm_face_attributes",
+            {"ask_gender": True, "prefix": "two", "worded": True, "wording_of_gender": "Man or woman?"},
+        ),
+        ("evaluate_face_attributes", {"prefix": "one"}),
+        ("compare_face_attribute_runs", {"prefixes": ["one", "two"]}),
+        ("measure_wording_sensitivity", {"ask_gender": True, "paraphrases": 1}),
+        ("write_face_attribute_report", {"out": str(tmp_path / "report")}),
+        ("detect_faces", {"detector": "haar"}),
+        ("load_face_dataset", loaded),
+    ]
+    ends = {}
+    try:
+        for verb, params in done:
+            run = queue(service, faces, URI + verb, **params)
+            service.execute_queued_operations(limit=1, log=False)
+            ends[verb, str(params)] = str(service.get(run.id).run_state), said(faces)
+    finally:
+        if fo.dataset_exists(name):
+            fo.delete_dataset(name)
+    assert {key: end for key, end in ends.items() if end[0] != ExecutionRunState.COMPLETED} == {}
+
+
+ANSWER = completion('{"gender": "Male"}')
+PEOPLE = completion('{"people": [{"gender": "Male", "box_2d": [100, 100, 500, 500]}]}')
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("verb", "number"),
+    [
+        ("apply_vlm_face_attributes", signal.SIGINT),
+        ("apply_vlm_face_attributes", signal.SIGTERM),
+        ("describe_people", signal.SIGTERM),
+        ("measure_wording_sensitivity", signal.SIGTERM),
+    ],
+)
+def test_a_scheduled_run_that_a_signal_stops_keeps_its_answers_and_says_so(
+    faces: fo.Dataset, service: DelegatedOperationService, verb: str, number: int
+) -> None:
+    body = PEOPLE if verb == "describe_people" else ANSWER
+    good = iter([Act(body)] * 24)
     with running(lambda request: next(good, Act(hang=True))) as server:
         remote = {"model": "api", "api_model": "m", "base_url": server.base_url, "concurrency": 4, "agreed": True}
-        queue(service, faces, APPLY, ask_gender=True, **remote)
+        queue(service, faces, URI + verb, ask_gender=True, **remote)
         code = "from fiftyone.operators.delegated import DelegatedOperationService as S\n"
         code += "S().execute_queued_operations(limit=1, log=False)"
         process = warm.start(code)
@@ -96,9 +160,10 @@ def test_a_scheduled_run_that_a_signal_stops_keeps_its_answers_and_says_so(
         process.send_signal(number)
         process.communicate(timeout=60)
     faces.reload()
-    kept = faces.count("m_gender")
-    assert 8 <= kept <= 24
-    assert faces.get_run_info("facevlm_m").config.serialize()["status"] == "stopped"
+    (stopped,) = (key for key in faces.list_runs() if runs.read(faces, key).get("status") == "stopped")
+    record = runs.read(faces, stopped)
+    assert 8 <= sum(record["outcomes"]["gender"].values()) <= 24
+    assert faces.count(f"{record['prefix']}_{'people' if verb == 'describe_people' else 'gender'}.run") >= 8
     assert "failed" in said(faces)
     assert "Stopped by a signal; what it did is kept. The same run goes on from there." in said(faces)
 

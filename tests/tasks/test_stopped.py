@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,6 +115,75 @@ def test_the_outermost_block_hears_the_signal_and_a_second_one_ends_at_once() ->
         except Terminated as stop:
             heard = [stop.status, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL]
     assert heard == [143, True]
+
+
+def take_until_told(condition: threading.Condition, sender: threading.Timer) -> None:
+    sender.start()
+    while True:
+        with condition:
+            pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_lock_taken(number: signal.Signals) -> None:
+    """Raised wherever it comes, it would leave the condition taken in every second of these blocks."""
+    condition, free = threading.Condition(), []
+
+    def look() -> None:
+        free.append(condition.acquire(timeout=5))
+        condition.release()
+
+    for _ in range(40):
+        heard = threading.Timer(0.002, os.kill, (os.getpid(), number))
+        with stopping(), pytest.raises(KeyboardInterrupt):
+            take_until_told(condition, heard)
+        looking = threading.Thread(target=look)
+        looking.start()
+        looking.join()
+    assert free == [True] * 40
+
+
+class Slow:
+    """Takes its time to go; what is raised meanwhile nobody hears."""
+
+    def __init__(self, going: threading.Event) -> None:
+        self._going = going
+
+    def __del__(self) -> None:
+        self._going.set()
+        end = time.monotonic() + 0.1
+        while time.monotonic() < end:
+            pass
+
+
+def let_go_and_wait(going: threading.Event) -> None:
+    Slow(going)
+    threading.Event().wait(20)
+    pytest.fail("nothing was heard")
+
+
+def test_a_signal_that_comes_in_a_finalizer_is_heard_after_it() -> None:
+    going = threading.Event()
+
+    def send() -> None:
+        going.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send).start()
+    with pytest.raises(KeyboardInterrupt), stopping():
+        let_go_and_wait(going)
+
+
+def test_a_signal_in_the_last_moment_of_the_block_is_not_lost() -> None:
+    going = threading.Event()
+
+    def send() -> None:
+        going.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send).start()
+    with pytest.raises(KeyboardInterrupt), stopping():
+        Slow(going)
 
 
 def test_another_thread_leaves_signals_alone() -> None:
