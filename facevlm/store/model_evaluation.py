@@ -376,14 +376,15 @@ def _told(reading: Reading, row: int) -> dict[str, Any]:
 
 def _told_pictures(reading: Reading) -> list[dict[str, Any] | None]:
     """Truth and answer of every picture in one label; None where there is no answer to tell of."""
-    rows = zip(reading.labels, reading.predicted, reading.confidence, reading.outcomes, strict=True)
+    ids = columns.fresh_ids(len(reading.labels))
+    rows = zip(reading.labels, reading.predicted, reading.confidence, reading.outcomes, ids, strict=True)
     return [
         None
         if outcome is None
         else columns.classification(
-            columns.told(truth, said, sure, outcome), **{TRUTH: truth, JUDGEMENT: _judgement(truth, said)}
+            columns.told(truth, said, sure, outcome), label_id, **{TRUTH: truth, JUDGEMENT: _judgement(truth, said)}
         )
-        for truth, said, sure, outcome in rows
+        for truth, said, sure, outcome, label_id in rows
     ]
 
 

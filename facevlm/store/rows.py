@@ -53,9 +53,11 @@ class PictureRows:
         return self._columns[path]
 
     def distinct(self, path: str) -> list[Any]:
-        """The different values of a path, counted by the database once."""
+        """The different values of a path, of what is loaded or else by the database, once."""
         if path not in self._distinct:
-            self._distinct[path] = list(self.target.distinct(path))
+            read = self._columns.get(path)
+            found = self.target.distinct(path) if read is None else sorted({v for v in read if v is not None}, key=str)
+            self._distinct[path] = list(found)
         return self._distinct[path]
 
     def tags(self) -> list[list[str]]:
