@@ -16,6 +16,7 @@ import inspect
 import json
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,15 @@ PATIENCE = 60_000
 def opened() -> Iterator[tuple[str, Page]]:
     """A server of the App with this checkout as its plugin, and a page of a browser."""
     os.environ.setdefault("FIFTYONE_PLUGINS_DIR", str(ROOT))
-    server, browser = (contextlib.contextmanager(inspect.unwrap(f)) for f in (conftest.app, conftest.page))
-    with server() as address, browser() as tab:
+    server, browser, page = (
+        contextlib.contextmanager(inspect.unwrap(f)) for f in (conftest.app, conftest.browser, conftest.page)
+    )
+    with (
+        tempfile.TemporaryDirectory() as profile,
+        server() as address,
+        browser(Path(profile)) as context,
+        page(context) as tab,
+    ):
         yield address, tab
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from facevlm.backends import Batching, Briefing, Hosted, Options, open_backend
@@ -11,6 +11,29 @@ from facevlm.types import Attribute
 
 CONFIRM_ABOVE = 5.0
 """US dollars above which a run is to be confirmed."""
+Confirm = Callable[[Briefing], bool]
+"""Is told where pictures go, how many, and at what cost; says whether the run may begin."""
+
+
+class DryRun:
+    """Passes on what a run would do, and says no; it is asked about models that run here, too."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+
+    def __call__(self, briefing: Briefing) -> bool:
+        self._say(briefing.text)
+        return False
+
+
+def may_begin(confirm: Confirm, briefing: Briefing | None, total: int, what: str = "faces") -> bool:
+    """Whether a run may begin: nobody is asked about one that sends nothing away, but a dry run stops that, too."""
+    if isinstance(confirm, DryRun) and (briefing is None or not total):
+        # Without anything to do there is nothing to be sent either.
+        briefing = Briefing(f"{total:,} {what} to be asked about; no picture leaves this process.", True, 0.0)
+    elif briefing is None or not total:
+        return True
+    return confirm(briefing)
 
 
 def brief(

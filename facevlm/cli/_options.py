@@ -19,7 +19,7 @@ from typing import Any, TextIO, TypeAlias
 import facevlm
 from facevlm import attributes as attribute_registry
 from facevlm.backends import Briefing, Options, Remote, cards
-from facevlm.backends.briefings import CONFIRM_ABOVE
+from facevlm.backends.briefings import CONFIRM_ABOVE, DryRun
 from facevlm.backends.options import Option, described
 from facevlm.errors import InputError
 
@@ -254,7 +254,9 @@ def add_model(command: Any, *, local: bool = True, usual: Remote | None = None, 
     )
     if ask:
         service.add_argument(
-            "--dry-run", action="store_true", help="say where pictures would go and at what cost, and stop"
+            "--dry-run",
+            action="store_true",
+            help="say what would be asked, where pictures would go and at what cost, and stop; no key is needed",
         )
         service.add_argument(
             "--yes", action="store_true", help=f"do not ask before API runs of more than ${CONFIRM_ABOVE:g}"
@@ -291,10 +293,14 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
 def confirmation(args: argparse.Namespace) -> Callable[[Briefing], bool]:
     """Says where pictures go, and asks before a run that costs more than a little and has no budget."""
 
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    if args.dry_run:
+        return DryRun(say)
+
     def confirm(briefing: Briefing) -> bool:
-        print(briefing.text, file=sys.stderr)
-        if args.dry_run:
-            return False
+        say(briefing.text)
         dear = briefing.dollars is not None and briefing.dollars > CONFIRM_ABOVE
         if not dear or args.yes or args.budget is not None:
             return True

@@ -46,6 +46,8 @@ def _apply(args: argparse.Namespace) -> int:
     target = _options.target(args)
     if args.detect:
         args.faces = args.faces or FIELD
+        if args.dry_run:
+            return _not_detected(target, args.faces)
         print_detected(facevlm.detect(target, args.faces, progress=_options.seen()))
     result = facevlm.apply(
         target,
@@ -62,6 +64,12 @@ def _apply(args: argparse.Namespace) -> int:
         print_applied(result)
     _options.write_json(args.json, plain(result))
     return status(result)
+
+
+def _not_detected(target: Any, faces: str) -> int:
+    print(f"First faces would be found in {len(target):,} pictures, for the field '{faces}', of which those that were")
+    print("searched before are left out; how many faces are asked about then, and at what cost, they tell.")
+    return 0
 
 
 def plain(result: ApplyResult) -> dict[str, Any]:

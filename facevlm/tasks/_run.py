@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from facevlm.backends import Backend, Briefing
+from facevlm.backends.briefings import Confirm, may_begin
 from facevlm.engines import facts
 from facevlm.engines.devices import let_go
 from facevlm.engines.tally import Progress, Tally
@@ -25,8 +26,6 @@ from facevlm.types import Question
 
 log = logging.getLogger("facevlm")
 Result = TypeVar("Result")
-Confirm = Callable[[Briefing], bool]
-"""Is told where pictures go, how many, and at what cost; says whether the run may begin."""
 
 
 class Run(ABC, Generic[Result]):
@@ -38,6 +37,8 @@ class Run(ABC, Generic[Result]):
     prefix: str
     total: int
     briefing: Briefing | None = None
+    what: str = "faces"
+    """What ``total`` counts."""
     is_resumed: bool = True
     """Whether what a run did stays when it is stopped, and the same call goes on from there; else it begins anew."""
     error: str | None = None
@@ -49,16 +50,21 @@ class Run(ABC, Generic[Result]):
         return self.total > 0
 
     def begin(self, confirm: Confirm) -> bool:
-        """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over."""
-        if self.briefing is None or not self.total:
-            return True
-        agreed = False
-        try:
-            agreed = confirm(self.briefing)
-        finally:
-            if not agreed:
-                self.close()
-        return agreed
+        """Say where pictures go before any is sent; False where ``confirm`` says no, and the run is then over.
+
+        Raises :class:`~facevlm.errors.FacevlmError` where the server cannot be asked; nothing is written yet.
+        """
+        with ExitStack() as unless_begun:
+            unless_begun.callback(self.close)
+            if not may_begin(confirm, self.briefing, self.total, self.what):
+                return False
+            if self.total:
+                self.meet()
+            unless_begun.pop_all()
+        return True
+
+    def meet(self) -> None:
+        """Find out whether what is asked elsewhere can be, which takes a key and a request."""
 
     def steps(self) -> Generator[Progress, None, None]:
         """Do the work; yields after every batch. Closing it keeps what was done."""

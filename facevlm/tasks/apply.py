@@ -112,7 +112,7 @@ class ApplyRun(ModelRun[ApplyResult]):
 
     def _prepare(self, card: Card, told: Settings, overwrite: bool) -> None:
         """Check the model and what the fields hold, and find what is still to ask."""
-        if isinstance(self.backend, Checker):
+        if isinstance(self.backend, Checker) and not isinstance(self.backend, Hosted):
             self.backend.check(list(self.questions.values()))
         info = self.backend.info
         self.batch_size = told.batch_size or info.batch_size or BATCH_SIZE
@@ -130,6 +130,10 @@ class ApplyRun(ModelRun[ApplyResult]):
         self.check_own()
         if isinstance(self.backend, Hosted):
             self.briefing = self.backend.briefing(self.total, list(self.questions.values()))
+
+    def meet(self) -> None:
+        if isinstance(self.backend, Hosted) and isinstance(self.backend, Checker):
+            self.backend.check(list(self.questions.values()))
 
     @property
     def shown(self) -> list[str]:

@@ -97,7 +97,6 @@ class DescribeRun(ModelRun[DescribeResult]):
         self.owns_backend = isinstance(model, str)
         with ExitStack() as on_error:
             on_error.callback(self.close)
-            self._describing.check_inquiry(self._inquiry)
             self._prepare(overwrite)
             on_error.pop_all()
 
@@ -115,6 +114,11 @@ class DescribeRun(ModelRun[DescribeResult]):
         self._people = self._wrong_counts = 0
         counts = [len(p.faces or ()) for p in self._pending]
         self.briefing = self._describing.briefing_of(counts, self._inquiry)
+
+    what = "pictures"
+
+    def meet(self) -> None:
+        self._describing.check_inquiry(self._inquiry)
 
     def _fingerprint(self) -> str:
         """Eight hex digits of all that decides the answers: model, questions and words, and how people are shown."""

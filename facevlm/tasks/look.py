@@ -54,6 +54,7 @@ class LookRun(Run[Fitting]):
     """A run over pictures with known faces; ``fitting`` fills as it goes on. Nothing is stored."""
 
     prefix = "looking"
+    what = "pictures"
 
     def __init__(self, pictures: Sequence[PeoplePicture], who: str) -> None:
         self._pictures, self._who = pictures, who

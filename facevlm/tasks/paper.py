@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from facevlm.attributes import Registry, label_map
 from facevlm.backends import Backend
+from facevlm.backends.briefings import Confirm
 from facevlm.backends.cards import Card, shipped
 from facevlm.backends.choice import card_of, prefix_of
 from facevlm.errors import FacevlmError, InputError, lookup
@@ -24,7 +25,7 @@ from facevlm.evaluation.published import Difference, Paper, PublishedTable
 from facevlm.store import database, rows, targets
 from facevlm.store.targets import Collection
 from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
-from facevlm.tasks._run import Confirm, carry_out
+from facevlm.tasks._run import carry_out
 from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyRun, selected
 from facevlm.tasks.evaluate import evaluate

@@ -18,6 +18,7 @@ from typing_extensions import Unpack
 
 from facevlm.attributes import fold
 from facevlm.backends import Backend, Hosted, Speaker
+from facevlm.backends.briefings import Confirm, may_begin
 from facevlm.backends.cards import questions_for
 from facevlm.backends.choice import backend_of, card_of, resolve_attributes
 from facevlm.engines.local import run
@@ -26,7 +27,7 @@ from facevlm.faces.crops import Crop
 from facevlm.store import targets
 from facevlm.store.asking import PictureSubjects
 from facevlm.tasks._options import TaskOptions, settings, takes_options
-from facevlm.tasks._run import Confirm, announce
+from facevlm.tasks._run import announce
 from facevlm.tasks._verb import verb
 from facevlm.types import Attribute, Prediction, Question
 
@@ -135,7 +136,8 @@ def probe(
     with ExitStack() as after:
         if isinstance(model, str) and isinstance(backend, Hosted):
             after.callback(backend.close)
-        if isinstance(backend, Hosted) and not (confirm or announce)(backend.briefing(len(drawn), questions)):
+        briefing = backend.briefing(len(drawn), questions) if isinstance(backend, Hosted) else None
+        if not may_begin(confirm or announce, briefing, len(drawn)):
             return []
         scored = ask_all(drawn, backend, questions, batch_size)
         # One that cannot answer freely is not asked, and paid, twice for the same.

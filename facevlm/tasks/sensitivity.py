@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 
 from facevlm.attributes import Registry, align
 from facevlm.backends import Backend, Briefing, Hosted
-from facevlm.backends.briefings import together
+from facevlm.backends.briefings import Confirm, may_begin, together
 from facevlm.backends.cards import Card
 from facevlm.backends.choice import card_of, prefix_of, resolve_attributes
 from facevlm.engines.devices import let_go, opened
@@ -30,7 +30,7 @@ from facevlm.language.wordings import Wording
 from facevlm.store import evaluations, flips, predictions, provenance, targets
 from facevlm.store.rows import PictureRows
 from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
-from facevlm.tasks._run import Confirm, announce, carry_out
+from facevlm.tasks._run import announce, carry_out
 from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import ApplyRun
 from facevlm.tasks.compare import find_truth, label_codes, read_runs
@@ -229,14 +229,16 @@ class SensitivityRun:
         with ExitStack() as after:
             if self._owns_backend:
                 after.callback(let_go, self._backend)
-            briefing = self._briefing()
-            self.is_agreed = briefing is None or confirm(briefing)
+            briefing, total = self._briefing()
+            self.is_agreed = may_begin(confirm, briefing, total, "faces, each counted once in every wording,")
             for one in self.planned if self.is_agreed else ():
                 # Made anew: a run before it may have changed what the dataset holds.
                 yield self._run(one, self._target)
 
-    def _briefing(self) -> Briefing | None:
-        """All runs are made before any is begun, so that what is wrong with one is said before anything is asked; where
+    def _briefing(self) -> tuple[Briefing | None, int]:
+        """What is said of all of them, and how much they ask.
+
+        All runs are made before any is begun, so that what is wrong with one is said before anything is asked; where
         nothing is sent away, one face is enough for that."""
         tried = self._target if isinstance(self._backend, Hosted) else self._target.limit(1)
         runs = [self._run(one, tried) for one in self.planned]
@@ -244,7 +246,9 @@ class SensitivityRun:
             if run.others:
                 # Whether their answers would be lost is decided by all faces.
                 self._run(one, self._target)
-        return together([run.briefing for run in runs if run.briefing is not None and run.total])
+        said = together([run.briefing for run in runs if run.briefing is not None and run.total])
+        known = len(self.planned) * len(self._target) if said is None else 0
+        return said, max(known, sum(run.total for run in runs))
 
     def _run(self, one: Planned, target: targets.Collection) -> ApplyRun:
         return self._make(target, attributes=one.attributes, prefix=one.prefix, prompts=one.prompts)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing_extensions import Unpack
 
 from facevlm.backends import Backend, Hosted, Speaker
+from facevlm.backends.briefings import Confirm
 from facevlm.backends.cards import questions_for
 from facevlm.backends.choice import backend_of, card_of, resolve_attributes
 from facevlm.faces.crops import Crop
 from facevlm.faces.selection import Selection
 from facevlm.store import asking, targets
 from facevlm.tasks._options import Settings, TaskOptions, settings, takes_options
-from facevlm.tasks._run import Confirm, announce
+from facevlm.tasks._run import announce
 from facevlm.tasks._verb import verb
 from facevlm.tasks.apply import selected
 from facevlm.tasks.probe import Spoken, ask_all

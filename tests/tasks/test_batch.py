@@ -492,6 +492,7 @@ def test_what_another_process_collects_during_a_submission_is_counted_once(
     remote = Remote(base_url=provider.base_url)
     told = Settings(options=Options(remote=remote))
     work = batch_task.SubmitRun(ApplyRun(dataset, "openai:m", NAMES, prefix="b", settings=told), "openai:m", remote)
+    assert work.begin(lambda _: True)
     for _ in work.steps():
         if len(work.result().batches) == 1 and not runs.read(dataset, work.batch_key)["collected"]:
             warm.run(STEP, dataset.name, "collect", check=True)

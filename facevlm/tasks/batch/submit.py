@@ -87,6 +87,9 @@ class SubmitRun(Run[Submitted]):
         self._known = self._unread = self._sent = 0
         self._service: BatchService | None = None
 
+    def meet(self) -> None:
+        self.run.meet()
+
     def close(self) -> None:
         self.run.close()
 
