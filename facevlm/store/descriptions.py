@@ -127,7 +127,7 @@ def pending(target: Collection, pictures: Sequence[PeoplePicture], field: str, s
     if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return list(pictures)
     states = zip(pictures, columns.known(target, [f"{field}.{part}" for part in (OUTCOME, RUN, ANSWERED)]), strict=True)
-    return [picture for picture, state in states if _is_lacking(picture, *state, stamp)]
+    return [one for one, (outcome, run, some) in states if _is_lacking(one, outcome, run, some, stamp)]
 
 
 def _is_lacking(
