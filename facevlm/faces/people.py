@@ -13,11 +13,20 @@ PEOPLE = "people"
 
 @dataclass(frozen=True)
 class PeoplePicture:
-    """A picture; ``faces`` are the known ones from left to right, None where they are to be found."""
+    """A picture; ``faces`` are the known ones from left to right, None where they are to be found.
+
+    ``hidden`` are the ids of known faces that are not asked about, since a view does not show them.
+    """
 
     sample_id: str
     filepath: str
     faces: tuple[Face, ...] | None = None
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def is_out_of_sight(self) -> bool:
+        """Whether a view shows none of its known faces."""
+        return self.faces == () and bool(self.hidden)
 
 
 def from_left(faces: Iterable[Face]) -> tuple[Face, ...]:

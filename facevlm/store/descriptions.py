@@ -15,11 +15,14 @@ from facevlm.errors import FieldError, InputError
 from facevlm.faces.people import PEOPLE, Described, PeoplePicture, from_left
 from facevlm.store import columns, documents, predictions
 from facevlm.store.database import patiently
+from facevlm.store.documents import Document
 from facevlm.store.rows import detections_fields
 from facevlm.store.schema import (
+    ANSWERED,
     BOUNDING_BOX,
     DESCRIBED_PICTURE,
     DETECTIONS,
+    FACE,
     FACE_ANSWER,
     ID,
     NATIVE,
@@ -46,8 +49,20 @@ def read(target: Collection, faces: str | None) -> list[PeoplePicture]:
         return [PeoplePicture(*pair) for pair in zip(ids, paths, strict=True)]
     _require(target, faces)
     boxes, face_ids = target.values([f"{faces}.{DETECTIONS}.{part}" for part in (BOUNDING_BOX, ID)])
-    rows = zip(ids, paths, boxes, face_ids, strict=True)
-    return [PeoplePicture(i, path, _faces(i, path, held or (), known or ())) for i, path, held, known in rows]
+    rows = zip(ids, paths, boxes, face_ids, _hidden(target, faces, ids, face_ids), strict=True)
+    return [PeoplePicture(i, path, _faces(i, path, held or (), known or ()), out) for i, path, held, known, out in rows]
+
+
+def _hidden(
+    target: Collection, faces: str, ids: Sequence[str], shown: Sequence[Sequence[str] | None]
+) -> list[tuple[str, ...]]:
+    """Ids of the faces of every picture that the dataset knows and the target does not show."""
+    if target is target._dataset:
+        return [()] * len(ids)
+    every = with_ids(target._dataset, ids).values(["id", f"{faces}.{DETECTIONS}.{ID}"])
+    known = dict(zip(*every, strict=True))
+    pairs = zip(ids, shown, strict=True)
+    return [tuple(face for face in known.get(one) or () if face not in (seen or ())) for one, seen in pairs]
 
 
 def counts(target: Collection, faces: str | None) -> list[int]:
@@ -108,11 +123,20 @@ def picture_outcomes(target: Collection, field: str) -> dict[str, int]:
 
 
 def pending(target: Collection, pictures: Sequence[PeoplePicture], field: str, stamp: str) -> list[PeoplePicture]:
-    """The pictures that have no ``ok`` answer of this run."""
+    """The pictures that have no ``ok`` answer of this run, or a known face about which it has none."""
     if target._dataset.get_field(f"{field}.{OUTCOME}") is None:
         return list(pictures)
-    states = zip(pictures, columns.known(target, [f"{field}.{OUTCOME}", f"{field}.{RUN}"]), strict=True)
-    return [picture for picture, (outcome, run) in states if outcome != "ok" or run != stamp]
+    states = zip(pictures, columns.known(target, [f"{field}.{part}" for part in (OUTCOME, RUN, ANSWERED)]), strict=True)
+    return [one for one, (outcome, run, some) in states if _is_lacking(one, outcome, run, some, stamp)]
+
+
+def _is_lacking(
+    picture: PeoplePicture, outcome: str | None, run: str | None, answered: Sequence[str] | None, stamp: str
+) -> bool:
+    if run != stamp or answered is None or not picture.faces:
+        return run != stamp or outcome != "ok"
+    # The outcome is that of the last request, which may have been about other faces.
+    return not {face.label_id for face in picture.faces} <= set(answered)
 
 
 class DescriptionWriter:
@@ -139,25 +163,22 @@ class DescriptionWriter:
         self.gone = self._updates.gone
 
     def __call__(self, described: Sequence[Described]) -> None:
-        made = {d.picture.sample_id: self._answers(d) | {self._people: self._picture(d)} for d in described}
-        for sample_id, drawn in self._drawn(list(made)).items():
-            for field, boxes in drawn.items():
-                made[sample_id][field].detections += boxes
+        stored = self._stored([d.picture.sample_id for d in described])
+        made = {}
+        for one in described:
+            held = stored.get(one.picture.sample_id) or {}
+            answers = self._answers(one) | {self._people: self._picture(one, held)}
+            for field, new in answers.items():
+                new.detections += _kept(held.get(field) or {}, one.picture)
+            made[one.picture.sample_id] = answers
         # In one update: the state of a picture, by which a run goes on, never stands before its answers.
         self._updates.set(made)
 
-    def _drawn(self, ids: Sequence[str]) -> dict[str, dict[str, list[fo.Detection]]]:
-        """Boxes that somebody drew among the answers: they are of no run, and stay."""
+    def _stored(self, ids: Sequence[str]) -> dict[str, dict[str, Document]]:
+        """What the fields of the pictures hold now, by sample id; nothing of those that were deleted."""
         fields = [*self._fields.values(), self._people]
-        paths = ["id", *(f"{field}.{DETECTIONS}" for field in fields)]
-        stored = patiently(functools.partial(columns.read, with_ids(self._dataset, ids), paths), seconds=None)
-        return {
-            sample_id: {
-                field: [fo.Detection.from_dict(box) for box in held or () if box.get(RUN) is None]
-                for field, held in zip(fields, row, strict=True)
-            }
-            for sample_id, *row in zip(*stored.values(), strict=True)
-        }
+        stored = patiently(functools.partial(columns.read, with_ids(self._dataset, ids), ["id", *fields]), seconds=None)
+        return {one: dict(zip(fields, row, strict=True)) for one, *row in zip(*stored.values(), strict=True)}
 
     def _answers(self, described: Described) -> dict[str, fo.Detections]:
         answers = {}
@@ -166,7 +187,24 @@ class DescriptionWriter:
             answers[field] = fo.Detections(detections=made)
         return answers
 
-    def _picture(self, described: Described) -> fo.Detections:
+    def _picture(self, described: Described, stored: Mapping[str, Document]) -> fo.Detections:
         stamp = self._stamps[PEOPLE]
         people = [fo.Detection(**documents.person(person, stamp)) for person in described.people]
-        return fo.Detections(detections=people, **documents.described_picture(described, stamp))
+        answered = _answered(described, stored.get(self._people) or {}, stamp)
+        return fo.Detections(detections=people, **documents.described_picture(described, stamp, answered))
+
+
+def _kept(stored: Document, picture: PeoplePicture) -> list[fo.Detection]:
+    """Boxes that somebody drew among the answers, which are of no run, and answers about faces that are hidden."""
+    boxes = stored.get(DETECTIONS) or ()
+    return [fo.Detection.from_dict(box) for box in boxes if box.get(RUN) is None or box.get(FACE) in picture.hidden]
+
+
+def _answered(described: Described, stored: Document, stamp: str) -> list[str] | None:
+    """Ids of the known faces with a whole answer of the run, once this one is stored; None where none is known."""
+    if described.picture.faces is None:
+        return None
+    asked = [str(face.label_id) for face in described.picture.faces]
+    before = stored.get(ANSWERED) or () if stored.get(RUN) == stamp else ()
+    others = [face for face in before if face not in asked]
+    return others + asked if described.outcome == "ok" else others

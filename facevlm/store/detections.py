@@ -135,8 +135,12 @@ class DetectionWriter:
         return made | documents.searched_picture(searched, self._stamp)
 
     def measured(self, numbers: Mapping[str, Mapping[str, Quality]]) -> None:
-        """Add numbers of quality to stored boxes: sample -> box -> numbers; nothing else of a box is changed."""
-        self._updates.change({sample_id: self._with_numbers(by_box) for sample_id, by_box in numbers.items()})
+        """Add numbers of quality to stored boxes: sample -> box -> numbers; nothing else of a box is changed.
+
+        A sample none of whose boxes could be measured stays as it is.
+        """
+        some = {sample_id: by_box for sample_id, by_box in numbers.items() if by_box}
+        self._updates.change({sample_id: self._with_numbers(by_box) for sample_id, by_box in some.items()})
 
     def _with_numbers(self, by_box: Mapping[str, Quality]) -> Change:
         root = f"{self._field}.{DETECTIONS}"

@@ -16,6 +16,7 @@ from facevlm.detection import POINT, FoundFace, Searched
 from facevlm.faces.images import BOX
 from facevlm.faces.people import Described, DescribedPerson
 from facevlm.store.schema import (
+    ANSWERED,
     BOUNDING_BOX,
     CONFIDENCE,
     COVERAGE,
@@ -76,9 +77,10 @@ def person(described: DescribedPerson, stamp: str) -> Document:
     }
 
 
-def described_picture(described: Described, stamp: str) -> Document:
-    """A described picture as a whole."""
-    return {RUN: stamp} | {part: getattr(described, part) for part in DESCRIBED_PICTURE if part != RUN}
+def described_picture(described: Described, stamp: str, answered: Sequence[str] | None = None) -> Document:
+    """A described picture as a whole; ``answered`` are the ids of the known faces with a whole answer of the run."""
+    said = {part: getattr(described, part) for part in DESCRIBED_PICTURE if part not in (RUN, ANSWERED)}
+    return {RUN: stamp, **said, ANSWERED: None if answered is None else list(answered)}
 
 
 def searched_picture(searched: Searched, stamp: str) -> Document:

@@ -19,11 +19,12 @@ from facevlm.checks.faults import DUPLICATE, KINDS, LABEL_CONFLICT, MEANING, NEA
 from facevlm.errors import FieldError, meant
 from facevlm.store import evaluations, predictions, results, views
 from facevlm.store.rows import PictureRows
-from facevlm.store.targets import Collection, all_pictures, field_names, holds
+from facevlm.store.targets import Collection, all_pictures, document_of, field_names, holds
 from facevlm.store.updates import Updates, require_writable
 
 FIELD = RUN = "facevlm_check"
 METHOD = "facevlm-check"
+WHAT = "Findings of facevlm check; nothing was deleted"
 VIEW = "check_"
 SPLITS = ("train", "val", "validation", "test")
 AGES = ("age", "age_years")
@@ -77,8 +78,9 @@ def choose_fields(
     """The named fields, or those that are there: label fields of ground truth, an age in years, Detections, split tags.
 
     Raises :class:`~facevlm.errors.FieldError` for a name that is not there or of the wrong kind, and where the tags or
-    the field of findings may not be written.
+    the field of findings may not be written, or that field is somebody's own.
     """
+    _check_own(target._dataset)
     require_writable(target._dataset, [FIELD, "tags"])
     truth, numbers = evaluations.truth_fields(PictureRows(target)), field_names(target, evaluations.NUMBERS)
     detections = [n for n, f in target.get_field_schema().items() if holds(f, fo.Detections)]
@@ -94,6 +96,24 @@ def choose_fields(
     _require(chosen.boxes, detections, "Field", "Detections")
     _require(chosen.splits, sorted(tags), "Split", "a tag of its samples")
     return chosen
+
+
+def _check_own(dataset: fo.Dataset) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field of the name is there that no check wrote.
+
+    Labels of FiftyOne are documents of the same class: only the class itself is that of findings.
+    """
+    stored = dataset.get_field(FIELD)
+    parts = [f"{FIELD}.{name}" for name in (*LISTS, *PARTS)]
+    if stored is None or (
+        document_of(stored) is fo.DynamicEmbeddedDocument and predictions.is_written_here(dataset, stored, parts, WHAT)
+    ):
+        return
+    said = f"Field '{FIELD}' is already there and was not written by a check, expected no field of that name. "
+    raise FieldError(
+        f"{said}It is left as it is; rename it: dataset.rename_sample_field('{FIELD}', 'mine').",
+        app=f"{said}It is left as it is; rename it.",
+    )
 
 
 def _require(names: Sequence[str], known: Sequence[str], what: str, need: str) -> None:
@@ -118,8 +138,13 @@ def read(target: Collection, fields: CheckedFields) -> Material:
 
 
 def write(target: Collection, entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Replace the findings of the target's samples by these, by sample id; returns saved views by kind of finding."""
+    """Replace the findings of the target's samples by these, by sample id; returns saved views by kind of finding.
+
+    Raises :class:`~facevlm.errors.FieldError` where the field of findings is somebody's own.
+    """
     dataset = target._dataset
+    # Somebody may have made a field of that name while the pictures were read.
+    _check_own(dataset)
     _declare(dataset)
     updates = Updates(dataset, [FIELD])
     _clear(target, updates)
@@ -151,11 +176,10 @@ def _document(entry: Entry, tags: Sequence[str]) -> fo.DynamicEmbeddedDocument:
 
 
 def _declare(dataset: fo.Dataset) -> None:
-    what = "Findings of facevlm check; nothing was deleted"
     lists = {f"{FIELD}.{name}": fo.ListField(fo.StringField()) for name in LISTS}
     predictions.add(
         dataset,
-        {FIELD: predictions.document(fo.DynamicEmbeddedDocument, what)} | lists | predictions.parts_of(FIELD, PARTS),
+        {FIELD: predictions.document(fo.DynamicEmbeddedDocument, WHAT)} | lists | predictions.parts_of(FIELD, PARTS),
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import fiftyone as fo
 from fiftyone import ViewField as F
 
 from facevlm.errors import FieldError
-from facevlm.evaluation.metrics import Floats
 from facevlm.store import views
 from facevlm.store.evaluations import MAPPED
 from facevlm.store.predictions import field_name
@@ -38,9 +37,13 @@ def check(target: Collection, field: str) -> None:
 
 
 def save(
-    target: Collection, field: str, rates: Floats, prefixes: Sequence[str], stamps: Sequence[str | None] = ()
+    target: Collection,
+    field: str,
+    rates: Mapping[str, float],
+    prefixes: Sequence[str],
+    stamps: Sequence[str | None] = (),
 ) -> str:
-    """Store the rate of every sample of the target, nan as none, and a saved view of those above 0, highest first.
+    """Store the rates by sample id, nan as none, and a saved view of those of the target above 0, highest first.
 
     ``prefixes`` are those of the answers that the rates were found from, ``stamps`` those of their runs. Rates of other
     samples are kept where they are of the same runs. Returns the name of the view.
@@ -50,10 +53,8 @@ def save(
     if dataset.get_field(field) is None:
         what = "Share of wordings whose answer is not the most frequent one"
         dataset.add_sample_field(field, fo.FloatField, description=what, info={MAPPED: ", ".join(prefixes)})
-    values = [None if math.isnan(rate) else rate for rate in rates.tolist()]
-    ids = target.values("id")
-    take_over(dataset, field, ids, digest(list(stamps)))
-    Updates(dataset, [field]).set({i: {field: v} for i, v in zip(ids, values, strict=True)})
+    take_over(dataset, field, list(rates), digest(list(stamps)))
+    Updates(dataset, [field]).set({one: {field: None if math.isnan(rate) else rate} for one, rate in rates.items()})
     name = f"{field.removesuffix(ENDING)}most_sensitive"
     view = target.match(F(field) > 0).sort_by(field, reverse=True)
     return views.keep(dataset, name, view, "Answers that depend on the wording, the most first")

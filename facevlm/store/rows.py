@@ -25,7 +25,8 @@ IN_FACES = f".{DETECTIONS}."
 
 
 class PictureRows:
-    """One row per sample."""
+    """One row per sample that was there when something was first read; of those deleted since, what is read later is
+    None."""
 
     _own: tuple[str, ...] = ()
     """Path of the Detections that are the rows, if they are."""
@@ -33,13 +34,23 @@ class PictureRows:
     def __init__(self, target: Collection) -> None:
         self.target = target
         self._columns: dict[str, list[Any]] = {}
+        self._ids: list[str] | None = None
         self._distinct: dict[str, list[Any]] = {}
 
     def load(self, paths: Iterable[str]) -> None:
         """Read what will be asked for, all in one pass; what was not is read when it is."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._columns]
         if missing:
-            self._columns.update(columns.read(self.target, missing))
+            read = columns.read(self.target, list(dict.fromkeys([*missing, ID])))
+            self._columns.update({path: self._in_order(read[ID], read[path]) for path in missing})
+
+    def _in_order(self, ids: list[str], values: list[Any]) -> list[Any]:
+        """Values of the samples with the ids, one per row."""
+        self._ids = ids if self._ids is None else self._ids
+        if ids == self._ids:
+            return values
+        by_id = dict(zip(ids, values, strict=True))
+        return [by_id.get(one) for one in self._ids]
 
     def ids(self) -> list[str]:
         """The sample of every row."""
@@ -48,7 +59,8 @@ class PictureRows:
     def values(self, path: str) -> list[Any]:
         """One value per row; of what is known about faces, that of the picture's only face."""
         if IN_FACES in path:
-            return [faces[0] if faces and len(faces) == 1 else None for faces in self.target.values(path)]
+            listed = self._in_order(*self.target.values([ID, path]))
+            return [faces[0] if faces and len(faces) == 1 else None for faces in listed]
         self.load([path])
         return self._columns[path]
 
@@ -61,7 +73,7 @@ class PictureRows:
         return self._distinct[path]
 
     def tags(self) -> list[list[str]]:
-        return self.values("tags")
+        return [tags or [] for tags in self.values("tags")]
 
     def value_path(self, name: str) -> str:
         """Where a field keeps its value: the label of a Classification, or the field itself."""

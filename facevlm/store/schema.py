@@ -29,6 +29,8 @@ FACE, SMALL = "face", "small"
 """Id of the Detection that was asked about, and whether its shorter side is below :data:`facevlm.types.SMALL_PX`."""
 EXPECTED, GOT = "expected", "got"
 """How many people are known in a picture, and how many the model described."""
+ANSWERED = "answered"
+"""Ids of the known faces of a picture about which its run has given a whole answer."""
 LANDMARKS = "landmarks"
 """Five points as x, y, x, y, ... in shares of the picture, the right and the left eye first."""
 FOUND = "found"
@@ -60,7 +62,7 @@ FACE_ANSWER: Parts = {**ANSWER, FACE: str, LOGITS: Vector, SMALL: bool}
 """On a Detection: an answer about one face."""
 PERSON: Parts = {**STATE, FACE: str}
 """On a Detection that stands for a person of a description; beside these the answers in words, by name."""
-DESCRIBED_PICTURE: Parts = {OUTCOME: str, REASON: str, TEXT: str, EXPECTED: int, GOT: int, RUN: str}
+DESCRIBED_PICTURE: Parts = {OUTCOME: str, REASON: str, TEXT: str, EXPECTED: int, GOT: int, RUN: str, ANSWERED: list}
 """On the Detections of a described picture as a whole."""
 SEARCHED_PICTURE: Parts = STATE
 """On the Detections of a picture in which faces were looked for, as a whole."""

@@ -106,6 +106,7 @@ class DescribeRun(ModelRun[DescribeResult]):
         pending = self._pictures
         if not overwrite:
             pending = descriptions.pending(self.target, pending, self.people_field, self.stamps[PEOPLE])
+        pending = [p for p in pending if not p.is_out_of_sight]
         self._pending = [p for p in pending if p.faces != ()]
         self._empty = [p for p in pending if p.faces == ()]
         self.total = len(self._pending)

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from facevlm.evaluation.metrics import Codes, wilson
 from facevlm.evaluation.readings import Truth
 from facevlm.language import wordings
 from facevlm.language.wordings import Wording
-from facevlm.store import evaluations, flips, predictions, provenance, targets
+from facevlm.store import evaluations, flips, predictions, provenance, targets, updates
 from facevlm.store.rows import PictureRows
 from facevlm.tasks._options import RunOptions, Settings, settings, takes_options
 from facevlm.tasks._run import announce, carry_out
@@ -198,8 +198,7 @@ class SensitivityRun:
         for what, given in (("paraphrases", paraphrases or {}), ("ground truth", self._truths)):
             _check_names(what, given, self._chosen)
         self.prefix = prefix if prefix is not None else usual_prefix(card)
-        self._rows = PictureRows(self._target)
-        self._by = {name: evaluations.group_values(self._rows, name) for name in groups}
+        self._groups, self._ids = list(groups), list(self._target.values("id"))
         self._check_fields()
         fetched = None
         if not card.is_here():
@@ -218,10 +217,13 @@ class SensitivityRun:
         self._make = functools.partial(ApplyRun, model=model, overwrite=overwrite, settings=told, backend=self._backend)
 
     def _check_fields(self) -> None:
+        rows = PictureRows(self._target)
+        for name in self._groups:
+            evaluations.group_values(rows, name)
         for attribute in self._chosen:
             flips.check(self._target, flips.field_of(self.prefix, attribute.name))
             if self._truths.get(attribute.name):
-                find_truth(self._rows, attribute, self._truths[attribute.name], self._known)
+                find_truth(rows, attribute, self._truths[attribute.name], self._known)
 
     def works(self, confirm: Confirm) -> Generator[ApplyRun, None, None]:
         """The runs, one after the other; each must be done before the next is asked for. None where ``confirm`` says no
@@ -254,20 +256,25 @@ class SensitivityRun:
         return self._make(target, attributes=one.attributes, prefix=one.prefix, prompts=one.prompts)
 
     def result(self) -> list[Sensitivity]:
-        """How much the answers depend on the wording, once all runs are done."""
-        return [
+        """How much the answers depend on the wording, once all runs are done; of samples that are still there."""
+        # Read anew: samples may have been deleted while they were asked about.
+        rows = PictureRows(self._target)
+        by = {name: evaluations.group_values(rows, name) for name in self._groups}
+        found = [
             _result(
-                self._rows,
+                rows,
                 attribute,
                 self._asked[attribute.name],
                 self.prefix,
                 self._truths.get(attribute.name),
-                self._by,
+                by,
                 self._draws,
                 self._known,
             )
             for attribute in self._chosen
         ]
+        gone = tuple(updates.told(len(self._ids) - targets.size(targets.with_ids(self._target._dataset, self._ids))))
+        return [replace(one, notes=(*one.notes, *gone)) for one in found]
 
 
 def usual_prefix(card: Card) -> str:
@@ -346,7 +353,13 @@ def _result(
         spread=_spread(prefixes, judged, draws) if judged else None,
         ground_truth=truth.field if truth else None,
         field=field,
-        view=flips.save(rows.target, field, rates, prefixes, [by.run for answered_by in held for by in answered_by]),
+        view=flips.save(
+            rows.target,
+            field,
+            dict(zip(rows.ids(), rates.tolist(), strict=True)),
+            prefixes,
+            [by.run for answered_by in held for by in answered_by],
+        ),
         notes=notes,
     )
 

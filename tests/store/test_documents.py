@@ -55,13 +55,14 @@ def test_a_description_is_that_of_persons_and_of_the_picture() -> None:
         "hat": None,
     }
     described = Described(PeoplePicture("s", "/s.png"), (person,), "unparsed", "why", "text", 2, 1)
-    assert documents.described_picture(described, "run:1") == {
+    assert documents.described_picture(described, "run:1", ["f"]) == {
         "outcome": "unparsed",
         "reason": "why",
         "text": "text",
         "expected": 2,
         "got": 1,
         "run": "run:1",
+        "answered": ["f"],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import fiftyone as fo
@@ -14,6 +15,7 @@ from facevlm.errors import FieldError
 from facevlm.evaluation.comparison import Flags
 from facevlm.store import evaluations, flips, views, workspace
 from facevlm.store.rows import FaceRows, PictureRows
+from facevlm.store.targets import Collection
 
 
 @pytest.fixture
@@ -74,15 +76,19 @@ def test_of_faces_a_view_holds_patches(dataset: fo.Dataset) -> None:
     assert view.values("faces.bounding_box") == [boxes[k] for k in (1, 0, 0, 1)]
 
 
-RATES = np.array([0, 0.5, math.nan, 0.25, 0, 0.75, 0, 0, 0, 0])
+RATES = [0, 0.5, math.nan, 0.25, 0, 0.75, 0, 0, 0, 0]
+
+
+def rated(target: Collection, rates: Sequence[float] = RATES) -> dict[str, float]:
+    return dict(zip(target.values("id"), rates, strict=True))
 
 
 def test_rates_are_a_number_field_with_a_view_of_the_flipped(dataset: fo.Dataset) -> None:
     field = flips.field_of("demo_words", "gender")
     assert field == "demo_words_gender_flip_rate"
-    name = flips.save(dataset, field, RATES, ["demo_words_w0", "demo_words_w1"])
+    name = flips.save(dataset, field, rated(dataset), ["demo_words_w0", "demo_words_w1"])
     assert name == "demo_words_gender_most_sensitive"
-    assert dataset.values(field) == [None if math.isnan(rate) else rate for rate in RATES.tolist()]
+    assert dataset.values(field) == [None if math.isnan(rate) else rate for rate in RATES]
     assert places(dataset.load_saved_view(name)) == [5, 1, 3]
     assert dataset.bounds(field) == (0, 0.75), "the App offers a slider between these"
     assert "most frequent" in dataset.get_field(field).description
@@ -91,14 +97,30 @@ def test_rates_are_a_number_field_with_a_view_of_the_flipped(dataset: fo.Dataset
 
 def test_rates_of_a_view_leave_the_others_as_they_are(dataset: fo.Dataset) -> None:
     field = flips.field_of("w", "gender")
-    flips.save(dataset, field, RATES, ["w_w0"])
-    flips.save(dataset.limit(2), field, np.array([0.9, math.nan]), ["w_w0"])
+    flips.save(dataset, field, rated(dataset), ["w_w0"])
+    flips.save(dataset.limit(2), field, rated(dataset.limit(2), [0.9, math.nan]), ["w_w0"])
     assert dataset.values(field)[:4] == [0.9, None, None, 0.25]
+
+
+def test_rates_of_a_sample_that_was_deleted_are_left_out(dataset: fo.Dataset) -> None:
+    field, rates = flips.field_of("w", "gender"), rated(dataset)
+    dataset.delete_samples(dataset.values("id")[:2])
+    name = flips.save(dataset, field, rates, ["w_w0"])
+    assert places(dataset.load_saved_view(name)) == [5, 3]
+
+
+def test_rows_are_of_the_samples_that_were_there_first(dataset: fo.Dataset) -> None:
+    rows = PictureRows(dataset)
+    ages = rows.values("age")
+    dataset.delete_samples(dataset.values("id")[3:5])
+    assert rows.values("age") == ages
+    assert rows.values("one.confidence") == [0.0, 0.01, 0.02, None, None, 0.05, 0.06, 0.07, 0.08, 0.09]
+    assert rows.tags() == [[]] * 10
 
 
 def test_rates_are_no_ground_truth(dataset: fo.Dataset) -> None:
     field = flips.field_of("w", "emotion7")
-    flips.save(dataset, field, RATES, ["w_w0"])
+    flips.save(dataset, field, rated(dataset), ["w_w0"])
     rows = PictureRows(dataset)
     assert {"one", "age"} <= set(evaluations.truth_fields(rows))
     assert field not in evaluations.truth_fields(rows)
@@ -110,7 +132,7 @@ def test_a_field_of_the_users_own_is_left_alone(dataset: fo.Dataset, kind: type)
     field = flips.field_of("mine", "gender")
     dataset.add_sample_field(field, kind)
     with pytest.raises(FieldError, match="'mine_gender_flip_rate' is already there and was not written by facevlm"):
-        flips.save(dataset, field, RATES, ["mine_w0"])
+        flips.save(dataset, field, rated(dataset), ["mine_w0"])
     assert dataset.values(field) == [None] * 10
     assert dataset.list_saved_views() == []
 

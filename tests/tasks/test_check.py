@@ -17,6 +17,7 @@ from PIL import Image
 
 import facevlm
 from facevlm import cli, datasets
+from facevlm.checks import fingerprints
 from facevlm.checks.faults import KINDS
 from facevlm.datasets import samples
 from facevlm.errors import FieldError, InputError, TargetError
@@ -236,6 +237,45 @@ def test_bad_input_changes_nothing(dataset: fo.Dataset, options: dict[str, Any],
     with pytest.raises(error, match=said):
         check(dataset, **options)
     assert dataset.get_field(FIELD) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ({"ftype": fo.StringField}, "mine"),
+        ({"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Classification}, fo.Classification(label="mine")),
+        ({"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Detections}, fo.Detections()),
+        (
+            {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.DynamicEmbeddedDocument},
+            fo.DynamicEmbeddedDocument(findings=["mine"]),
+        ),
+    ],
+    ids=["text", "labels", "boxes", "documents"],
+)
+def test_a_field_of_the_users_own_in_the_place_of_findings_stays(
+    dataset: fo.Dataset, monkeypatch: pytest.MonkeyPatch, kind: dict[str, Any], value: object
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        pytest.fail("a picture was read")
+
+    monkeypatch.setattr(fingerprints, "fill", read)
+    dataset.add_sample_field(FIELD, **kind)
+    dataset.set_values(FIELD, [value] * len(dataset))
+    held, tags = dataset.values(FIELD), dataset.count_sample_tags()
+    with pytest.raises(FieldError, match=r"was not written by a check, expected no field of that name.*rename it"):
+        check(dataset)
+    dataset.reload()
+    assert (dataset.values(FIELD), dataset.count_sample_tags()) == (held, tags)
+    assert not dataset.has_run(RUN)
+
+
+def test_a_copy_of_a_checked_dataset_is_checked_again(dataset: fo.Dataset) -> None:
+    check(dataset)
+    copy = dataset.clone()
+    try:
+        assert check(copy).count("duplicate") == 2
+    finally:
+        copy.delete()
 
 
 def test_nothing_to_check(dataset: fo.Dataset) -> None:

@@ -646,6 +646,46 @@ def test_a_box_that_somebody_drew_among_the_people_stays(groups: fo.Dataset, ser
     assert len(sample.d_people.detections) == len(sample.faces.detections) + 1
 
 
+def leftmost(groups: fo.Dataset) -> fo.DatasetView:
+    """The group pictures, of each its leftmost face alone."""
+    first = [min(found.detections, key=lambda face: face.bounding_box[0]).id for found in groups.values("faces")]
+    return groups.select_labels(ids=first, fields="faces")
+
+
+def only_the_first(people: list[Any]) -> list[Any]:
+    """What a model says that looks at the numbers in a picture of :func:`leftmost`."""
+    return people[:FIRST]
+
+
+def test_answers_about_faces_that_a_view_hides_stay(groups: fo.Dataset, model: Onlooker, server: Server) -> None:
+    describe(groups, server, mark="numbers")
+    before = {face.face: face.id for found in groups.values("d_gender") for face in found.detections}
+    model.spoil = only_the_first
+    part = leftmost(groups)
+    shown = {found.detections[0].id for found in part.values("faces")}
+    describe(part, server, mark="numbers", overwrite=True)
+    groups.reload()
+    after = {face.face: face.id for found in groups.values("d_gender") for face in found.detections}
+    assert after.keys() == before.keys()
+    assert {face for face in before if before[face] != after[face]} == shown
+    assert groups.count("d_people.detections") == FACES
+    assert describe(groups, server, mark="numbers").asked == 0
+
+
+def test_faces_that_a_view_hid_are_asked_about_later_and_no_picture_twice(
+    groups: fo.Dataset, model: Onlooker, server: Server
+) -> None:
+    model.spoil = only_the_first
+    part = leftmost(groups)
+    assert [describe(part, server, mark="numbers").asked for _ in range(2)] == [len(groups), 0]
+    assert groups.count("d_gender.detections") == len(groups)
+    model.spoil = lambda people: people
+    assert describe(groups, server, mark="numbers").asked == len(groups)
+    assert groups.count_values("d_gender.detections.outcome") == {"ok": FACES}
+    assert describe(groups, server, mark="numbers").asked == 0
+    assert describe(part, server, mark="numbers").asked == 0
+
+
 def test_people_are_not_described_anew_over_others_answers_where_the_record_is_gone(
     groups: fo.Dataset, server: Server
 ) -> None:

@@ -266,6 +266,22 @@ def test_a_box_that_is_none_does_not_end_the_search(levels: fo.Dataset) -> None:
     assert run(levels[5:7], overwrite=True).kept == 1
 
 
+@pytest.mark.parametrize("lost", ["its file", "its area"])
+def test_a_picture_that_cannot_be_measured_is_a_reason_and_the_others_are_measured(
+    levels: fo.Dataset, lost: str
+) -> None:
+    run(levels[5:9])
+    sample = levels.skip(5).first()
+    if lost == "its file":
+        Path(sample.filepath).unlink()
+    else:
+        sample.faces.detections[0].bounding_box = [0.1, 0.1, 0.0, 0.0]
+        sample.save()
+    for measured in (3, 0):
+        result = run(levels[5:9], quality=True)
+        assert (result.measured, sum(result.reasons.values())) == (measured, 1)
+
+
 def test_a_run_that_is_stopped_keeps_what_it_found(levels: fo.Dataset) -> None:
     work = DetectRun(levels, detector=Bright())
     with closing(work.steps()) as steps:

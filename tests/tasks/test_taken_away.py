@@ -128,6 +128,20 @@ def test_samples_that_are_deleted_meanwhile_are_counted_and_the_rest_goes_on(
     assert runs.read(dataset, "facevlm_x")["status"] == "done"
 
 
+def test_sensitivity_counts_samples_that_are_deleted_meanwhile(dataset: fo.Dataset) -> None:
+    dataset.set_values("side", ["left", "right"] * (COUNT // 2))
+    ids = dataset.values("id")
+    answer = Taker(dataset, lambda there: there.delete_samples(ids[:3]))
+    (found,) = facevlm.sensitivity(
+        dataset, ScriptedBackend(answer), ["gender"], prefix="x", groups=["side"], batch_size=BATCH, draws=9,
+        progress=False,
+    )  # fmt: skip
+    assert (found.flips.n, found.unanswered) == (COUNT - 3, 0)
+    assert [(one.group, one.n) for one in found.groups["side"]] == [("left", 18), ("right", 19)]
+    assert found.notes[-1] == "3 pictures were deleted from the dataset meanwhile; what came of them is not kept."
+    assert dataset.count(found.field) == COUNT - 3
+
+
 class Nobody:
     """A detector that finds nobody, and takes something away when it is first asked."""
 
