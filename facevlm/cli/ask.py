@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import facevlm
 from facevlm.cli import _options
-from facevlm.cli.apply import print_applied, status
+from facevlm.cli.apply import plain, print_applied, status
 from facevlm.detection import FIELD
+from facevlm.evaluation.evaluate import to_plain
 
 if TYPE_CHECKING:
     from facevlm.tasks.ask import AskResult, Proposal
@@ -44,10 +46,12 @@ def add(commands: Any) -> None:
     _options.add_model(command, ask=False)
     command.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     command.add_argument("--yes", action="store_true", help="do not ask whether to go on")
+    _options.add_json(command, "the plan and who was picked")
     command.set_defaults(run=_ask)
 
 
 def _ask(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     target = _options.target(args)
     if args.save_view:
         _views().check_free(target._root_dataset, args.save_view)
@@ -70,10 +74,18 @@ def _ask(args: argparse.Namespace) -> int:
         _print(result)
         if args.save_view:
             _save_view(result, args.save_view)
+    _options.write_json(args.json, _plain(result))
     if result.applied is not None:
         return status(result.applied)
     unknown = sum(result.undecided.values())
     return _options.answered(unknown, len(result.faces) + result.considered - unknown)
+
+
+def _plain(result: AskResult) -> dict[str, Any]:
+    """What was understood and done, JSON-able; the view is that of the faces."""
+    told = {name: value for name, value in vars(result).items() if name not in ("applied", "view")}
+    applied = None if result.applied is None else plain(result.applied)
+    return dict(to_plain({**told, "plan": asdict(result.plan), "applied": applied}))
 
 
 def _views() -> ModuleType:

@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 import facevlm
 from facevlm.cli import _options
+from facevlm.evaluation.evaluate import to_plain
 from facevlm.types import OUTCOMES
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add(commands: Any) -> None:
             step.add_argument(
                 "--overwrite", action="store_true", help="also in the place of what another model answered meanwhile"
             )
+        _options.add_json(step, "what it tells")
         step.set_defaults(run=run, stopped="The batches go on; the same command looks again.")
     listed = steps.add_parser(
         "list", help="what was handed in", description="The batches of a dataset, as noted in it."
@@ -58,10 +60,12 @@ def _add_submit(steps: Any) -> None:
     _options.add_prefix(submit)
     submit.add_argument("--overwrite", action="store_true", help="ask every face again")
     _options.add_model(submit, local=False)
+    _options.add_json(submit, "what was handed in")
     submit.set_defaults(run=_submit, stopped="What was handed in can be collected.")
 
 
 def _submit(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     done = facevlm.batch.submit(
         _options.target(args),
         args.model,
@@ -72,6 +76,7 @@ def _submit(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         **_options.told(args),
     )
+    _options.write_json(args.json, to_plain(vars(done)))
     if args.dry_run:
         return 0
     print(f"{done.faces} faces in {len(done.batches)} batches, {done.skipped} had their answers, {done.answered} from")
@@ -91,11 +96,15 @@ def _list(args: argparse.Namespace) -> None:
 
 
 def _status(args: argparse.Namespace) -> None:
+    _options.check_json(args.json)
     with facevlm.batch.Batches(facevlm.sources.load(args.dataset), args.prefix) as batches:
         if args.wait:
             batches.wait(lambda states: _print(states, batches))
-        else:
-            _print(batches.states(), batches)
+        states = batches.states()
+        if not args.wait:
+            _print(states, batches)
+        known = [{**vars(s), "collected": batches.is_collected(s.id)} for s in states]
+    _options.write_json(args.json, to_plain(known))
 
 
 def _print(states: list[State], batches: Any) -> None:
@@ -107,6 +116,7 @@ def _print(states: list[State], batches: Any) -> None:
 
 
 def _collect(args: argparse.Namespace) -> int:
+    _options.check_json(args.json)
     result = facevlm.batch.collect(
         facevlm.sources.load(args.dataset), args.prefix, wait=args.wait, overwrite=args.overwrite
     )
@@ -124,10 +134,14 @@ def _collect(args: argparse.Namespace) -> int:
         print(f"{result.kept} failures were left out: those faces have an answer by now")
     for reason, count in list(result.reasons.items())[:5]:
         print(f"  {count} x {reason}")
+    _options.write_json(args.json, to_plain(vars(result)))
     asked = max((sum(counts.values()) for counts in result.outcomes.values()), default=0)
     return _options.answered(asked, _options.answers(result.outcomes))
 
 
 def _cancel(args: argparse.Namespace) -> None:
-    for state in facevlm.batch.cancel(facevlm.sources.load(args.dataset), args.prefix):
+    _options.check_json(args.json)
+    states = facevlm.batch.cancel(facevlm.sources.load(args.dataset), args.prefix)
+    for state in states:
         print(f"{state.id}: {state.status}")
+    _options.write_json(args.json, to_plain([vars(state) for state in states]))

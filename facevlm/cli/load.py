@@ -12,6 +12,7 @@ import facevlm
 from facevlm.cli import _options, check
 from facevlm.datasets import catalog
 from facevlm.errors import InputError
+from facevlm.evaluation.evaluate import to_plain
 
 COMPOSED = "diversefaces"
 STOPPED = "A dataset is there, and replaces another, only once all of it is read."
@@ -45,6 +46,7 @@ def add(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="of the reader; see --list",
     )
+    _options.add_json(load, "counts, or the list,")
     _add_composing(load.add_argument_group(f"composing {COMPOSED}"))
     load.set_defaults(run=_load, stopped=STOPPED)
 
@@ -60,8 +62,10 @@ def _add_composing(group: Any) -> None:
 
 
 def _load(args: argparse.Namespace) -> None:
+    _options.check_json(args.json)
     if args.list:
         _print_list()
+        _options.write_json(args.json, {r.card.name: to_plain(vars(r.card)) for r in catalog.readers().values()})
         return
     if not args.data or not args.folder:
         raise InputError("Got no data set and folder, expected both: facevlm load NAME FOLDER. --list shows the names.")
@@ -69,6 +73,7 @@ def _load(args: argparse.Namespace) -> None:
     _print_loaded(dataset.name, dataset.info["facevlm"])
     if args.check:
         check.show(facevlm.check(dataset, progress=_options.seen()))
+    _options.write_json(args.json, {"dataset": dataset.name, **to_plain(dataset.info["facevlm"])})
 
 
 def _read(args: argparse.Namespace) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import fiftyone as fo
@@ -44,6 +45,14 @@ def test_ask_says_its_plan_then_does_it(groups: fo.Dataset, run: Run) -> None:
     assert len(groups.load_saved_view("left")) == 1
     nobody = run("ask", NAME, "the sad child", "--yes", "--save-view", "sad")
     assert nobody.out.splitlines() == ["0 faces picked.", "No view 'sad' is saved, since nobody is picked."]
+
+
+def test_what_was_picked_is_told_to_programs(groups: fo.Dataset, run: Run) -> None:
+    told = json.loads(run("ask", NAME, "gender of the leftmost face", "--yes", "--json", "-").out)
+    assert (told["plan"]["place"], told["plan"]["attributes"]) == ({"by": "x", "which": 1}, ["gender"])
+    assert (len(told["faces"]), told["considered"] >= 8, told["applied"]["asked"]) == (8, True, 8)
+    tried = json.loads(run("ask", NAME, "gender of the leftmost face", "--dry-run", "--json", "-").out)
+    assert (tried["agreed"], tried["applied"]) == (False, None)
 
 
 def test_a_view_that_somebody_saved_is_not_replaced(groups: fo.Dataset, run: Run) -> None:

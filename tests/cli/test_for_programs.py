@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "apply": (["apply", JUDGED, "--attributes", "gender", "--overwrite"], ["asked", "fields", "outcomes", "warnings"]),
     "detect": (["detect", JUDGED, "--detector", "haar"], ["asked", "faces", "outcomes"]),
     "check": (["check", JUDGED], []),
+    "load": (["load", "--list"], ["fairface", "utkface"]),
     "models": (["models"], ["models", "models behind an API"]),
     "model": (["models", "demo"], ["model", "licence"]),
     "attributes": (["attributes"], ["gender"]),

@@ -476,6 +476,17 @@ def test_answers_that_are_no_longer_there_do_not_block(dataset: fo.Dataset, prov
     assert batch_task.collect(dataset).outcomes["gender"] == {"ok": 10}
 
 
+def test_programs_are_told_of_batches_too(dataset: fo.Dataset, provider: Provider, tmp_path: Path) -> None:
+    submit(dataset, provider)
+    told = {}
+    for step in ("status", "collect"):
+        assert cli.main(["batch", step, dataset.name, "--json", str(tmp_path / step)]) == 0
+        told[step] = json.loads((tmp_path / step).read_text())
+    [batch] = told["status"]
+    assert (batch["id"], batch["total"], batch["collected"]) == ("batch_0", 10, False)
+    assert (told["collect"]["collected"], told["collect"]["outcomes"]["gender"]) == (1, {"ok": 10})
+
+
 @pytest.mark.parametrize("listing", [PAGE, {"data": [{"name": "x"}]}])
 def test_a_server_that_answers_something_else_is_said(dataset: fo.Dataset, provider: Provider, listing: Any) -> None:
     provider.listing = listing
