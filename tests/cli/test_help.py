@@ -78,6 +78,7 @@ OPTIONS = {
     | AGREEING
     | {
         "--images",
+        "--json",
         "--prune",
         "--view",
         "--model",
@@ -167,7 +168,7 @@ OPTIONS = {
     | RUNNING
     | AGREEING
     | {"--dataset", "--view", "--model", "--tables", "--truth", "--prefix", "--json"},
-    "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option", "--check"}
+    "load": {"--list", "--split", "--name", "--limit", "--overwrite", "--option", "--check", "--json"}
     | {"--from", "--view", "--people", "--pictures", "--seed", "--height", "--remove-background"},
     "models": {"--json"},
     "attributes": {"--attributes-file", "--json"},
