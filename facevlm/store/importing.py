@@ -14,7 +14,8 @@ from facevlm import attributes
 from facevlm.datasets.records import FaceBox, Record
 from facevlm.errors import FieldError, TargetError, TaxonomyError
 from facevlm.store.database import briefly, check_new, connect
-from facevlm.store.targets import Collection, size, view_name
+from facevlm.store.schema import LABEL
+from facevlm.store.targets import Collection, all_pictures, view_name
 
 log = logging.getLogger("facevlm")
 INFO = "facevlm"
@@ -92,8 +93,10 @@ def _unfinished(name: str) -> fo.Dataset:
 
 
 def _say_replaced(dataset: fo.Dataset) -> None:
-    tagged = len(dataset.match(fo.ViewField("tags").length() > 0))
-    log.warning("Dataset '%s' is replaced: %d pictures, %d with tags.", dataset.name, size(dataset), tagged)
+    # In the database itself: of a grouped dataset FiftyOne counts one slice, and all are lost.
+    every = dataset._sample_collection
+    pictures, tagged = every.count_documents({}), every.count_documents({"tags.0": {"$exists": True}})
+    log.warning("Dataset '%s' is replaced: %d pictures, %d with tags.", dataset.name, pictures, tagged)
 
 
 def _add(dataset: fo.Dataset, records: Iterator[Record]) -> Generator[int, None, None]:
@@ -134,7 +137,7 @@ def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
             f"Dataset '{dataset.name}' has none of the fields {', '.join(FAMILIES)}; expected one with labels."
         )
     fields = {n: _attribute(dataset, n) for n in names}
-    paths, *columns = target.values(["filepath", *(f"{n}.label" for n in names)])
+    paths, *columns = target.values(["filepath", *(f"{n}.{LABEL}" for n in names)])
     ages = target.values("age") if "age" in schema else [None] * len(paths)
     rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
     records = [
@@ -150,7 +153,8 @@ def _attribute(dataset: fo.Dataset, name: str) -> str:
     if named:
         return str(named)
     wanted = attributes.get(FAMILIES[name])
-    attribute = attributes.recognise(dataset.distinct(f"{name}.label"), wanted, attributes.shipped())
+    labels = all_pictures(dataset).distinct(f"{name}.{LABEL}")
+    attribute = attributes.recognise(labels, wanted, attributes.shipped())
     if isinstance(attribute, str):
         raise TaxonomyError(f"Field '{name}' holds numbers, expected labels of {wanted.name} or its family.")
     return attribute.name

@@ -107,6 +107,38 @@ def test_a_dataset_that_is_there_is_replaced_only_on_request(
     assert f"Dataset '{dataset_name}' is replaced: 1 pictures, 1 with tags." in caplog.text
 
 
+def grouped(name: str, fields: dict[str, dict[str, str]]) -> fo.Dataset:
+    """A grouped dataset of one group, a picture for each slice; the last slice is the active one."""
+    dataset, group = fo.Dataset(name), fo.Group()
+    *_, active = fields
+    dataset.add_group_field("group", default=active)
+    samples = [
+        fo.Sample(
+            filepath=f"/elsewhere/{slice}.png",
+            group=group.element(slice),
+            tags=["mine"],
+            **{field: fo.Classification(label=label) for field, label in labels.items()},
+        )
+        for slice, labels in fields.items()
+    ]
+    dataset.add_samples(samples, progress=False)
+    return dataset
+
+
+def test_every_slice_of_a_dataset_that_is_replaced_is_counted(
+    tmp_path: Path, dataset_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(grouped(dataset_name, {"left": {}, "right": {}})) == 1
+    datasets.load("utkface", utkface(tmp_path), dataset_name=dataset_name, overwrite=True)
+    assert f"Dataset '{dataset_name}' is replaced: 2 pictures, 2 with tags." in caplog.text
+
+
+def test_labels_of_people_are_told_by_those_of_every_slice(dataset_name: str) -> None:
+    dataset = grouped(dataset_name, {"left": {"race": "Asian"}, "right": {}})
+    records, fields = importing.people(dataset.select_group_slices("left"))
+    assert ([record.labels for record in records], fields) == ([{"race": "Asian"}], {"race": "race6"})
+
+
 def test_a_wrong_folder_makes_no_dataset_and_takes_none_away(tmp_path: Path, dataset_name: str) -> None:
     datasets.load("utkface", utkface(tmp_path / "good"), dataset_name=dataset_name)
     with pytest.raises(LayoutError, match="is not there; expected fairface_label_train"):
