@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import logging
-from collections.abc import Generator, Iterable, Iterator
+import os
+import platform
+import re
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.odm as odm
+import psutil
 
 from facevlm import attributes
 from facevlm.datasets.records import FaceBox, Record
@@ -21,6 +29,9 @@ log = logging.getLogger("facevlm")
 INFO = "facevlm"
 FACES, POINTS = "faces", "landmarks"
 UNFINISHED = "-being-loaded"
+LOADING = "facevlm_loading"
+"""In the info of a dataset that is not complete yet: the machine and the process that work on it."""
+STILL = timedelta(days=1)
 CHUNK = 1024
 FAMILIES = {"gender": "gender", "race": "race7", "emotion": "emotion8", "age_group": "age9"}
 """Fields of people's labels, and the attribute that stands for the family of each."""
@@ -80,16 +91,50 @@ def building(name: str, records: Iterable[Record], *, overwrite: bool) -> Genera
         if fo.dataset_exists(name):
             _say_replaced(fo.load_dataset(name))
             fo.delete_dataset(name)
+        # One write takes the mark away and gives the name.
+        dataset.info.pop(LOADING, None)
         dataset.name = name
         complete = True
     finally:
         if not complete:
-            briefly(dataset.delete)
+            # Of one that somebody deleted meanwhile not even the method can be had.
+            briefly(lambda: dataset.delete())
 
 
 def _unfinished(name: str) -> fo.Dataset:
+    """A new dataset for the records. Two loads of one name at once have one each."""
     # So that the longest name that FiftyOne takes, of 1,551 letters, has room for what stands behind it.
-    return fo.Dataset(f"{name[:1451]}{UNFINISHED}", persistent=True, overwrite=True)
+    begin = f"{name[:1451]}{UNFINISHED}-"
+    _drop_leftovers(begin)
+    dataset = fo.Dataset(f"{begin}{uuid.uuid4().hex}")
+    # Persistent once it is marked: what is left without a mark FiftyOne itself takes away.
+    dataset.info[LOADING] = {"machine": _machine(), "process": os.getpid()}
+    dataset.persistent = True
+    return dataset
+
+
+def _machine() -> str:
+    """This machine, by its name and its network card: several may be called localhost."""
+    return f"{platform.node()} {uuid.getnode():x}"
+
+
+def _drop_leftovers(begin: str) -> None:
+    """Take away what loads left that were killed. What one still works on stays, and so does what has no mark."""
+    ours = {"name": {"$regex": f"^{re.escape(begin)}[0-9a-f]{{32}}$"}, f"info.{LOADING}": {"$exists": True}}
+    for row in list(odm.get_db_conn()["datasets"].find(ours)):
+        if _is_left(row):
+            briefly(functools.partial(fo.delete_dataset, row["name"]))
+
+
+def _is_left(row: Mapping[str, Any]) -> bool:
+    """Whether the process is gone that works on a dataset, by what the database holds of it. Of another machine it is
+    taken to be once nothing came for a day."""
+    mark = row["info"][LOADING]
+    if mark["machine"] == _machine():
+        return not psutil.pid_exists(mark["process"])
+    samples = odm.get_db_conn()[row["sample_collection_name"]]
+    last = samples.find_one({}, {"_id": True}, sort=[("_id", -1)])
+    return bool(datetime.now(timezone.utc) - (last or row)["_id"].generation_time > STILL)
 
 
 def _say_replaced(dataset: fo.Dataset) -> None:
