@@ -95,7 +95,7 @@ def _button(inputs: Any, verb: type[_operator.Operator], name: str, line: str, v
 def next_steps(ctx: foo.ExecutionContext) -> list[Step]:
     """What makes sense next for this dataset, the first of it first; at least one."""
     dataset = ctx.dataset
-    if dataset is None or not dataset.has_sample_field("filepath") or targets.is_empty(dataset):
+    if dataset is None or not dataset.has_sample_field("filepath") or targets.is_empty(targets.all_pictures(dataset)):
         return [(LoadFaceDataset, "There is no picture yet.")]
     steps: list[Step] = []
     if jobs := _running.jobs():

@@ -213,7 +213,7 @@ def _restore(inspected: Inspected, done: Undo) -> None:
 
 def _is_corrected(inspected: Inspected, name: str) -> bool:
     if inspected.fields.faces is None:
-        changed = inspected.dataset.match(F(f"{name}.{LABEL}") != F(inspected.fields.truth))
+        changed = all_pictures(inspected.dataset).match(F(f"{name}.{LABEL}") != F(inspected.fields.truth))
         return not is_empty(changed)
     return _corrected_faces(inspected, name) != _true_faces(inspected)
 

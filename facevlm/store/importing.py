@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import logging
-from collections.abc import Generator, Iterable, Iterator
+import os
+import platform
+import re
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.odm as odm
+import psutil
 
 from facevlm import attributes
 from facevlm.datasets.records import FaceBox, Record
 from facevlm.errors import FieldError, TargetError, TaxonomyError
 from facevlm.store.database import briefly, check_new, connect
-from facevlm.store.targets import Collection, size, view_name
+from facevlm.store.schema import LABEL
+from facevlm.store.targets import Collection, all_pictures, view_name
 
 log = logging.getLogger("facevlm")
 INFO = "facevlm"
 FACES, POINTS = "faces", "landmarks"
 UNFINISHED = "-being-loaded"
+LOADING = "facevlm_loading"
+"""In the info of a dataset that is not complete yet: the machine and the process that work on it."""
+STILL = timedelta(days=1)
 CHUNK = 1024
 FAMILIES = {"gender": "gender", "race": "race7", "emotion": "emotion8", "age_group": "age9"}
 """Fields of people's labels, and the attribute that stands for the family of each."""
@@ -79,21 +91,57 @@ def building(name: str, records: Iterable[Record], *, overwrite: bool) -> Genera
         if fo.dataset_exists(name):
             _say_replaced(fo.load_dataset(name))
             fo.delete_dataset(name)
+        # One write takes the mark away and gives the name.
+        dataset.info.pop(LOADING, None)
         dataset.name = name
         complete = True
     finally:
         if not complete:
-            briefly(dataset.delete)
+            # Of one that somebody deleted meanwhile not even the method can be had.
+            briefly(lambda: dataset.delete())
 
 
 def _unfinished(name: str) -> fo.Dataset:
+    """A new dataset for the records. Two loads of one name at once have one each."""
     # So that the longest name that FiftyOne takes, of 1,551 letters, has room for what stands behind it.
-    return fo.Dataset(f"{name[:1451]}{UNFINISHED}", persistent=True, overwrite=True)
+    begin = f"{name[:1451]}{UNFINISHED}-"
+    _drop_leftovers(begin)
+    dataset = fo.Dataset(f"{begin}{uuid.uuid4().hex}")
+    # Persistent once it is marked: what is left without a mark FiftyOne itself takes away.
+    dataset.info[LOADING] = {"machine": _machine(), "process": os.getpid()}
+    dataset.persistent = True
+    return dataset
+
+
+def _machine() -> str:
+    """This machine, by its name and its network card: several may be called localhost."""
+    return f"{platform.node()} {uuid.getnode():x}"
+
+
+def _drop_leftovers(begin: str) -> None:
+    """Take away what loads left that were killed. What one still works on stays, and so does what has no mark."""
+    ours = {"name": {"$regex": f"^{re.escape(begin)}[0-9a-f]{{32}}$"}, f"info.{LOADING}": {"$exists": True}}
+    for row in list(odm.get_db_conn()["datasets"].find(ours)):
+        if _is_left(row):
+            briefly(functools.partial(fo.delete_dataset, row["name"]))
+
+
+def _is_left(row: Mapping[str, Any]) -> bool:
+    """Whether the process is gone that works on a dataset, by what the database holds of it. Of another machine it is
+    taken to be once nothing came for a day."""
+    mark = row["info"][LOADING]
+    if mark["machine"] == _machine():
+        return not psutil.pid_exists(mark["process"])
+    samples = odm.get_db_conn()[row["sample_collection_name"]]
+    last = samples.find_one({}, {"_id": True}, sort=[("_id", -1)])
+    return bool(datetime.now(timezone.utc) - (last or row)["_id"].generation_time > STILL)
 
 
 def _say_replaced(dataset: fo.Dataset) -> None:
-    tagged = len(dataset.match(fo.ViewField("tags").length() > 0))
-    log.warning("Dataset '%s' is replaced: %d pictures, %d with tags.", dataset.name, size(dataset), tagged)
+    # In the database itself: of a grouped dataset FiftyOne counts one slice, and all are lost.
+    every = dataset._sample_collection
+    pictures, tagged = every.count_documents({}), every.count_documents({"tags.0": {"$exists": True}})
+    log.warning("Dataset '%s' is replaced: %d pictures, %d with tags.", dataset.name, pictures, tagged)
 
 
 def _add(dataset: fo.Dataset, records: Iterator[Record]) -> Generator[int, None, None]:
@@ -134,7 +182,7 @@ def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
             f"Dataset '{dataset.name}' has none of the fields {', '.join(FAMILIES)}; expected one with labels."
         )
     fields = {n: _attribute(dataset, n) for n in names}
-    paths, *columns = target.values(["filepath", *(f"{n}.label" for n in names)])
+    paths, *columns = target.values(["filepath", *(f"{n}.{LABEL}" for n in names)])
     ages = target.values("age") if "age" in schema else [None] * len(paths)
     rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
     records = [
@@ -150,7 +198,8 @@ def _attribute(dataset: fo.Dataset, name: str) -> str:
     if named:
         return str(named)
     wanted = attributes.get(FAMILIES[name])
-    attribute = attributes.recognise(dataset.distinct(f"{name}.label"), wanted, attributes.shipped())
+    labels = all_pictures(dataset).distinct(f"{name}.{LABEL}")
+    attribute = attributes.recognise(labels, wanted, attributes.shipped())
     if isinstance(attribute, str):
         raise TaxonomyError(f"Field '{name}' holds numbers, expected labels of {wanted.name} or its family.")
     return attribute.name

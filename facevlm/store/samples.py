@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fiftyone as fo
+import fiftyone.core.media as fom
 
 from facevlm.datasets import files
 from facevlm.datasets.records import Log
@@ -93,11 +94,19 @@ def _fill(dataset: fo.Dataset, field: str, values: Mapping[str, Any]) -> None:
 
 
 def _opened(name: str) -> fo.Dataset:
+    """The dataset of this name, made where there is none; one of something else than pictures is refused: it takes no
+    pictures, and of a grouped one not all would be seen."""
     connect()
-    if fo.dataset_exists(name):
-        return fo.load_dataset(name)
-    check_new(name)
-    return fo.Dataset(name, persistent=True)
+    if not fo.dataset_exists(name):
+        check_new(name)
+        return fo.Dataset(name, persistent=True)
+    dataset = fo.load_dataset(name)
+    if dataset.media_type not in (None, fom.UNKNOWN, fom.IMAGE):
+        raise TargetError(
+            f"Dataset '{name}' is already there and holds media of type '{dataset.media_type}', expected images. It is "
+            "left as it is; choose another name."
+        )
+    return dataset
 
 
 def _described(dataset: fo.Dataset) -> fo.Dataset:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import fiftyone as fo
 
 from facevlm.datasets.joining import Column
 from facevlm.errors import FieldError
 from facevlm.store import columns, database, predictions, targets, updates
-from facevlm.store.schema import OUTCOME
+from facevlm.store.schema import LABEL, OUTCOME
 from facevlm.store.targets import Collection
 
 
 def pictures(target: Collection) -> dict[str, str]:
-    """The path of the file of every sample, by its id."""
-    ids, paths = columns.read(target, ["id", "filepath"]).values()
-    return dict(zip(ids, paths, strict=True))
+    """The path of the file of every sample, by its id, as the dataset knows it."""
+    ids = columns.read(target, ["id"])["id"]
+    return dict(zip(ids, (path for (path,) in columns.known(target, ["filepath"])), strict=True))
 
 
 def check(target: Collection, fields: Mapping[str, Column], overwrite: bool) -> None:
@@ -46,11 +47,8 @@ def check(target: Collection, fields: Mapping[str, Column], overwrite: bool) -> 
 
 def _lost(target: Collection, name: str, column: Column) -> dict[str, object]:
     """Values that are there and are others than those of the table."""
-    part = name if column.numbers else f"{name}.label"
-    ids, held = columns.read(target, ["id", part]).values()
-    wanted = column.values
-    pairs = zip(ids, held, strict=True)
-    return {one: value for one, value in pairs if value is not None and one in wanted and value != wanted[one]}
+    there, wanted = _held(target, name, column), column.values
+    return {one: value for one, value in there.items() if value is not None and value != wanted[one]}
 
 
 def write(target: Collection, fields: Mapping[str, Column]) -> None:
@@ -72,7 +70,14 @@ def _labels() -> dict[str, object]:
 
 def _new(target: Collection, name: str, column: Column) -> list[tuple[str, str | float]]:
     """What the field does not hold yet: labels that say the same stay as they are, with all that hangs on them."""
-    part = name if column.numbers else f"{name}.label"
-    ids, held = columns.read(target, ["id", part]).values()
-    there = dict(zip(ids, held, strict=True))
+    there = _held(target, name, column)
     return [(one, value) for one, value in column.values.items() if there.get(one) != value]
+
+
+def _held(target: Collection, name: str, column: Column) -> dict[str, Any]:
+    """What the dataset holds in a field for the samples of the table, by their ids: a view may hide labels, or show
+    others in their place."""
+    part = name if column.numbers else f"{name}.{LABEL}"
+    named = targets.with_ids(target._dataset, column.values)
+    ids, held = columns.read(named, ["id", part]).values()
+    return dict(zip(ids, held, strict=True))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 import pytest
@@ -107,6 +109,38 @@ def test_a_dataset_that_is_there_is_replaced_only_on_request(
     assert f"Dataset '{dataset_name}' is replaced: 1 pictures, 1 with tags." in caplog.text
 
 
+def grouped(name: str, fields: dict[str, dict[str, str]]) -> fo.Dataset:
+    """A grouped dataset of one group, a picture for each slice; the last slice is the active one."""
+    dataset, group = fo.Dataset(name), fo.Group()
+    *_, active = fields
+    dataset.add_group_field("group", default=active)
+    samples = [
+        fo.Sample(
+            filepath=f"/elsewhere/{slice}.png",
+            group=group.element(slice),
+            tags=["mine"],
+            **{field: fo.Classification(label=label) for field, label in labels.items()},
+        )
+        for slice, labels in fields.items()
+    ]
+    dataset.add_samples(samples, progress=False)
+    return dataset
+
+
+def test_every_slice_of_a_dataset_that_is_replaced_is_counted(
+    tmp_path: Path, dataset_name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(grouped(dataset_name, {"left": {}, "right": {}})) == 1
+    datasets.load("utkface", utkface(tmp_path), dataset_name=dataset_name, overwrite=True)
+    assert f"Dataset '{dataset_name}' is replaced: 2 pictures, 2 with tags." in caplog.text
+
+
+def test_labels_of_people_are_told_by_those_of_every_slice(dataset_name: str) -> None:
+    dataset = grouped(dataset_name, {"left": {"race": "Asian"}, "right": {}})
+    records, fields = importing.people(dataset.select_group_slices("left"))
+    assert ([record.labels for record in records], fields) == ([{"race": "Asian"}], {"race": "race6"})
+
+
 def test_a_wrong_folder_makes_no_dataset_and_takes_none_away(tmp_path: Path, dataset_name: str) -> None:
     datasets.load("utkface", utkface(tmp_path / "good"), dataset_name=dataset_name)
     with pytest.raises(LayoutError, match="is not there; expected fairface_label_train"):
@@ -156,6 +190,64 @@ def test_a_dataset_that_somebody_makes_meanwhile_is_not_replaced(dataset_name: s
     with pytest.raises(TargetError, match=f"Dataset '{dataset_name}' is already there"):
         importing.build(dataset_name, reading(), overwrite=False)
     assert fo.load_dataset(dataset_name).values("filepath") == ["/somewhere/a.jpg"]
+    assert fo.list_datasets(f"{dataset_name}*") == [dataset_name]
+
+
+def begun(name: str) -> Generator[int, None, None]:
+    """A load that wrote its first picture."""
+    load = importing.building(name, [Record("/somewhere/a.jpg")], overwrite=False)
+    assert next(load) == 1
+    return load
+
+
+def unfinished(name: str) -> list[str]:
+    return [one for one in fo.list_datasets(f"{name}*") if importing.UNFINISHED in one]
+
+
+def marked(name: str, **mark: Any) -> None:
+    """Change what an unfinished dataset says of who works on it."""
+    dataset = fo.load_dataset(name)
+    dataset.info[importing.LOADING] = {**dataset.info[importing.LOADING], **mark}
+    dataset.save()
+
+
+def test_datasets_of_somebody_else_are_not_taken_for_what_a_load_left(dataset_name: str) -> None:
+    mine = f"{dataset_name}{importing.UNFINISHED}"
+    names = [mine, f"{mine}-mine", f"{mine}-{'a' * 32}"]
+    for name in names:
+        fo.Dataset(name, persistent=True).add_sample(fo.Sample(filepath="/elsewhere/x.png", tags=["mine"]))
+    importing.build(dataset_name, [Record("/somewhere/a.jpg")], overwrite=True)
+    importing.build(dataset_name, [Record("/somewhere/a.jpg")], overwrite=True)
+    assert [fo.load_dataset(name).values("tags") for name in names] == [[["mine"]]] * 3
+
+
+def test_two_loads_of_one_name_do_not_meet(dataset_name: str) -> None:
+    first = begun(dataset_name)
+    second = importing.build(dataset_name, [Record("/somewhere/b.jpg")], overwrite=False)
+    assert importing.LOADING not in second.info
+    with pytest.raises(TargetError, match=f"Dataset '{dataset_name}' is already there"):
+        list(first)
+    assert second.values("filepath") == ["/somewhere/b.jpg"]
+    assert fo.list_datasets(f"{dataset_name}*") == [dataset_name]
+
+
+def test_what_a_killed_load_left_goes_with_the_next_one(dataset_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    loads = [begun(dataset_name), begun(dataset_name)]
+    killed, alive = unfinished(dataset_name)
+    marked(killed, process=ended.pid)
+    loads.append(begun(dataset_name))
+    assert killed not in unfinished(dataset_name)
+    # The process of another machine cannot be looked for.
+    marked(alive, process=ended.pid, machine="another")
+    loads.append(begun(dataset_name))
+    assert alive in unfinished(dataset_name)
+    monkeypatch.setattr(importing, "STILL", timedelta(seconds=-1))
+    importing.build(dataset_name, [Record("/somewhere/b.jpg")], overwrite=False)
+    assert (alive in unfinished(dataset_name), len(unfinished(dataset_name))) == (False, 2)
+    for load in loads:
+        load.close()
     assert fo.list_datasets(f"{dataset_name}*") == [dataset_name]
 
 

@@ -231,3 +231,16 @@ def test_a_dataset_that_was_not_made_from_a_folder_is_left_as_it_is(folder: Path
     with pytest.raises(TargetError, match="was not made from a folder"):
         records.build_folder(dataset_name, folder)
     assert mine.values("filepath") == ["/elsewhere/x.png"]
+
+
+def test_a_dataset_that_takes_no_pictures_is_left_as_it_is(folder: Path, dataset_name: str) -> None:
+    records.build_folder(dataset_name, folder)
+    grouped = fo.load_dataset(dataset_name)
+    grouped.add_group_field("group", default="left")
+    before = grouped.last_modified_at
+    with pytest.raises(TargetError, match="holds media of type 'group', expected images"):
+        records.build_folder(dataset_name, folder, prune=True)
+    with pytest.raises(TargetError, match="holds media of type 'group', expected images"):
+        records.build_singles(dataset_name, samples.read("single")[:3])
+    grouped.reload()
+    assert grouped.last_modified_at == before

@@ -15,7 +15,7 @@ from PIL import Image
 
 import facevlm
 from facevlm.detection import DetectorInfo, FoundFace, Looked, found
-from facevlm.errors import TargetError
+from facevlm.errors import FieldError, TargetError
 from facevlm.store import correcting, history, inspection, results, targets
 from facevlm.tasks import batch as batch_task
 from facevlm.tasks import sources
@@ -171,6 +171,17 @@ def test_ask(shown: Shown) -> None:
     )
 
 
+def test_truth(shown: Shown, tmp_path: Path) -> None:
+    rows = "".join(f"{path},Male\n" for path in shown.whole.values("filepath"))
+    (tmp_path / "truth.csv").write_text(f"path,gender\n{rows}", encoding="utf-8")
+    (tmp_path / "other.csv").write_text(f"path,judged\n{rows}", encoding="utf-8")
+    with pytest.raises(FieldError, match="Field 'gender' holds other values than the table for 4 samples"):
+        facevlm.truth(shown.view, tmp_path / "truth.csv")
+    assert facevlm.truth(shown.view, tmp_path / "other.csv").matched == PICTURES
+    assert shown.whole.values("judged.label") == ["Male"] * PICTURES
+    assert shown.untouched("judged")
+
+
 def test_check(shown: Shown, tmp_path: Path) -> None:
     pictures = list(shown.whole)
     shutil.copy(pictures[0].filepath, tmp_path / "copy.png")
@@ -210,6 +221,24 @@ def test_evaluate_pictures_and_look_at_the_errors(shown: Shown, tmp_path: Path) 
     facevlm.evaluate(shown.view, prefix="p", draws=9)
     [page, *_] = facevlm.report(shown.dataset, tmp_path / "report", prefix="p", pictures=True)
     assert page.exists()
+
+
+def test_an_undo_keeps_corrections_that_were_made_meanwhile(shown: Shown) -> None:
+    apply(shown.view)
+    facevlm.evaluate(shown.view, prefix="p", draws=9)
+    at = inspected(shown, "p_eval")
+    first, second = inspection.cell(at, "Female", "Male").values("id")[:2]
+    done = correcting.before_correcting(at, [first])
+    correcting.correct(at, [first], "Male")
+    later = correcting.before_correcting(at, [second])
+    correcting.correct(at, [second], "Male")
+    assert correcting.undo(at, done) == 1
+    held = shown.whole.select([first, second], ordered=True).values("gender_corrected.label")
+    assert held == ["Female", "Male"]
+    # The one that made the field takes it away once nothing else is corrected.
+    correcting.undo(at, later)
+    correcting.undo(at, done)
+    assert not shown.dataset.has_field("gender_corrected")
 
 
 def test_evaluate_faces_and_correct_them(shown: Shown) -> None:

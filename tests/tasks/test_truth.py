@@ -10,6 +10,7 @@ from typing import Any
 
 import fiftyone as fo
 import pytest
+from fiftyone import ViewField as F
 from PIL import Image
 
 import facevlm
@@ -126,6 +127,36 @@ def test_values_that_are_there_stay_unless_it_is_said(dataset: fo.Dataset, tmp_p
     facevlm.truth(dataset, file, overwrite=True)
     assert labels(dataset, "gender") == ["Male"] * 5
     assert facevlm.truth(dataset, file).matched == 5, "a second time there is nothing to lose"
+
+
+def in_part(dataset: fo.Dataset) -> dict[str, fo.DatasetView]:
+    """Views that show other labels, ages and paths than the dataset holds, or none."""
+    return {
+        "hidden": dataset.filter_labels("gender", F("label") == "Male", only_matches=False),
+        "mapped": dataset.map_labels("gender", {"Female": "Male"}),
+        "set": dataset.set_field("age", 30.0),
+        "moved": dataset.set_field("filepath", F("filepath").concat("/moved")),
+    }
+
+
+def test_values_that_a_view_hides_or_shows_as_others_stay_unless_it_is_said(
+    dataset: fo.Dataset, tmp_path: Path
+) -> None:
+    first, *_ = paths = dataset.values("filepath")
+    other = table(tmp_path / "a.csv", [{"path": first, "gender": "Female", "age": 20}])
+    facevlm.truth(dataset, other)
+    rows = [{"path": path, "gender": "Male", "age": 30} for path in paths]
+    named = table(tmp_path / "b.csv", rows)
+    before = state(dataset)
+    for name, view in in_part(dataset).items():
+        for field, value in {"gender": "'Female'", "age": "'20.0'"}.items():
+            with pytest.raises(FieldError, match=f"Field '{field}' holds other values .* 1 samples, such as {value}"):
+                facevlm.truth(view, named, map={field: field})
+            assert state(dataset) == before, name
+    for name, view in in_part(dataset).items():
+        facevlm.truth(view, named, overwrite=True)
+        assert (labels(dataset, "gender"), dataset.values("age")) == (["Male"] * 5, [30.0] * 5), name
+        facevlm.truth(dataset, other, overwrite=True)
 
 
 @pytest.mark.parametrize(
