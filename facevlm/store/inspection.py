@@ -157,7 +157,8 @@ def cell(inspected: Inspected, truth: str, predicted: str | None) -> Collection:
 def group(inspected: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
     """Faces of one group of one or more grouping fields.
 
-    Raises :class:`~facevlm.errors.FieldError` where a grouping field is not there any more.
+    Raises :class:`~facevlm.errors.FieldError` where a grouping field is not there any more, or holds the answers of
+    several runs by now.
     """
     if inspected.fields.faces is not None:
         return _sorted(inspected, _faces_of_group(inspected, by, values))
@@ -202,7 +203,9 @@ def _of_group(inspected: Inspected, view: Collection, field: str, value: str) ->
         return view.match(F(field) == (value == "True"))
     if isinstance(found, evaluations.NUMBERS):
         return view.match(_in_bin(inspected, field, value) if ": " in value else F(field) == float(value))
-    return view.match(F(PictureRows(inspected.target).value_path(field)) == value)
+    rows = PictureRows(inspected.target)
+    evaluations.require_one_run(rows, field)
+    return view.match(F(rows.value_path(field)) == value)
 
 
 def _in_bin(inspected: Inspected, field: str, name: str) -> Any:
