@@ -144,7 +144,7 @@ def _glance(source: Source, evaluations: Sequence[Plain]) -> Iterator[Block]:
     together = [f"{e['predicted_attribute']}: {of_clusters(e)}" for e in evaluations if e.get("clusters")]
     if together:
         yield Points(tuple(together))
-    for warning in source.evaluation.get("warnings") or ():
+    for warning in (*source.changed, *(source.evaluation.get("warnings") or ())):
         yield Text(str(warning), warning=True)
     yield Bars("Accuracy by attribute", tuple(bars))
     lacking = [f"{e['predicted_attribute']}, {why}" for e in evaluations if (why := without_interval(e))]
@@ -288,11 +288,13 @@ def _attribute(source: Source, evaluation: Plain) -> Section:
     name = evaluation["predicted_attribute"]
     known = registry.shipped().attributes.get(name)
     title = (known.title if known and known.title else f"Perceived {name}") + f" ({name})"
-    more = [] if source.mistakes is None else _mistakes(source.mistakes.get(name, ()))
+    more = [] if source.mistakes is None else _mistakes(source.mistakes.get(name, ()), evaluation)
     return attribute.section(evaluation, title, more)
 
 
-def _mistakes(mistakes: Sequence[Mistake]) -> list[Block]:
+def _mistakes(mistakes: Sequence[Mistake], evaluation: Plain) -> list[Block]:
+    if not mistakes and _has_errors(evaluation):
+        return [Text("The errors that the figures count cannot be shown any more. Evaluate again.", warning=True)]
     if not mistakes:
         return [Text("There is no error with an answer.")]
     rows = tuple(TableRow((word(m.true), word(m.predicted), percent(m.confidence))) for m in mistakes)
@@ -301,3 +303,8 @@ def _mistakes(mistakes: Sequence[Mistake]) -> list[Block]:
         Gallery("The most confident errors", tuple(pictures.thumbnail(m) for m in mistakes)),
         Table("The most confident errors", ("true label", "said", "confidence"), rows),
     ]
+
+
+def _has_errors(evaluation: Plain) -> bool:
+    """Whether the figures count wrong answers; the last column of a confusion matrix is no answer."""
+    return any(n for k, row in enumerate(evaluation["confusion"]) for at, n in enumerate(row[:-1]) if at != k)

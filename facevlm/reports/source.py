@@ -23,6 +23,7 @@ class Source:
 
     ``others`` are records of further runs, where attributes were answered by different ones.
     ``mistakes`` are there when pictures are asked for, by predicted attribute; ``evaluated`` is a date.
+    ``changed`` are sentences about answers that are no longer those that were judged.
     """
 
     dataset: str
@@ -33,3 +34,4 @@ class Source:
     evaluated: str = ""
     mistakes: Mapping[str, Sequence[Mistake]] | None = None
     others: Sequence[Mapping[str, Any]] = ()
+    changed: Sequence[str] = ()

@@ -132,7 +132,8 @@ def group_values(
     picture's only face. Numbers are put into bins between ``edges``; without, into quarters where there are more than
     ``FEW`` of them. ``what`` is what messages call the field.
 
-    Raises :class:`~facevlm.errors.FieldError` for a field that is missing or has too many values to be groups.
+    Raises :class:`~facevlm.errors.FieldError` for a field that is missing, has too many values to be groups, or holds
+    the answers of several runs.
     """
     if field.startswith(TAG) and edges is None:
         name = field.removeprefix(TAG)
@@ -145,6 +146,7 @@ def group_values(
             f"{what} '{field}' is not there or no label. There is: {', '.join(known) or 'none'}; {TAG}NAME groups "
             f"by a tag.{meant(field, known)}"
         )
+    require_one_run(rows, field)
     raw = [None if isinstance(v, float) and math.isnan(v) else v for v in raw_values(rows, field)]
     numbers = isinstance(rows.target.get_field(field), NUMBERS)
     if numbers and (edges is not None or len(set(raw) - {None}) > FEW):
@@ -161,11 +163,20 @@ def group_values(
     return values
 
 
+def require_one_run(rows: PictureRows, field: str) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where a field to group by holds the answers of several runs."""
+    parts = [f"{field}.{part}" for part in (RUN, OUTCOME)]
+    if all(rows.target.get_field(part) is not None for part in parts):
+        rows.load(parts)
+        stamps, outcomes = map(rows.values, parts)
+        provenance.require_one_beside(rows.target._dataset, field, stamps, outcomes)
+
+
 def cluster_values(rows: PictureRows, field: str, truths: Sequence[str] = ()) -> list[Any]:
     """One value per row of a field by which rows go together, such as the person; None where it has none.
 
     ``truths`` are the fields of ground truth. Raises :class:`~facevlm.errors.FieldError` for a field that is missing,
-    is ground truth, or has one value for all rows.
+    is ground truth, has one value for all rows, or holds the answers of several runs.
     """
     known = [*rows.candidates(GROUP_KINDS), *rows.elsewhere(GROUP_KINDS)]
     if field not in known:
@@ -178,6 +189,7 @@ def cluster_values(rows: PictureRows, field: str, truths: Sequence[str] = ()) ->
             f"Got the ground truth '{field}' as clusters, expected the field that says which faces belong together, "
             "such as the person: faces with one true label are no cluster. Name another field, or leave it out."
         )
+    require_one_run(rows, field)
     values = [None if isinstance(v, float) and math.isnan(v) else v for v in raw_values(rows, field)]
     different = set(values) - {None}
     if len(different) + values.count(None) < 2:

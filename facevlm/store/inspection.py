@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import fiftyone as fo
@@ -25,7 +25,7 @@ from facevlm.store import results as results_of
 from facevlm.store.model_evaluation import JudgedFields, judged_faces, of_the_run
 from facevlm.store.predictions import require
 from facevlm.store.rows import FaceRows, PictureRows, flat
-from facevlm.store.schema import COVERAGE, DETECTIONS, FACE, LABEL, LOGITS, OUTCOME
+from facevlm.store.schema import COVERAGE, DETECTIONS, FACE, LABEL, LOGITS, OUTCOME, RUN
 from facevlm.store.targets import Collection
 
 LOW_COVERAGE = 0.5
@@ -63,23 +63,62 @@ class Inspected:
     @property
     def outdated(self) -> bool:
         """Whether a model was asked about this attribute under the prefix after this evaluation."""
-        record = runs.read(self.dataset, runs.run_key(self.prefix))
-        mark = (record.get("fingerprints") or {}).get(self.attribute)
-        way = (record.get("answered_by") or {}).get(mark)
-        # A record that was written before ways were kept tells of its last run alone.
-        applied = (way or record).get("time")
-        evaluated = results_of.evaluated_at(self.dataset, self.eval_key)
-        newer = isinstance(applied, str) and datetime.fromisoformat(applied) > evaluated
-        return newer and (way is None or self._is_answered_anew())
+        return is_outdated(self.dataset, self.results, self.attribute)
 
-    def _is_answered_anew(self) -> bool:
-        """Whether answers to this attribute changed: a run about several asks of each only what lacks an answer."""
-        name, judged = f"{self.prefix}_{self.attribute}", self.results["answered_by"].get(self.attribute) or {}
-        now = {answered.run: answered.n for answered in provenance.runs_in(self.view, name)}
-        if not judged or now.get(judged["run"]) != judged["n"]:
-            return True
-        # As many answers of the same run: they were given again, or none was asked for.
-        return self.fields.predicted == name and _counted(self.faces, self.fields) != _confused(self.figures)
+
+def is_outdated(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> bool:
+    """Whether a model was asked about an attribute under the prefix after stored results, and answers changed by it.
+
+    No view of faces is made for it. Raises :class:`~facevlm.errors.FieldError` where the fields are not there any more.
+    """
+    record = runs.read(dataset, runs.run_key(results["prefix"]))
+    mark = (record.get("fingerprints") or {}).get(attribute)
+    way = (record.get("answered_by") or {}).get(mark)
+    # A record that was written before ways were kept tells of its last run alone.
+    applied = (way or record).get("time")
+    evaluated = results_of.evaluated_at(dataset, results["eval_key"])
+    # Records keep whole seconds; where the answers tell, one more look costs little.
+    since = evaluated if way is None else evaluated.replace(microsecond=0) - timedelta(seconds=1)
+    newer = isinstance(applied, str) and datetime.fromisoformat(applied) > since
+    return newer and (way is None or _is_answered_anew(dataset, results, attribute))
+
+
+def _is_answered_anew(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> bool:
+    """Whether answers to this attribute changed: a run about several asks of each only what lacks an answer."""
+    fields = _fields_of(dataset, results, attribute)
+    name, judged = f"{results['prefix']}_{attribute}", results["answered_by"].get(attribute) or {}
+    view = _evaluated(dataset, results)
+    if not judged or _answers_of(view, name, results["faces"])[judged["run"]] != judged["n"]:
+        return True
+    # As many answers of the same run: they were given again, or none was asked for.
+    confused = _confused(figures_of(results, attribute))
+    return fields.predicted == name and _counted(judged_faces(view, fields), fields) != confused
+
+
+def _answers_of(view: Collection, name: str, faces: str | None) -> Counter[str | None]:
+    """How many pictures, or faces of the field, have an answer of each run, as an evaluation counts them."""
+    if faces is None:
+        return Counter({answered.run: answered.n for answered in provenance.runs_in(view, name)})
+    [stamps] = FaceRows(view, faces).answers(name, RUN)
+    return Counter(stamps)
+
+
+def _fields_of(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> JudgedFields:
+    """Where truth and answers of stored results are; raises where that is not there any more."""
+    key, fields = f"{results['eval_key']}_{attribute}", JudgedFields(**results["fields"][attribute])
+    # Of faces, FiftyOne deletes an evaluation before it makes it anew; what is shown here does not hang on it.
+    if fields.faces is None and not dataset.has_evaluation(key):
+        raise FieldError(f"The faces of the evaluation '{key}' are not known any more: it was deleted. Evaluate again.")
+    for path in (fields.truth, fields.said, fields.predicted):
+        name = path.partition(".")[0]
+        if dataset.get_field(name) is None:
+            raise FieldError(f"Field '{name}' of the evaluation '{key}' is not there any more. Evaluate again.")
+    return fields
+
+
+def _evaluated(dataset: fo.Dataset, results: Mapping[str, Any]) -> Collection:
+    view: Collection = fo.DatasetView._build(dataset, json.loads(results["stages"]))
+    return view
 
 
 def _counted(faces: Collection, fields: JudgedFields) -> Counter[tuple[str, str | None]]:
@@ -113,16 +152,8 @@ def inspect(dataset: fo.Dataset, results: Mapping[str, Any], attribute: str) -> 
 
     Raises :class:`~facevlm.errors.FieldError` where the evaluation or one of its fields is not there any more.
     """
-    figures, key = figures_of(results, attribute), f"{results['eval_key']}_{attribute}"
-    fields = JudgedFields(**results["fields"][attribute])
-    # Of faces, FiftyOne deletes an evaluation before it makes it anew; what is shown here does not hang on it.
-    if fields.faces is None and not dataset.has_evaluation(key):
-        raise FieldError(f"The faces of the evaluation '{key}' are not known any more: it was deleted. Evaluate again.")
-    for path in (fields.truth, fields.said, fields.predicted):
-        name = path.partition(".")[0]
-        if dataset.get_field(name) is None:
-            raise FieldError(f"Field '{name}' of the evaluation '{key}' is not there any more. Evaluate again.")
-    evaluated = fo.DatasetView._build(dataset, json.loads(results["stages"]))
+    figures, fields = figures_of(results, attribute), _fields_of(dataset, results, attribute)
+    evaluated = _evaluated(dataset, results)
     return Inspected(
         dataset=dataset,
         eval_key=results["eval_key"],
@@ -157,7 +188,8 @@ def cell(inspected: Inspected, truth: str, predicted: str | None) -> Collection:
 def group(inspected: Inspected, by: Sequence[str], values: Sequence[str]) -> Collection:
     """Faces of one group of one or more grouping fields.
 
-    Raises :class:`~facevlm.errors.FieldError` where a grouping field is not there any more.
+    Raises :class:`~facevlm.errors.FieldError` where a grouping field is not there any more, or holds the answers of
+    several runs by now.
     """
     if inspected.fields.faces is not None:
         return _sorted(inspected, _faces_of_group(inspected, by, values))
@@ -202,7 +234,9 @@ def _of_group(inspected: Inspected, view: Collection, field: str, value: str) ->
         return view.match(F(field) == (value == "True"))
     if isinstance(found, evaluations.NUMBERS):
         return view.match(_in_bin(inspected, field, value) if ": " in value else F(field) == float(value))
-    return view.match(F(PictureRows(inspected.target).value_path(field)) == value)
+    rows = PictureRows(inspected.target)
+    evaluations.require_one_run(rows, field)
+    return view.match(F(rows.value_path(field)) == value)
 
 
 def _in_bin(inspected: Inspected, field: str, name: str) -> Any:

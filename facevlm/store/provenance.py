@@ -87,10 +87,27 @@ def _not_one(field: str, found: Sequence[Answered], named: Sequence[Answered], w
 
 def _mixed(field: str, found: Sequence[Answered]) -> FieldError:
     return FieldError(
-        f"Field '{field}' holds answers of {len(found)} runs, expected those of one: {'; '.join(map(str, found))}. "
-        f"Evaluate one of them by its name (runs=['{found[0].run}'], --runs), or have all answered by one model: apply "
-        "it to all with overwrite."
+        f"{_of_several(field, found)} Evaluate one of them by its name (runs=['{found[0].run}'], --runs), or have all "
+        "answered by one model: apply it to all with overwrite."
     )
+
+
+def _of_several(field: str, found: Sequence[Answered]) -> str:
+    told = "; ".join(map(str, found))
+    return f"Field '{field}' holds answers of {len(found)} runs, expected those of one: {told}."
+
+
+def require_one_beside(
+    dataset: fo.Dataset, field: str, stamps: Sequence[str | None], outcomes: Sequence[str | None]
+) -> None:
+    """Raise :class:`~facevlm.errors.FieldError` where answers that are no predictions of the call, but what faces are
+    grouped by, are those of several runs."""
+    found = _answered(dataset, stamps, outcomes)
+    if len(found) > 1:
+        raise FieldError(
+            f"{_of_several(field, found)} A group of two models' answers is none: have all answered by one model "
+            "(apply it to all with overwrite), or name another field."
+        )
 
 
 def require_one_run(target: Collection, field: str) -> None:

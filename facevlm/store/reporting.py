@@ -7,8 +7,9 @@ from typing import Any
 
 from fiftyone import ViewField as F
 
+from facevlm.errors import FieldError
 from facevlm.reports.source import Mistake, Source
-from facevlm.store import provenance, results
+from facevlm.store import inspection, provenance, results
 from facevlm.store.targets import Collection
 
 MOST = 12
@@ -34,6 +35,21 @@ def read(target: Collection, prefix: str = "demo", eval_key: str | None = None, 
         view=results.stage_names(evaluation),
         evaluated=results.evaluated_at(dataset, key).replace(tzinfo=None).isoformat(timespec="seconds"),
         mistakes={name: _mistakes(target, evaluation, name) for name in names} if pictures else None,
+        changed=tuple(said for name in names if (said := _changed(target, evaluation, name))),
+    )
+
+
+def _changed(target: Collection, evaluation: Mapping[str, Any], name: str) -> str | None:
+    """That the answers about an attribute are no longer those that were judged, in words; None where they are."""
+    try:
+        is_outdated = inspection.is_outdated(target._dataset, evaluation, name)
+    except FieldError as error:
+        return str(error)
+    return (
+        f"{name} was answered anew since this evaluation: the figures are of the answers before, and pictures of "
+        "errors and facts of the run may be of those since. Evaluate again."
+        if is_outdated
+        else None
     )
 
 

@@ -203,10 +203,14 @@ def read(rows: PictureRows, predicted: str, place: Shelf) -> list[Standing | Non
     answers = rows.answers(predicted, LABEL, OUTCOME, CONFIDENCE, RUN)
     parts = (DECISION, REVIEWED_BY, REVIEWED_AT, CHOSEN, ACT, DECIDED)
     labels, records = _stored(rows, place, parts)
-    faces = rows.face_ids if isinstance(rows, FaceRows) else rows.ids()
     told = zip(*answers, strict=True)
     kept = zip(labels, *records, strict=True)
-    return [_standing(*row) for row in zip(faces, rows.ids(), told, kept, strict=True)]
+    return [_standing(*row) for row in zip(face_ids(rows), rows.ids(), told, kept, strict=True)]
+
+
+def face_ids(rows: PictureRows) -> list[str]:
+    """By which id a decision names every row: that of the picture, or of the Detection."""
+    return rows.face_ids if isinstance(rows, FaceRows) else rows.ids()
 
 
 def _standing(face: str, sample_id: str, told: tuple[Any, ...], kept: tuple[Any, ...]) -> Standing | None:
@@ -228,7 +232,8 @@ def _stored(rows: PictureRows, place: Shelf, parts: Sequence[str]) -> tuple[list
     if place.faces is None:
         paths = [f"{place.field}.{LABEL}", *(f"{place.record}.{part}" for part in parts)]
         # A view may show only some labels; what it leaves out is decided all the same.
-        labels, *records = map(list, zip(*columns.known(rows.target, paths), strict=True))
+        stored = columns.known(rows.target, paths)
+        labels, *records = ([row[k] for row in stored] for k in range(len(paths)))
         return labels, records
     root = place.root.removesuffix(".")
     kept = [flat(of_faces(rows.target, root, part)) for part in (place.name, f"{place.name}{RECORD}")]

@@ -29,13 +29,7 @@ def check(target: Collection, *, patches: bool = False) -> Collection:
     ``patches`` lets views of the patches of one field pass, too. Raises :class:`~facevlm.errors.TargetError` unless the
     target holds pictures, at least one.
     """
-    require(target)
-    # The dataset itself and not the root of the view: of one that was deleted nothing else can be asked.
-    loaded = target if isinstance(target, fo.Dataset) else target._dataset
-    name = loaded.name
-    if loaded.deleted:
-        raise gone(name)
-    refresh(target._root_dataset)
+    name = opened(target).name
     if is_empty(target):
         raise TargetError(f"The target holds no sample (dataset '{name}'). Add samples, or choose a wider view.")
     if target.media_type != fom.IMAGE:
@@ -52,6 +46,22 @@ def check(target: Collection, *, patches: bool = False) -> Collection:
             "Choose the dataset itself, or a view of its pictures."
         )
     return with_all_fields(target)
+
+
+def opened(target: Collection) -> Dataset:
+    """The dataset of a target as it stands now, whoever changed it: the door of every verb, and what a verb that reads
+    records alone asks of its target.
+
+    Raises :class:`~facevlm.errors.TargetError` for what is no dataset or view, and for one that was deleted.
+    """
+    require(target)
+    # The dataset itself and not the root of the view: of one that was deleted nothing else can be asked.
+    loaded = target if isinstance(target, fo.Dataset) else target._dataset
+    if loaded.deleted:
+        raise gone(loaded.name)
+    root: Dataset = target._root_dataset
+    refresh(root)
+    return root
 
 
 def require(target: Collection) -> None:

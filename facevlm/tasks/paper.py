@@ -157,7 +157,8 @@ def here(paper: Paper) -> list[str]:
 def _target(given: str | Collection, view: str | None) -> Collection:
     if isinstance(given, str):
         return targets.with_all_fields(database.load_target(given, view))
-    return targets.with_all_fields(given if view is None else database.load_target(given._dataset.name, view))
+    dataset = targets.opened(given)
+    return targets.with_all_fields(given if view is None else database.load_target(dataset.name, view))
 
 
 def _unrun(plan: Reproduction, table: PublishedTable) -> Result:

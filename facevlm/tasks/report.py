@@ -33,10 +33,11 @@ def report(
         The files that were written.
 
     Raises:
-        FacevlmError: before anything is written, where no evaluation is stored or the folder cannot be written to.
+        FacevlmError: before anything is written, where the dataset was deleted, no evaluation is stored, or the folder
+            cannot be written to.
     """
-    targets.require(target)
-    out = Path(folder) if folder is not None else Path(f"{file_name(target._dataset.name)}-report")
+    dataset = targets.opened(target)
+    out = Path(folder) if folder is not None else Path(f"{file_name(dataset.name)}-report")
     reports.check_folder(out)
     source = reporting.read(target, prefix, eval_key, pictures=pictures)
     return reports.write(reports.build(source), out)

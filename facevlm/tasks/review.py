@@ -33,7 +33,7 @@ from facevlm.store.reviews import (
     Decision,
     Standing,
 )
-from facevlm.store.rows import rows_of
+from facevlm.store.rows import PictureRows, rows_of
 from facevlm.store.schema import (
     ACT,
     CHOSEN,
@@ -308,8 +308,16 @@ class Review:
         """The group of every face; one of all without a field."""
         if field is None:
             return [EVERYBODY] * len(self.faces)
-        values = evaluations.group_values(self._rows, field)
-        return [values[k] for k in self._at]
+        # Read anew and put together by ids: samples may have been deleted since the faces were read.
+        rows = self._opened()
+        values = dict(zip(reviews.face_ids(rows), evaluations.group_values(rows, field), strict=True))
+        return [values.get(face.id) for face in self.faces]
+
+    def _opened(self) -> PictureRows:
+        """The target as it stands now; raises where it, or its predictions, were deleted."""
+        targets.opened(self.target)
+        predictions.require(self.target, self.predicted)
+        return rows_of(self.target, [self.predicted], self._faces)
 
     @verb
     def decide(
@@ -340,7 +348,8 @@ class Review:
         made = [self._decision(face_id, word) for face_id, word in decisions.items()]
         if overwrite:
             self._read_again()
-            made = [(self._by_id[face.id], decision, label) for face, decision, label in made]
+            # One whose picture was deleted is told as such below.
+            made = [(self._by_id.get(face.id, face), decision, label) for face, decision, label in made]
         changed = [] if overwrite else [f for f, *_ in made if (seen or {}).get(f.id, f.token) != f.token]
         kept = [Kept(face.id, self._meanwhile(face)) for face in changed]
         stale = {face.id for face in changed}
@@ -350,7 +359,7 @@ class Review:
         return dataclasses.replace(done, kept=(*kept, *done.kept))
 
     def _read_again(self) -> None:
-        self._rows = rows_of(self.target, [self.predicted], self._faces)
+        self._rows = self._opened()
         self._read()
 
     def _decision(self, face_id: str, word: str) -> tuple[Standing, str, str | None]:
@@ -430,8 +439,13 @@ class Review:
         description = f"Faces drawn at random for the review of {self.attribute.name}"
         views.keep(self.place.dataset, name, self.sample(), description)
 
+    @verb
     def sample(self) -> targets.Collection:
-        """A view of the faces that were decided about because they were drawn at random: evaluate on these."""
+        """A view of the faces that were decided about because they were drawn at random: evaluate on these.
+
+        Raises :class:`~facevlm.errors.TargetError` for a dataset that was deleted.
+        """
+        targets.opened(self.target)
         return reviews.drawn_view(self.place, self.target)
 
     @verb
@@ -483,8 +497,13 @@ class Review:
             needed=needed,
         )
 
+    @verb
     def view(self, faces: Iterable[Standing]) -> targets.Collection:
-        """A view of just these faces in their order: pictures, or patches of their boxes."""
+        """A view of just these faces in their order: pictures, or patches of their boxes; without those deleted since.
+
+        Raises :class:`~facevlm.errors.TargetError` for a dataset that was deleted.
+        """
+        targets.opened(self.target)
         return reviews.view_of(self.place, self.target, [face.id for face in faces])
 
     @verb

@@ -459,7 +459,7 @@ def test_pictures_are_in_the_page_alone_and_small(pictured: Source, tmp_path: Pa
     assert "holds pictures of people&#x27;s faces" in texts["report.html"]
     assert all("secret name" not in text and "gone.png" not in text for text in texts.values())
     assert "data:image" not in texts["report.md"] + texts["report.json"]
-    assert "There is no error with an answer." in texts["report.md"]
+    assert "The errors that the figures count cannot be shown any more." in texts["report.md"], "of stage"
 
 
 def test_an_evaluation_without_faces_has_a_report() -> None:

@@ -61,7 +61,50 @@ def test_the_surest_errors_come_first(faces: fo.Dataset) -> None:
     assert sure == sorted(sure, reverse=True)
     assert all(m.true != m.predicted for m in mistakes["emotion7"])
     faces.delete_saved_view("demo_eval_emotion7_errors")
-    assert (reporting.read(faces, pictures=True).mistakes or {})["emotion7"] == []
+    source = reporting.read(faces, pictures=True)
+    assert (source.mistakes or {})["emotion7"] == []
+    text = markdown.render(reports.build(source))
+    assert text.count("There is no error with an answer.") == 1, "of gender"
+    assert text.count("The errors that the figures count cannot be shown any more. Evaluate again.") == 1
+
+
+def test_answers_that_changed_since_are_told(faces: fo.Dataset) -> None:
+    def asked(target: fo.Dataset | fo.DatasetView, words: str, *, overwrite: bool = False) -> None:
+        prompts = {"gender": words}
+        facevlm.apply(target, "demo", ["gender"], prefix="p", prompts=prompts, overwrite=overwrite, progress=False)
+
+    asked(faces, "man or woman?")
+    facevlm.evaluate(faces, ["gender"], prefix="p", draws=20)
+    assert reporting.read(faces, "p").changed == ()
+    asked(faces, "man or woman?")
+    assert reporting.read(faces, "p").changed == (), "nothing was asked"
+    asked(faces.limit(6), "woman or man?", overwrite=True)
+    source = reporting.read(faces, "p")
+    [said] = source.changed
+    assert said.startswith("gender was answered anew since this evaluation")
+    assert said in markdown.render(reports.build(source))
+    faces.delete_sample_field("p_gender")
+    [gone] = reporting.read(faces, "p").changed
+    assert "'p_gender' of the evaluation 'p_eval_gender' is not there any more" in gone
+
+
+def test_faces_that_were_answered_anew_are_told(dataset_name: str) -> None:
+    groups = sources_task.sample_groups(dataset_name)
+    for k, part in enumerate((groups, groups.limit(2))):
+        facevlm.apply(
+            part,
+            "demo",
+            ["gender"],
+            faces="faces",
+            prompts={"gender": f"man or woman? {k}"},
+            overwrite=bool(k),
+            progress=False,
+        )
+        if not k:
+            facevlm.evaluate(groups, draws=20)
+            assert reporting.read(groups).changed == ()
+    [said] = reporting.read(groups).changed
+    assert said.startswith("gender was answered anew")
 
 
 def test_a_view_with_paths_is_told_without_them(faces: fo.Dataset) -> None:

@@ -256,6 +256,41 @@ def test_runs_are_not_set_against_each_other_where_one_is_a_mixture(mixed: fo.Da
     assert len(inspection.disagreements(found, "t")) == 10
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda d: evaluate(d, prefix="other", groups=["t_gender"]),
+        lambda d: evaluate(d, prefix="other", groups=["race"], adjust=["t_gender"]),
+        lambda d: evaluate(d, prefix="other", cluster="t_gender"),
+        lambda d: facevlm.compare(d, ["other", "third"], groups=["t_gender"], draws=20),
+        lambda d: facevlm.review(d, "gender", prefix="other").queue("groups", groups="t_gender"),
+        lambda d: facevlm.sensitivity(
+            d, ScriptedBackend(always("Male"), "delta"), "gender", groups=["t_gender"], progress=False
+        ),
+    ],
+    ids=["groups", "adjust", "cluster", "compare", "review", "sensitivity"],
+)
+def test_answers_of_two_models_make_no_groups(mixed: fo.Dataset, call: Callable[[fo.Dataset], Any]) -> None:
+    mixed.set_values("race", [fo.Classification(label=x) for x in ["White", "Black"] * 5])
+    apply(mixed, "Male", "gamma", prefix="other")
+    apply(mixed, "Female", "delta", prefix="third")
+    before = sorted(mixed.get_field_schema())
+    with pytest.raises(FieldError, match=f"Field 't_gender' holds {BOTH}.* or name another field"):
+        call(mixed)
+    assert sorted(mixed.get_field_schema()) == before, "nothing is written"
+
+
+def test_groups_of_one_model_that_became_two_are_not_shown(mixed: fo.Dataset) -> None:
+    apply(mixed, "Male", "gamma", prefix="other")
+    apply(mixed, "Male", "alpha-7b", overwrite=True)
+    evaluate(mixed, prefix="other", groups=["t_gender"])
+    found = inspection.inspect(mixed, results.load(mixed, "other_eval"), "gender")
+    assert len(inspection.group(found, ["t_gender"], ["Male"])) == 10
+    apply(mixed[:3], "Male", "beta-9b", overwrite=True)
+    with pytest.raises(FieldError, match="Field 't_gender' holds answers of 2 runs"):
+        inspection.group(found, ["t_gender"], ["Male"])
+
+
 def rated(target: Any, label: str, name: str, **more: Any) -> None:
     words = {"gender": ["Man or woman?"]}
 

@@ -284,6 +284,51 @@ def test_pictures_that_are_deleted_meanwhile_are_told(dataset: fo.Dataset) -> No
         review.decide({review.faces[0].id: "skip"})
 
 
+@pytest.mark.parametrize("what", ["undo", "view", "sample", "refresh", "queue", "progress"])
+def test_a_review_of_a_deleted_dataset_says_so(dataset: fo.Dataset, what: str) -> None:
+    dataset.set_values("site", ["a", "b"] * 5)
+    review = opened(dataset)
+    review.approve(0.5)
+    calls = {
+        "view": lambda: review.view(review.faces),
+        "queue": lambda: review.queue("groups", groups="site"),
+        "progress": lambda: review.progress("site"),
+    }
+    fo.delete_dataset(dataset.name)
+    with pytest.raises(TargetError, match="was deleted"):
+        calls.get(what, getattr(review, what))()
+
+
+def test_a_review_whose_pictures_are_all_deleted(dataset: fo.Dataset) -> None:
+    dataset.set_values("site", ["a", "b"] * 5)
+    review = opened(dataset)
+    review.approve(0.9)
+    waiting = review.queue()
+    dataset.delete_samples(dataset.values("id"))
+    assert len(review.view(waiting)) == len(review.sample()) == 0
+    with pytest.raises(DatabaseError, match="holds no sample any more"):
+        review.decide({waiting[0].id: "skip"}, overwrite=True)
+    with pytest.raises(InputError, match="There is nothing to undo"):
+        review.undo()
+    assert review.progress("site") == []
+
+
+def test_a_decision_that_overwrites_meets_a_deleted_picture(dataset: fo.Dataset) -> None:
+    review = opened(dataset)
+    first, second, *_ = review.queue()
+    dataset.delete_samples([first.id])
+    done = review.decide({first.id: "skip", second.id: "skip"}, overwrite=True)
+    assert done.written == 1
+    assert "deleted" in done.warnings[0]
+
+
+def test_groups_stay_those_of_their_faces_when_pictures_are_deleted(dataset: fo.Dataset) -> None:
+    dataset.set_values("site", ["a"] * 5 + ["b"] * 5)
+    review = opened(dataset)
+    dataset.delete_samples(dataset.values("id")[:3])
+    assert {row.group: row.n for row in review.progress("site")} == {"a": 2, "b": 5}
+
+
 def test_everything_stored_can_be_declared_exported_and_reviewed_again(dataset: fo.Dataset, tmp_path: Path) -> None:
     review = opened(dataset, "Ada")
     review.approve(0.8)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import facevlm
 from facevlm.detection import DetectorInfo, FoundFace
-from facevlm.errors import DatabaseError
+from facevlm.errors import DatabaseError, TargetError
 from facevlm.store import faults, runs
 from facevlm.types import Question, Reply
 from tests.scripted import ScriptedBackend, certain
@@ -185,3 +185,58 @@ def test_check_says_that_the_dataset_is_gone(dataset: fo.Dataset, monkeypatch: p
     monkeypatch.setattr(faults, "write", take_and_write)
     with pytest.raises(DatabaseError, match="was deleted"):
         facevlm.check(dataset, near=64, progress=False)
+
+
+def delete_elsewhere(dataset: fo.Dataset) -> None:
+    """As another process does, of which this one hears nothing."""
+    samples = dataset._sample_collection_name
+    odm.get_db_conn().datasets.delete_one({"name": dataset.name})
+    odm.get_db_conn().drop_collection(samples)
+
+
+VERBS: dict[str, Callable[[fo.Dataset], Any]] = {
+    "apply": lambda d: facevlm.apply(d, "demo", ["gender"], progress=False),
+    "ask": lambda d: facevlm.ask(d, "gender of all", model="demo", progress=False),
+    "batch.cancel": facevlm.batch.cancel,
+    "batch.collect": facevlm.batch.collect,
+    "batch.overview": facevlm.batch.overview,
+    "batch.prefixes": facevlm.batch.prefixes,
+    "batch.status": facevlm.batch.status,
+    "batch.submit": lambda d: facevlm.batch.submit(d, "demo", ["gender"]),
+    "check": facevlm.check,
+    "compare": lambda d: facevlm.compare(d, ["a", "b"]),
+    "describe": lambda d: facevlm.describe(d, "openai:m", ["gender"]),
+    "detect": facevlm.detect,
+    "evaluate": facevlm.evaluate,
+    "probe": lambda d: facevlm.probe(d, "demo", ["gender"]),
+    "report": facevlm.report,
+    "reproduce": lambda d: facevlm.paper.reproduce({"fairface": d}),
+    "review": lambda d: facevlm.review(d, "gender"),
+    "sensitivity": lambda d: facevlm.sensitivity(d, "demo", ["gender"]),
+    "truth": lambda d: facevlm.truth(d, "/nowhere.csv"),
+    "try_one": lambda d: facevlm.try_one(d, "demo", ["gender"]),
+}
+
+
+@pytest.mark.parametrize("delete", [delete_in_this_process, delete_elsewhere], ids=["here", "elsewhere"])
+@pytest.mark.parametrize("verb", VERBS.values(), ids=list(VERBS))
+def test_every_verb_says_that_its_dataset_was_deleted(
+    dataset: fo.Dataset, verb: Callable[[fo.Dataset], Any], delete: Take
+) -> None:
+    name = dataset.name
+    delete(dataset)
+    with pytest.raises(TargetError, match=f"'{name}' was deleted"):
+        verb(dataset)
+
+
+def test_a_report_is_of_what_another_process_evaluated(dataset: fo.Dataset, tmp_path: Path) -> None:
+    dataset.set_values("gender", [fo.Classification(label="Male")] * len(dataset))
+    facevlm.apply(dataset, "demo", ["gender"], progress=False)
+    stale = odm.get_db_conn().datasets.find_one({"name": dataset.name}, {"last_modified_at": True})
+    before = dict(dataset._doc.runs)
+    facevlm.evaluate(dataset, draws=20)
+    # As in a session that loaded the dataset before: it knows the runs of then.
+    dataset._doc.runs.clear()
+    dataset._doc.runs.update(before)
+    dataset._doc.last_modified_at = (stale or {})["last_modified_at"]
+    assert facevlm.report(dataset, tmp_path / "out")

@@ -66,12 +66,12 @@ class Batches:
     """The batches of a prefix, as the dataset's record and the provider know them. A context; nothing is sent before
     it is asked for.
 
-    Raises :class:`~facevlm.errors.FieldError` where none were handed in.
+    Raises :class:`~facevlm.errors.FieldError` where none were handed in, and :class:`~facevlm.errors.TargetError` for a
+    dataset that was deleted.
     """
 
     def __init__(self, dataset: targets.Collection, prefix: str | None = None, secrets: Secrets | None = None) -> None:
-        targets.require(dataset)
-        self.dataset = dataset._root_dataset
+        self.dataset = targets.opened(dataset)
         self.prefix = _prefix(self.dataset, prefix)
         self._key = batch_key(self.prefix)
         self._record = runs.read(self.dataset, self._key)
@@ -291,15 +291,13 @@ def _question(raw: Mapping[str, Any]) -> Question:
 @verb
 def prefixes(dataset: targets.Collection) -> list[str]:
     """Prefixes for which batches were handed in, oldest first."""
-    targets.require(dataset)
-    return runs.prefixes(dataset._root_dataset, METHOD)
+    return runs.prefixes(targets.opened(dataset), METHOD)
 
 
 @verb
 def overview(dataset: targets.Collection) -> list[Overview]:
     """What is noted about all batches of a dataset, oldest first."""
-    targets.require(dataset)
-    root = dataset._root_dataset
+    root = targets.opened(dataset)
     records = [runs.read(root, batch_key(prefix)) for prefix in prefixes(root)]
     return [Overview(r["prefix"], r["model"], r["status"], len(r["batches"]), len(r["collected"])) for r in records]
 
