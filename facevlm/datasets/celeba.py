@@ -100,7 +100,7 @@ def lines(table: Path, log: Log) -> Iterator[tuple[int, list[str]]]:
     names = [name.removeprefix(PREFIX) for name in columns()]
     with files.text(table) as handle:
         is_csv = table.suffix == ".csv"
-        head = next(csv.reader(handle), [])[1:] if is_csv else [*itertools.islice(handle, 2), ""][1].split()
+        head = next(csv.reader(handle), [])[1:] if is_csv else [*itertools.islice(handle, 2), "", ""][1].split()
         if [name.lower() for name in head] != names:
             raise LayoutError(f"{table}: the columns are not CelebA's forty ({', '.join(names[:3])}, ...).")
         rows = csv.reader(handle) if is_csv else (line.split() for line in handle)

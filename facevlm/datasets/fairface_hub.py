@@ -67,23 +67,31 @@ def _fetched(margin: str) -> Path:
 
 
 def _rows(path: Path, log: Log, out: Path, split: str) -> Iterator[Record]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise InputError("Reading parquet needs pyarrow: pip install 'facevlm[hub]'.") from error
-    out.mkdir(parents=True, exist_ok=True)
-    table = parquet.ParquetFile(path)
-    missing = [name for name in COLUMNS if name not in table.schema_arrow.names]
-    if missing:
-        raise LayoutError(
-            f"{path} has the columns {', '.join(table.schema_arrow.names)}; {', '.join(missing)} missing."
-        )
     number = 0
-    for batch in table.iter_batches(batch_size=256, columns=COLUMNS):
-        for row in batch.to_pylist():
+    for rows in _batches(path):
+        out.mkdir(parents=True, exist_ok=True)
+        for row in rows:
             number += 1
             with log.skipping(f"{path}:{number}"):
                 yield _record(row, out / f"{path.stem}-{number}.jpg", split, log)
+
+
+def _batches(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a file, some at a time; one that was not copied to its end is refused."""
+    try:
+        pyarrow, parquet = map(importlib.import_module, ("pyarrow", "pyarrow.parquet"))
+    except ImportError as error:
+        raise InputError("Reading parquet needs pyarrow: pip install 'facevlm[hub]'.") from error
+    try:
+        table = parquet.ParquetFile(path)
+        names = table.schema_arrow.names
+        if missing := [name for name in COLUMNS if name not in names]:
+            raise LayoutError(f"{path} has the columns {', '.join(names)}; {', '.join(missing)} missing.")
+        for batch in table.iter_batches(batch_size=256, columns=COLUMNS):
+            yield batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        raise LayoutError(f"Cannot read '{path}': {said}. Expected a whole parquet file; fetch it again.") from error
 
 
 def _record(row: Mapping[str, Any], target: Path, split: str, log: Log) -> Record:
@@ -94,7 +102,8 @@ def _record(row: Mapping[str, Any], target: Path, split: str, log: Log) -> Recor
             "age_group": lambda: named(AGES, str(row["age"]), "age"),
         }
     )
-    data = (row["image"] or {}).get("bytes")
+    image = row["image"]
+    data = image.get("bytes") if isinstance(image, Mapping) else None
     if not data:
         raise BrokenRow("no picture inside")
     # What an earlier load wrote is the same picture.

@@ -23,11 +23,11 @@ from facevlm.datasets.records import FaceBox, Record
 from facevlm.errors import FieldError, TargetError, TaxonomyError
 from facevlm.store.database import briefly, check_new, connect
 from facevlm.store.schema import LABEL
-from facevlm.store.targets import Collection, all_pictures, view_name
+from facevlm.store.targets import Collection, all_pictures, document_of, view_name
 
 log = logging.getLogger("facevlm")
 INFO = "facevlm"
-FACES, POINTS = "faces", "landmarks"
+FACES, POINTS, AGE = "faces", "landmarks", "age"
 UNFINISHED = "-being-loaded"
 LOADING = "facevlm_loading"
 """In the info of a dataset that is not complete yet: the machine and the process that work on it."""
@@ -42,7 +42,7 @@ def to_sample(record: Record) -> fo.Sample:
     fields: dict[str, Any] = {name: fo.Classification(label=label) for name, label in record.labels.items()}
     fields.update(record.values)
     if record.age is not None:
-        fields["age"] = record.age
+        fields[AGE] = record.age
     if record.faces:
         fields[FACES] = fo.Detections(detections=[_detection(face) for face in record.faces])
     if record.points_xy_rel:
@@ -53,7 +53,7 @@ def to_sample(record: Record) -> fo.Sample:
 
 
 def _detection(face: FaceBox) -> fo.Detection:
-    values = {**face.labels, **face.values} | ({} if face.age is None else {"age": face.age})
+    values = {**face.labels, **face.values} | ({} if face.age is None else {AGE: face.age})
     return fo.Detection(label=face.kind, bounding_box=list(face.box_xywh_rel), **values)
 
 
@@ -159,7 +159,7 @@ def _add(dataset: fo.Dataset, records: Iterator[Record]) -> Generator[int, None,
 
 def _fields(record: Record) -> set[str]:
     """The fields of the sample that a record becomes."""
-    parts = {"age": record.age is not None, FACES: bool(record.faces), POINTS: bool(record.points_xy_rel)}
+    parts = {AGE: record.age is not None, FACES: bool(record.faces), POINTS: bool(record.points_xy_rel)}
     return {*record.labels, *record.values, *(name for name, given in parts.items() if given)}
 
 
@@ -173,7 +173,7 @@ def origin(target: Collection) -> dict[str, Any]:
 def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
     """The people of a dataset or view with one face per picture, and the attribute of each field of their labels.
 
-    Raises :class:`~facevlm.errors.FieldError` where there is no label.
+    Raises :class:`~facevlm.errors.FieldError` where there is no label, or where the field of ages holds no numbers.
     """
     schema, dataset = target.get_field_schema(), target._dataset
     names = [n for n in FAMILIES if getattr(schema.get(n), "document_type", None) is fo.Classification]
@@ -181,15 +181,26 @@ def people(target: Collection) -> tuple[list[Record], dict[str, str]]:
         raise FieldError(
             f"Dataset '{dataset.name}' has none of the fields {', '.join(FAMILIES)}; expected one with labels."
         )
+    _check_ages(target)
     fields = {n: _attribute(dataset, n) for n in names}
     paths, *columns = target.values(["filepath", *(f"{n}.{LABEL}" for n in names)])
-    ages = target.values("age") if "age" in schema else [None] * len(paths)
+    ages = target.values(AGE) if AGE in schema else [None] * len(paths)
     rows = zip(paths, ages, zip(*columns, strict=True), strict=True)
     records = [
         Record(path, {n: label for n, label in zip(names, labels, strict=True) if label is not None}, age)
         for path, age, labels in rows
     ]
     return records, fields
+
+
+def _check_ages(target: Collection) -> None:
+    found = target.get_field(AGE)
+    if found is not None and not isinstance(found, (fo.FloatField, fo.IntField)):
+        kind = document_of(found) or type(found)
+        raise FieldError(
+            f"Field '{AGE}' of dataset '{target._dataset.name}' holds a {kind.__name__}, expected years as numbers. "
+            "Rename it: labels of ages are taken from the field 'age_group'."
+        )
 
 
 def _attribute(dataset: fo.Dataset, name: str) -> str:

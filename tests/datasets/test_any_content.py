@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from facevlm.datasets import catalog, celeba, files
 from facevlm.datasets.files import inside
 from facevlm.datasets.records import BrokenRow, Log, Record
 from facevlm.errors import LayoutError
+from facevlm.faces import images
 from tests.datasets import layouts
 from tests.datasets.layouts import FACET_HEAD, FORTY, read
 
@@ -214,3 +216,43 @@ def test_a_header_alone_yields_nothing(tmp_path: Path) -> None:
     layouts.text(tmp_path / "custom_val_dataset.csv", [])
     with pytest.raises(LayoutError, match="missing"):
         read("mufac", tmp_path)
+
+
+# Files that were not copied to their end
+
+
+def broken(whole: bytes) -> list[bytes]:
+    """What may be left of a file: nothing, the mark of an encoding, a line or two, half of it, zeros."""
+    first, _, rest = whole.partition(b"\n")
+    second = rest.partition(b"\n")[0]
+    return [b"", b"\xff\xfe", first, first + b"\n" + second, whole[: len(whole) // 2], bytes(len(whole))]
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "options"),
+    [
+        *READABLE,
+        ("affectnet", layouts.affectnet_lists, {}),
+        ("celeba", lambda root: layouts.celeba(root, as_csv=True), {}),
+        ("fer2013", layouts.fer2013, {"extract_to": "out"}),
+    ],
+)
+def test_what_is_left_of_a_file_is_read_or_refused(
+    name: str,
+    make: Callable[[Path], Path],
+    options: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = make(tmp_path / "in")
+    tables = [path for path in root.rglob("*") if path.is_file() and not images.is_named_so(path.name)]
+    assert tables
+    for path in tables:
+        whole = path.read_bytes()
+        for left in broken(whole):
+            path.write_bytes(left)
+            # Whatever else is raised ends the test.
+            with contextlib.suppress(LayoutError):
+                read(name, root, **options)
+        path.write_bytes(whole)

@@ -78,6 +78,22 @@ def test_other_columns_and_no_folder_to_write_to_are_refused(copy: Path, tmp_pat
         read("fairface-hub", tmp_path, "train", extract_to=str(tmp_path / "out"))
 
 
+def test_a_file_that_was_not_copied_to_its_end_is_refused(copy: Path, tmp_path: Path) -> None:
+    path = copy / "0.25" / "train-00000-of-00001.parquet"
+    whole = path.read_bytes()
+    zeros = b"PAR1" + bytes(50) + b"PAR1"
+    for left in (b"", whole[: len(whole) // 2], whole[len(whole) // 2 :], bytes(len(whole)), zeros):
+        path.write_bytes(left)
+        with pytest.raises(LayoutError, match=r"Cannot read '.*parquet': .* Expected a whole parquet file"):
+            read("fairface-hub", copy, extract_to=str(tmp_path / "out"))
+
+
+def test_pictures_of_another_form_are_reported(tmp_path: Path) -> None:
+    write(tmp_path / "train-0.parquet", [row(10, 0, 0, 5) | {"image": "x.jpg"}])
+    records, log = read("fairface-hub", tmp_path, extract_to=str(tmp_path / "out"))
+    assert (records, dict(log.kinds)) == ([], {"no picture inside": 1})
+
+
 def test_without_a_hub_in_reach_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="no hub is in reach"):

@@ -395,6 +395,23 @@ def test_a_dataset_without_labels_or_with_strange_ones_is_refused(dataset_name: 
         datasets.build_diversefaces(source, tmp_path / "out", dataset_name=f"{dataset_name}-out")
 
 
+def test_ages_that_are_no_numbers_are_refused_before_anything_is_composed(dataset_name: str, tmp_path: Path) -> None:
+    source, label = fo.Dataset(dataset_name), fo.Classification(label="20-29")
+    paths = [str(layouts.picture(tmp_path / f"{k}.png")) for k in range(4)]
+    source.add_samples(
+        [fo.Sample(filepath=path, age=label.copy(), gender=fo.Classification(label="Male")) for path in paths],
+        progress=False,
+    )
+    options: dict[str, Any] = {"per_picture": 2, "height": 16, "dataset_name": f"{dataset_name}-out"}
+    with pytest.raises(FieldError, match=r"'age' of .* holds a Classification, expected years as numbers\. Rename it"):
+        datasets.build_diversefaces(source, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    source.rename_sample_field("age", "age_group")
+    built = datasets.build_diversefaces(source, tmp_path / "out", **options)
+    assert built.values("faces.detections.age_group") == [["20-29"] * 2] * 2
+    built.delete()
+
+
 # FiftyOne's own way
 
 
