@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -36,6 +37,45 @@ def test_a_key_that_is_broken_into_pieces_is_blacked_out_however_it_is_spelled(k
     assert [one for one in said if redaction.BLACKED not in redaction.text(one, key)] == []
 
 
+LONG = "sk-no/real+key'0000-AbCdEfGh"
+BYTES = LONG.encode()
+PIECES = {
+    "hexadecimal with colons": ":".join(f"{b:02x}" for b in BYTES),
+    "hexadecimal with 0x": ", ".join(f"0x{b:02X}" for b in BYTES),
+    "decimal": str(list(BYTES)),
+    "octal": "".join(f"\\{b:03o}" for b in BYTES),
+    "octal in JSON": json.dumps("".join(f"\\{b:03o}" for b in BYTES)),
+    "quoted-printable": LONG.replace("-", "=2D").replace("/", "=2F").replace("real", "re=\r\nal"),
+    "marks of its own": "-".join(LONG),
+    "joined in a program": f"'{LONG[:9]}' + '{LONG[9:]}'",
+    "a comment": f"{LONG[:9]}<!-- {'x' * 40} -->{LONG[9:]}",
+    "other marks": LONG.replace("-", "_").replace("/", " "),
+}
+
+
+@pytest.mark.parametrize("said", PIECES.values(), ids=list(PIECES))
+def test_a_key_is_found_in_bytes_and_pieces(said: str) -> None:
+    hidden = redaction.text(f"the key is {said} ok", LONG)
+    assert redaction.BLACKED in hidden
+    assert hidden.startswith("the key is ")
+    assert hidden.endswith(" ok")
+
+
+@pytest.mark.parametrize("parts", [list(BYTES), list(LONG), [LONG[:9], LONG[9:]]], ids=["bytes", "letters", "parts"])
+def test_a_list_that_spells_the_key_is_blacked_out(parts: list[object]) -> None:
+    assert redaction.tree({"hair": parts, "n": [1, 2, 3]}, LONG) == {"hair": ["[key]"], "n": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    "said", ["0a " * 80_000, "s<b>" * 60_000, "s<" * 120_000, "=3D" * 80_000, "115, " * 50_000, "s-k---" * 40_000]
+)
+def test_long_texts_of_others_take_seconds_and_not_minutes(said: str) -> None:
+    begun = time.monotonic()
+    for key in (LONG, "0a" * 20, "sk-" * 20 + "1"):
+        redaction.text(said, key)
+    assert time.monotonic() - begun < 60
+
+
 def test_a_key_of_digits_is_found_as_a_number() -> None:
     secret = Secret("9081726354")
     assert secret.redact({"code": 9081726354, "n": 3, "far": 10**6000}) == {"code": "[key]", "n": 3, "far": 10**6000}
@@ -46,6 +86,8 @@ def test_a_key_of_digits_is_found_as_a_number() -> None:
     [
         '{"gender": "Male", "age5": "20-29"}',
         "C:\\users\\x%20y &amp; z \\u0041 100 % sure",
+        "at 12:30:45:10:20:30:40, 2026-12-01, [0.1, 0.2, 115, 107, 45, 99, 100, 101, 102], 00:1A:2B:3C:4D:5E",
+        "a = b =3D c =\nd, \\163 and C:\\123",
         "c2stdGVzdC1ub25lLW9mLXRoZXNl and other words",
         "\ud800 \x1b[0m",
         "",
