@@ -28,6 +28,7 @@ from .power import PlanNumberOfFaces
 from .report import WriteFaceAttributeReport
 from .sensitivity import MeasureWordingSensitivity
 from .stop import StopFaceAttributeRuns
+from .train import TrainFaceAttributeModel
 from .try_one import TryOnOneFace
 
 NAME = "face_attributes_menu"
@@ -46,6 +47,7 @@ VERBS: tuple[type[_operator.Operator], ...] = (
     CompareFaceAttributeRuns,
     MeasureWordingSensitivity,
     WriteFaceAttributeReport,
+    TrainFaceAttributeModel,
     StopFaceAttributeRuns,
 )
 """As a user works."""

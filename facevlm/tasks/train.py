@@ -164,7 +164,7 @@ def train(
     The folder ``out`` is a checkpoint with a model card, which ``apply`` opens as ``hf:OUT``. Stopped or killed, the
     same call goes on from the last save, and comes to the same weights."""
     made = _planned(target, base, attributes, out, truth, faces, groups, method, crop, options)
-    return _carried_out(made)
+    return carry_out(made)
 
 
 @verb
@@ -338,8 +338,14 @@ def _check_classes(split: FaceSplit, wanted: Sequence[Attribute]) -> None:
             )
 
 
-def _carried_out(made: TrainPlan) -> TrainResult:
-    """Ask the base, tune it, write the folder, and ask again."""
+Told = Callable[[int, int], None]
+"""Is told steps done and steps in all; what it raises ends the learning at that step."""
+Noted = Callable[[Mapping[str, float]], None]
+"""Is told the entries of the log; see :class:`facevlm.training.loop.Course`."""
+
+
+def carry_out(made: TrainPlan, told: Told | None = None, noted: Noted | None = None) -> TrainResult:
+    """Ask the base, tune it, write the folder, and ask again; with a bar of its steps, or ``told`` of them."""
     state = output.check(made.out, made.mark)
     checkpoint = made.opened()
     predictions = load_class("facevlm.training.loop:predictions")
@@ -351,7 +357,7 @@ def _carried_out(made: TrainPlan) -> TrainResult:
         notes: list[str] = []
     else:
         output.write_facts(made.out, {"plan": made.mark, "state": output.LEARNING})
-        learnt, notes = _tuned(made, checkpoint)
+        learnt, notes = _tuned(made, checkpoint, told, noted)
     after = _after(made, predictions)
     figures = [
         judged(a, made.judges, by_name.get(a.name), [row[at] for row in after]) for at, a in enumerate(made.attributes)
@@ -389,11 +395,13 @@ def _asked_of_base(made: TrainPlan) -> list[Question]:
     return asked
 
 
-def _tuned(made: TrainPlan, checkpoint: Any) -> tuple[dict[str, Any], list[str]]:
+def _tuned(
+    made: TrainPlan, checkpoint: Any, told: Told | None, noted: Noted | None
+) -> tuple[dict[str, Any], list[str]]:
     """Tune the checkpoint and write it; what came of it as plain data, and sentences."""
     if made.method == recipes.LINEAR:
         return _classified(made, checkpoint), []
-    learnt = _fitted(made, checkpoint)
+    learnt = _fitted(made, checkpoint, told, noted)
     model = checkpoint.family.model
     if made.method == recipes.LORA:
         model = learnt.learner
@@ -401,8 +409,8 @@ def _tuned(made: TrainPlan, checkpoint: Any) -> tuple[dict[str, Any], list[str]]
             model = model.merge_and_unload()
     output.write(made.out, model, made.card, made.checkpoint, made.questions)
     unread = [f"{learnt.unread:,} pictures could not be read while they were learnt from."] if learnt.unread else []
-    told = {"losses": learnt.losses, "figures": learnt.figures, "steps": learnt.steps, "best_step": learnt.best_step}
-    return told, [*learnt.notes, *unread]
+    came = {"losses": learnt.losses, "figures": learnt.figures, "steps": learnt.steps, "best_step": learnt.best_step}
+    return came, [*learnt.notes, *unread]
 
 
 def _classified(made: TrainPlan, checkpoint: Any) -> dict[str, Any]:
@@ -421,8 +429,8 @@ def _classified(made: TrainPlan, checkpoint: Any) -> dict[str, Any]:
     return {}
 
 
-def _fitted(made: TrainPlan, checkpoint: Any) -> Any:
-    """What :func:`facevlm.training.loop.fit` makes of the plan, with a bar of its steps."""
+def _fitted(made: TrainPlan, checkpoint: Any, told: Told | None, noted: Noted | None) -> Any:
+    """What :func:`facevlm.training.loop.fit` makes of the plan."""
     loop, lesson = "facevlm.training.loop", "facevlm.training.lesson"
     device = checkpoint.family.model.device
     weights = None
@@ -433,9 +441,9 @@ def _fitted(made: TrainPlan, checkpoint: Any) -> Any:
     objective = load_class(f"{lesson}:Objective")(kind, made.recipe.smoothing, weights)
     balance, wanted, augment = (made.told.get(name) for name in ("balance", "mixed_precision", "augment"))
     workers = made.told.get("workers")
-    with tqdm(desc="train", unit="step", disable=made.told.get("progress") is False) as bar:
+    with tqdm(desc="train", unit="step", disable=told is not None or made.told.get("progress") is False) as bar:
 
-        def told(done: int, total: int) -> None:
+        def shown(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
@@ -450,7 +458,8 @@ def _fitted(made: TrainPlan, checkpoint: Any) -> Any:
             bfloat16=device.type == "cuda" if wanted is None else wanted,
             checkpointing=bool(made.told.get("checkpointing")),
             workers=_workers(device.type) if workers is None else workers,
-            told=told,
+            told=told or shown,
+            noted=noted,
         )
         fit, teach = load_class(f"{loop}:fit"), load_class(f"{lesson}:Lesson")
         asked = teach(checkpoint, made.questions, objective)

@@ -11,7 +11,7 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +58,8 @@ class Course:
     """How it is learnt: the numbers, how examples are drawn, and where steps are saved.
 
     ``shares`` say how often each example is shown, None for each once an epoch. ``save_steps`` are the steps between
-    two saves, None for an epoch. ``told`` is called with steps done and steps in all.
+    two saves, None for an epoch. ``told`` is called with steps done and steps in all, ``noted`` with each entry of the
+    log: the ``loss``, or after an epoch the balanced accuracy as ``FIGURE``.
     """
 
     recipe: Recipe
@@ -72,6 +73,7 @@ class Course:
     checkpointing: bool = False
     workers: int = 0
     told: Callable[[int, int], None] | None = None
+    noted: Callable[[Mapping[str, float]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -411,7 +413,7 @@ class _Saving(transformers.TrainerCallback):  # type: ignore[misc]
     between both: a run that goes on from there would not look."""
 
     def __init__(self, course: Course, epoch: int, logged: int) -> None:
-        self._told, self._epoch = course.told, epoch
+        self._told, self._noted, self._epoch = course.told, course.noted, epoch
         # Losses between two entries of the log are averaged: a save in between would cut that in two.
         self._every = math.ceil(course.save_steps / logged) * logged if course.save_steps else 0
 
@@ -424,6 +426,10 @@ class _Saving(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_save = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if self._noted is not None and logs:
+            self._noted(logs)
 
 
 def steps_of(recipe: Recipe, examples: int) -> int:

@@ -70,6 +70,11 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("compare_face_attribute_runs", {}, "Two runs are needed to compare"),
     ("measure_wording_sensitivity", {"model": "other", "checkpoint": "/no/such", "ask_gender": True}, "/no/such"),
     ("plan_number_of_faces", {"base_rate": 85}, "such as 0.85 for 85 %"),
+    (
+        "train_face_attribute_model",
+        {"model": "other", "checkpoint": "/no/such", "attributes": ["gender"], "folder": "/tmp/tuned"},
+        "/no/such",
+    ),
     ("try_on_one_face", {"model": "other", "checkpoint": "/no/such", "ask_gender": True}, "/no/such"),
 ]
 MENU = "face_attributes_menu"

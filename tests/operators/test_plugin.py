@@ -30,6 +30,7 @@ OPERATORS = (
     "measure_wording_sensitivity",
     "plan_number_of_faces",
     "stop_face_attribute_runs",
+    "train_face_attribute_model",
     "try_on_one_face",
     "write_face_attribute_report",
 )

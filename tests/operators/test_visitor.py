@@ -48,10 +48,11 @@ WORDS = (
     "load",
     "measure",
     "plan",
+    "train",
     "try",
     "write",
 )
-APPLY, ASK, CHECK, COLLECT, COMPARE, DESCRIBE, DETECT, EVALUATE, LOAD, SENSITIVITY, PLAN, TRY, REPORT = (
+APPLY, ASK, CHECK, COLLECT, COMPARE, DESCRIBE, DETECT, EVALUATE, LOAD, SENSITIVITY, PLAN, TRAIN, TRY, REPORT = (
     f"{NAME}/{name}" for word in WORDS for name in OPERATORS if name.startswith(word)
 )
 SECRET, VALUE = "AWS_SECRET_ACCESS_KEY", "an-aws-secret-0123456789"
@@ -518,7 +519,19 @@ HARMLESS = {
         "prefix",
     ),
     *("quantize", "question", "request", "tiles", "when", "who", "wording", "attention", "compile"),
-    *("age", "attributes", "boxes", "data", "dataset_name", "fields", "prefixes", "split", "splits"),
+    *(
+        "age",
+        "attributes",
+        "balance",
+        "boxes",
+        "data",
+        "dataset_name",
+        "fields",
+        "method",
+        "prefixes",
+        "split",
+        "splits",
+    ),
     *("option_attribute", "option_columns", "option_margin", "option_only"),
 }
 """Texts that name fields or labels, are one of some choices, or go into a question: none opens or reaches anything."""
@@ -536,6 +549,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
     *((LOAD, {"data": name}) for name in READERS),
     (CHECK, {}),
     (COMPARE, {}),
+    (TRAIN, {"model": "other", "checkpoint": "org/name", "attributes": ["gender"]}),
     (PLAN, {"question": "gap", "advanced": True}),
     (SENSITIVITY, {"model": "other", "checkpoint": "org/name", "own": True, "loading": True}),
 ]
