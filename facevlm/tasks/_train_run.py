@@ -7,11 +7,10 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 
 from facevlm.tasks.train import TrainPlan, TrainResult, carry_out
+from facevlm.training.recipes import FIGURE
 
 TICK = 0.5
 """Seconds between two looks."""
-FIGURE = "eval_balanced_accuracy"
-"""The balanced accuracy on the validation faces, as the log of the loop names it."""
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,12 @@ from facevlm.training import recipes
 from facevlm.training.augment import augmented
 from facevlm.training.examples import LabelledFace
 from facevlm.training.lesson import Lesson
-from facevlm.training.recipes import Recipe
+from facevlm.training.recipes import FIGURE, Recipe
 from facevlm.types import GREEDY, Prediction, Question
 
 STATE = "trainer_state.json"
 """What a saved step is written to last: one that lacks it was cut by a kill."""
 STEPS, BEST, WEIGHTS = "steps", "best", "weights.safetensors"
-FIGURE = "eval_balanced_accuracy"
 AT_ONCE = 64
 """Pictures that are scored together at most."""
 MOST_LOGGED = 1000

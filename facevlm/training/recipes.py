@@ -16,6 +16,8 @@ LABELS, GROUPS = BALANCES = ("labels", "groups")
 """Every label, or every label in every group of faces, is shown equally often."""
 TOWER, PROJECTOR = "tower", "projector"
 MOST_SMOOTHING = 0.2
+FIGURE = "eval_balanced_accuracy"
+"""The balanced accuracy on the validation faces, as the log of a run names it."""
 
 
 @dataclass(frozen=True)
