@@ -59,7 +59,7 @@ class TrainFaceAttributeModel(_operator.Operator):
         )
         if ctx.params.get("model") == _models.OTHER:
             told = "Hugging Face id, or folder on the App's machine"
-            base = inputs.str("checkpoint", label="Checkpoint", description=told, required=True)
+            base = inputs.str("checkpoint", label="Checkpoint", description=plain(told), required=True)
             if not ctx.params.get("checkpoint"):
                 _forms.lacks(base, "Name a checkpoint.")
                 return
@@ -109,7 +109,7 @@ def _attribute_inputs(ctx: foo.ExecutionContext, inputs: Any, card: cards.Card) 
     boxes = {name: name for name in detections_fields(target)}
     if boxes:
         about = "Every face in it is cut out; empty: every picture is of one face"
-        _forms.dropdown(inputs, "faces", boxes, label="Field of faces", description=about, required=False)
+        _forms.dropdown(inputs, "faces", boxes, label="Field of faces", description=plain(about), required=False)
     if not _attributes(ctx):
         _forms.lacks(chosen, "Choose an attribute.")
         return
@@ -143,11 +143,13 @@ def _check_truth(rows: Any, attribute: Any, given: dict[str, str]) -> bool:
 def _number_inputs(inputs: Any) -> None:
     """Numbers of the tuning; empty ones are the recipe's."""
     usual = "Empty: as the method's recipe has it"
-    inputs.float("epochs", label="Epochs", description=usual, min=0)
-    inputs.int("batch", label="Faces shown together", description=usual, min=1)
-    inputs.float("learning_rate", label="Learning rate", description=usual, min=0)
+    inputs.float("epochs", label="Epochs", description=plain(usual), min=0)
+    inputs.int("batch", label="Faces shown together", description=plain(usual), min=1)
+    inputs.float("learning_rate", label="Learning rate", description=plain(usual), min=0)
     equally = "Empty: every face equally often"
-    _forms.dropdown(inputs, "balance", BALANCES, label="Shown equally often", description=equally, required=False)
+    _forms.dropdown(
+        inputs, "balance", BALANCES, label="Shown equally often", description=plain(equally), required=False
+    )
 
 
 def _attributes(ctx: foo.ExecutionContext) -> list[str]:

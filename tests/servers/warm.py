@@ -187,5 +187,7 @@ def _become(told: dict[str, Any]) -> None:
     os.environ.update(told["environment"])
     sys.argv = ["-c", *told["arguments"]]
     warnings.simplefilter("ignore")
+    # Whoever started the tests may ignore these, as nohup does.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fo.config.__dict__.update(foc.load_config().__dict__)
