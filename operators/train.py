@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
@@ -12,6 +13,7 @@ import fiftyone.operators as foo
 from facevlm import attributes as registry
 from facevlm.backends import cards
 from facevlm.errors import InputError
+from facevlm.folders import file_name
 from facevlm.store import evaluations, labelled, targets
 from facevlm.store.rows import detections_fields
 from facevlm.tasks import _running
@@ -74,7 +76,7 @@ class TrainFaceAttributeModel(_operator.Operator):
             "folder",
             label="Folder",
             description="To make, on the machine where FiftyOne runs; one that this run began before is gone on with",
-            default=str(_trust.reports_root() / f"{ctx.dataset.name}-tuned"),
+            default=str(_usual_folder(ctx)),
         )
         _forms.attempt(folder, partial(_folder, ctx))
         _forms.notice(
@@ -161,7 +163,11 @@ def _folder(ctx: foo.ExecutionContext) -> Any:
 
     Raises :class:`~facevlm.errors.InputError` for a folder that may not be named.
     """
-    return _trust.told(ctx, "folder") or _trust.report_folder(str(_trust.reports_root() / f"{ctx.dataset.name}-tuned"))
+    return _trust.told(ctx, "folder") or _trust.report_folder(str(_usual_folder(ctx)))
+
+
+def _usual_folder(ctx: foo.ExecutionContext) -> Path:
+    return _trust.reports_root() / f"{file_name(ctx.dataset.name)}-tuned"
 
 
 def _plan(ctx: foo.ExecutionContext) -> TrainPlan:
