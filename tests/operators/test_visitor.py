@@ -425,6 +425,19 @@ def test_the_name_of_a_dataset_makes_no_path(
     assert folder.name == written.parts[0]
 
 
+def test_the_name_of_a_dataset_makes_no_path_of_a_model(
+    judged: fo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEVLM_REPORTS", str(tmp_path / "reports"))
+    before, judged.name = judged.name, "../../escaped"
+    try:
+        execute(TRAIN, judged, attributes=["gender"], method="linear")
+    finally:
+        judged.name = before
+    [folder] = (tmp_path / "reports").iterdir()
+    assert (folder / "facevlm.json").is_file()
+
+
 # Where the App listens
 
 
