@@ -67,8 +67,8 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _not_detected(target: Any, faces: str) -> int:
-    print(f"First faces would be found in {len(target):,} pictures, for the field '{faces}', of which those that were")
-    print("searched before are left out; how many faces are asked about then, and at what cost, they tell.")
+    print(f"Faces would be found first, in up to {len(target):,} pictures, for the field '{faces}'.")
+    print("How many are then asked about, and at what cost, is known once they are found.")
     return 0
 
 
