@@ -156,6 +156,18 @@ class Slow:
             pass
 
 
+def told_while_it_goes() -> threading.Event:
+    """Ctrl-C comes once this is set."""
+    going = threading.Event()
+
+    def send() -> None:
+        going.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send).start()
+    return going
+
+
 def let_go_and_wait(going: threading.Event) -> None:
     Slow(going)
     threading.Event().wait(20)
@@ -163,25 +175,13 @@ def let_go_and_wait(going: threading.Event) -> None:
 
 
 def test_a_signal_that_comes_in_a_finalizer_is_heard_after_it() -> None:
-    going = threading.Event()
-
-    def send() -> None:
-        going.wait()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=send).start()
+    going = told_while_it_goes()
     with pytest.raises(KeyboardInterrupt), stopping():
         let_go_and_wait(going)
 
 
 def test_a_signal_in_the_last_moment_of_the_block_is_not_lost() -> None:
-    going = threading.Event()
-
-    def send() -> None:
-        going.wait()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=send).start()
+    going = told_while_it_goes()
     with pytest.raises(KeyboardInterrupt), stopping():
         Slow(going)
 
